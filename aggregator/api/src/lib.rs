@@ -1,0 +1,1 @@
+//! HTTP: types, client, server.

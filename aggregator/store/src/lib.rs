@@ -1,0 +1,1 @@
+//! Typed tables and one atomic batch over a key-value trait.

@@ -1,0 +1,1 @@
+//! How a guest reaches a model: wasi:nn over ONNX Runtime.

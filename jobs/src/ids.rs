@@ -1,0 +1,128 @@
+//! Names of the parties and of what they exchange. Each is a type of its own, so that a client can
+//! never be paid as a provider by a slip of an argument.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+use crate::Error;
+use crate::digest::{Digest, Domain};
+
+macro_rules! digest_id {
+    ($(#[$meta:meta])* $name:ident) => {
+        $(#[$meta])*
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+        #[serde(transparent)]
+        pub struct $name(pub Digest);
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.fmt(f)
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, concat!(stringify!($name), "({})"), self.0.short())
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = Error;
+
+            fn from_str(text: &str) -> Result<Self, Error> {
+                text.parse().map(Self)
+            }
+        }
+    };
+}
+
+digest_id! {
+    /// A job: the digest of its package's canonical bytes.
+    JobId
+}
+digest_id! {
+    /// A client: the digest of its public key in SPKI DER form.
+    ClientId
+}
+digest_id! {
+    /// One shard given to one provider, once.
+    AssignmentId
+}
+
+impl AssignmentId {
+    /// The id of the `attempt`-th assignment of a shard, which went to `provider`.
+    pub fn derive(job: JobId, shard: u32, attempt: u32, provider: ProviderId) -> Self {
+        Self(Digest::bind(
+            Domain::Assignment,
+            &[
+                job.0.as_bytes(),
+                &shard.to_le_bytes(),
+                &attempt.to_le_bytes(),
+                &provider.0,
+            ],
+        ))
+    }
+}
+
+/// A provider or an aggregator: its Ed25519 public key, which is also its libp2p identity.
+/// Written as 64 hexadecimal digits.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ProviderId(pub [u8; 32]);
+
+/// An aggregator's key has the same form as a provider's.
+pub type AggregatorId = ProviderId;
+
+impl ProviderId {
+    /// The first eight hexadecimal digits, for people.
+    pub fn short(&self) -> String {
+        hex::encode(self.0).chars().take(8).collect()
+    }
+}
+
+impl fmt::Display for ProviderId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&hex::encode(self.0))
+    }
+}
+
+impl fmt::Debug for ProviderId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ProviderId({})", self.short())
+    }
+}
+
+impl FromStr for ProviderId {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        let mut bytes = [0; 32];
+        hex::decode_to_slice(text, &mut bytes).map_err(|_| Error::ProviderId {
+            value: text.chars().take(80).collect(),
+        })?;
+        Ok(Self(bytes))
+    }
+}
+
+impl Serialize for ProviderId {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if serializer.is_human_readable() {
+            serializer.collect_str(self)
+        } else {
+            self.0.serialize(serializer)
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for ProviderId {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        if deserializer.is_human_readable() {
+            String::deserialize(deserializer)?
+                .parse()
+                .map_err(de::Error::custom)
+        } else {
+            <[u8; 32]>::deserialize(deserializer).map(Self)
+        }
+    }
+}

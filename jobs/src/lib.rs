@@ -1,0 +1,43 @@
+//! What a job **is**.
+//!
+//! This crate holds every type that clients, aggregators and providers must agree on byte for byte:
+//! digests, the manifest a person writes, the package that is signed, the shard plan, what a
+//! provider commits to and reveals, the receipt it leaves behind, and how outputs are compared.
+//!
+//! It refuses to know how bytes travel, where they are stored, what time it is and how a component
+//! is executed: no async, no I/O, no clock, no randomness. Time and nonces are arguments.
+//!
+//! Start at [`manifest`] (what a person writes) and follow the types: [`manifest::Manifest`] →
+//! [`package::Package`] → [`envelope::SignedPackage`] → [`envelope::VerifiedPackage`] →
+//! [`plan::ShardSpan`]s → [`commitment::Commitment`] → [`commitment::Reveal`] →
+//! [`receipt`] → [`verdict::Verdict`] → [`record::JobRecord`].
+#![warn(missing_docs)]
+
+pub mod digest;
+pub mod ids;
+pub mod money;
+pub mod time;
+
+pub mod component;
+pub mod items;
+pub mod manifest;
+pub mod merkle;
+pub mod package;
+
+pub mod envelope;
+pub mod statement;
+
+pub mod offer;
+pub mod plan;
+
+pub mod assignment;
+pub mod commitment;
+pub mod outcome;
+pub mod receipt;
+
+pub mod compare;
+pub mod record;
+pub mod verdict;
+
+mod error;
+pub use error::Error;

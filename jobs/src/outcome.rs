@@ -1,0 +1,97 @@
+//! What an execution produced and what it cost.
+
+use serde::{Deserialize, Serialize};
+
+use crate::digest::{BlobRef, Digest, Domain};
+
+/// The execution class: two outcomes of equal fingerprint must be bitwise equal.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Fingerprint {
+    /// Wasm engine and its determinism-relevant settings, for example `wasmtime-48.0.8+nan`.
+    pub engine: String,
+    /// Inference library and build, for example `onnxruntime-1.31.1 blake3:…`.
+    pub library: String,
+    /// Execution provider, for example `cpu` or `cuda`.
+    pub execution_provider: String,
+    /// GPU and driver, or CPU instruction set level.
+    pub device: String,
+    /// Session options that change bits: threads, optimisation level, determinism.
+    pub options: String,
+}
+
+/// Longest field of a fingerprint in bytes.
+pub const FINGERPRINT_FIELD_MAX: usize = 256;
+
+impl Fingerprint {
+    /// The digest of all fields.
+    pub fn digest(&self) -> Digest {
+        Digest::bind(
+            Domain::Fingerprint,
+            &[
+                self.engine.as_bytes(),
+                self.library.as_bytes(),
+                self.execution_provider.as_bytes(),
+                self.device.as_bytes(),
+                self.options.as_bytes(),
+            ],
+        )
+    }
+
+    /// Whether every field is within [`FINGERPRINT_FIELD_MAX`].
+    pub fn is_bounded(&self) -> bool {
+        [
+            &self.engine,
+            &self.library,
+            &self.execution_provider,
+            &self.device,
+            &self.options,
+        ]
+        .iter()
+        .all(|field| field.len() <= FINGERPRINT_FIELD_MAX)
+    }
+}
+
+/// What an execution consumed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Meters {
+    /// Fuel burnt by the guest. Deterministic: equal on every replica of one fingerprint.
+    pub fuel: u64,
+    /// Time the inference device was busy, in microseconds. Not deterministic.
+    pub device_us: u64,
+    /// Bytes that crossed between guest and host through tensors.
+    pub tensor_bytes: u64,
+    /// Peak linear memory of the guest, in bytes.
+    pub memory_bytes: u64,
+}
+
+impl Meters {
+    /// Fixed-size canonical bytes, as bound by a commitment.
+    pub fn to_bytes(&self) -> [u8; 32] {
+        let mut bytes = [0; 32];
+        let fields = [
+            self.fuel,
+            self.device_us,
+            self.tensor_bytes,
+            self.memory_bytes,
+        ];
+        for (chunk, field) in bytes.chunks_exact_mut(8).zip(fields) {
+            chunk.copy_from_slice(&field.to_le_bytes());
+        }
+        bytes
+    }
+}
+
+/// What came out of one execution of a shard.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Outcome {
+    /// Root of the Merkle tree over the outputs, one leaf an item.
+    pub root: Digest,
+    /// The encoded output items ([`crate::items::encode`]).
+    pub outputs: BlobRef,
+    /// Number of outputs; equals the number of input items.
+    pub items: u32,
+    /// What it cost.
+    pub meters: Meters,
+    /// Where it ran.
+    pub fingerprint: Fingerprint,
+}

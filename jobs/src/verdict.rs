@@ -1,0 +1,102 @@
+//! Which replicas agree.
+//!
+//! Agreement under a tolerance is not transitive, so a verdict looks for a maximum clique: a set in
+//! which every pair agrees. A star around one replica would let a liar bridge two honest answers.
+
+use serde::{Deserialize, Serialize};
+
+/// Most replicas a shard can ever have; the clique search is exhaustive over 2^12 sets.
+pub const REPLICAS_MAX: usize = 12;
+
+/// What the revealed replicas of a shard amount to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Verdict {
+    /// At least `quorum` replicas agree pairwise, and no other set is as large.
+    Accepted {
+        /// Indices of the agreeing replicas, ascending.
+        agreeing: Vec<usize>,
+    },
+    /// Not yet. This many more replicas might decide it.
+    Undecided {
+        /// Replicas missing for a quorum, if the next ones agree with the largest set.
+        more: usize,
+    },
+}
+
+/// Judges `replicas` revealed replicas. `agree(i, j)` is asked for `i < j` only.
+///
+/// Accepts the unique maximum clique of at least `quorum` members. Two different cliques of equal,
+/// maximum size leave the shard undecided, whatever their size. Replicas beyond [`REPLICAS_MAX`]
+/// are ignored.
+pub fn judge(replicas: usize, quorum: usize, agree: impl Fn(usize, usize) -> bool) -> Verdict {
+    let n = replicas.min(REPLICAS_MAX);
+    let edges: Vec<u32> = (0..n)
+        .map(|i| {
+            (0..n)
+                .filter(|&j| i != j && agree(i.min(j), i.max(j)))
+                .fold(1u32 << i, |mask, j| mask | (1 << j))
+        })
+        .collect();
+    let is_clique = |set: u32| {
+        edges
+            .iter()
+            .enumerate()
+            .all(|(i, row)| set & (1 << i) == 0 || set & row == set)
+    };
+    let mut best: (u32, u32, bool) = (0, 0, true);
+    for set in 1..(1u32 << n) {
+        let size = set.count_ones();
+        if size >= best.1 && is_clique(set) {
+            best = if size > best.1 {
+                (set, size, true)
+            } else {
+                (best.0, size, false)
+            };
+        }
+    }
+    let (set, size, unique) = best;
+    if unique && size as usize >= quorum.max(1) {
+        return Verdict::Accepted {
+            agreeing: (0..n).filter(|i| set & (1 << i) != 0).collect(),
+        };
+    }
+    Verdict::Undecided {
+        more: quorum.max(1).saturating_sub(size as usize).max(1),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(replicas: usize, quorum: usize, pairs: &[(usize, usize)], expected: Verdict) {
+        let verdict = judge(replicas, quorum, |i, j| pairs.contains(&(i, j)));
+        assert_eq!(
+            verdict, expected,
+            "{replicas} replicas, quorum {quorum}, pairs {pairs:?}"
+        );
+    }
+
+    #[test]
+    fn verdicts() {
+        let accepted = |agreeing: &[usize]| Verdict::Accepted {
+            agreeing: agreeing.to_vec(),
+        };
+        check(0, 2, &[], Verdict::Undecided { more: 2 });
+        check(1, 1, &[], accepted(&[0]));
+        check(2, 2, &[(0, 1)], accepted(&[0, 1]));
+        check(2, 2, &[], Verdict::Undecided { more: 1 });
+        check(3, 2, &[(0, 2)], accepted(&[0, 2]));
+        // A star is not a clique: 0–1 and 1–2 agree, 0–2 do not. Two cliques of two: undecided.
+        check(3, 2, &[(0, 1), (1, 2)], Verdict::Undecided { more: 1 });
+        // Two camps of two: nobody wins until a fifth replica breaks the tie.
+        check(4, 2, &[(0, 1), (2, 3)], Verdict::Undecided { more: 1 });
+        check(
+            5,
+            2,
+            &[(0, 1), (2, 3), (0, 4), (1, 4)],
+            accepted(&[0, 1, 4]),
+        );
+        check(3, 3, &[(0, 1)], Verdict::Undecided { more: 1 });
+    }
+}

@@ -1,0 +1,1 @@
+//! How jobs travel: the only crate that names libp2p.

@@ -1,0 +1,1 @@
+//! How a shard runs: engine, linker, limits, meters, compile cache.
