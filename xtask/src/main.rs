@@ -1,1 +1,122 @@
-fn main(){}
+//! Chores: set-up, demo, tests, guest builds, lints.
+//!
+//! Two commands are all a newcomer needs, in a fresh clone on a machine with a Rust toolchain and Python:
+//! `cargo xtask demo` and `cargo xtask test`. Both begin by installing what is missing.
+//! This crate knows no other crate of the workspace; it only starts programs. Standard output is data
+//! (whatever the last program prints there), standard error is talk.
+//!
+//! Start reading at [`Chore`], then [`chores`] (one function per command), then [`setup`].
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+mod chores;
+mod run;
+mod setup;
+mod stages;
+
+use stages::Stages;
+
+#[derive(Debug, Parser)]
+#[command(
+    name = "cargo xtask",
+    about = "Set-up, demo, tests and other chores of Assay",
+    version
+)]
+struct Args {
+    #[command(subcommand)]
+    chore: Chore,
+}
+
+#[derive(Debug, Subcommand)]
+enum Chore {
+    /// Install what is missing: system packages, ONNX Runtime, the demo's model.
+    Setup(SetupArgs),
+    /// Run a signed job on one aggregator and five providers, one of which cheats.
+    Demo(DemoArgs),
+    /// Install what is missing, then run every test.
+    Test(TestArgs),
+    /// Build every example's component with the `assay` binary.
+    Guests,
+    /// Check formatting and run clippy, warnings denied.
+    Lint,
+    /// Remove build output; with `--all` also what set-up fetched (never keys or state).
+    Clean(CleanArgs),
+}
+
+#[derive(Debug, clap::Args)]
+struct SetupArgs {
+    /// Install the CUDA build of ONNX Runtime and its libraries even where no NVIDIA device is seen.
+    #[arg(long)]
+    gpu: bool,
+    /// Also make the Python environment that tests compare the examples against.
+    #[arg(long)]
+    reference: bool,
+}
+
+#[derive(Debug, clap::Args)]
+struct DemoArgs {
+    /// Print JSON lines only; the last one is the summary.
+    #[arg(long)]
+    json: bool,
+    /// Leave out the talk of set-up and builds unless something fails.
+    #[arg(long)]
+    quiet: bool,
+    /// How many providers to start.
+    #[arg(long, default_value_t = 5)]
+    providers: u32,
+    /// How many of them cheat.
+    #[arg(long, default_value_t = 1)]
+    cheating: u32,
+    /// Anything else goes to `assay devnet demo` as it is.
+    #[arg(last = true)]
+    rest: Vec<String>,
+}
+
+#[derive(Debug, clap::Args)]
+struct TestArgs {
+    /// Unit tests and house rules only: no guests, no whole-system tests, no doc tests, no audit of dependencies.
+    #[arg(long)]
+    quick: bool,
+}
+
+#[derive(Debug, clap::Args)]
+struct CleanArgs {
+    /// Also remove ONNX Runtime, models and the reference environment.
+    #[arg(long)]
+    all: bool,
+}
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    let mut stages = Stages::default();
+    let result = match &args.chore {
+        Chore::Setup(a) => chores::setup(&mut stages, a),
+        Chore::Demo(a) => chores::demo(&mut stages, a),
+        Chore::Test(a) => chores::test(&mut stages, a),
+        Chore::Guests => chores::guests(&mut stages),
+        Chore::Lint => chores::lint(&mut stages),
+        Chore::Clean(a) => chores::clean(&mut stages, a),
+    };
+    if !matches!(&args.chore, Chore::Demo(a) if a.quiet) {
+        stages.report();
+    }
+    match result {
+        Ok(code) => code,
+        Err(e) => {
+            eprintln!("xtask: error: {e:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        super::Args::command().debug_assert();
+    }
+}

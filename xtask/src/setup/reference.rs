@@ -1,0 +1,43 @@
+//! The Python environment that tests compare the examples against: the same model, run by other people's code.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context as _, Result};
+
+use crate::run;
+
+/// The examples' pinned requirements, each with its digest.
+const REQUIREMENTS: &str = "examples/embed/requirements.txt";
+
+pub(super) fn run(home: &Path) -> Result<()> {
+    let list = run::root()?.join(REQUIREMENTS);
+    let wanted =
+        fs::read_to_string(&list).with_context(|| format!("could not read {}", list.display()))?;
+    let venv = home.join("venv");
+    // Written last: an interrupted installation is started again.
+    let stamp = venv.join("requirements.installed");
+    if fs::read_to_string(&stamp).is_ok_and(|installed| installed == wanted) {
+        return Ok(());
+    }
+    eprintln!("  making the reference environment {}", venv.display());
+    run::check_quietly(
+        run::program("python3")?
+            .args(["-m", "venv", "--clear"])
+            .arg(&venv),
+    )?;
+    let mut pip = run::program(venv.join("bin").join("python"))?;
+    pip.args([
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--disable-pip-version-check",
+        "--no-deps",
+        "--require-hashes",
+    ]);
+    pip.args(["--only-binary", ":all:", "--requirement"])
+        .arg(&list);
+    run::check_quietly(&mut pip)?;
+    fs::write(&stamp, wanted).with_context(|| format!("could not write {}", stamp.display()))
+}
