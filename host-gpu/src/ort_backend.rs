@@ -1,0 +1,177 @@
+//! The backend that runs ONNX graphs: ONNX Runtime on the processor or on CUDA.
+//!
+//! Options are pinned here and nowhere else, and spelled out in the fingerprint: one thread within
+//! a kernel, kernels one after the other, all graph optimisations, deterministic compute. A device
+//! that was asked for and cannot be used is an error; ONNX Runtime's own habit of going on with the
+//! processor is switched off.
+
+pub(crate) mod devices;
+pub(crate) mod library;
+mod session;
+
+use crate::backend::{
+    Device, DeviceInfo, FingerprintParts, GraphOptions, NnBackend, NnSession, StopFlag,
+};
+use crate::error::NnError;
+use library::OrtLibrary;
+use ort::ep::ExecutionProviderDispatch;
+use ort::ep::cuda::ConvAlgorithmSearch;
+use ort::session::Session;
+use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
+use session::OrtSession;
+use std::sync::{Arc, OnceLock};
+
+/// Where a model's weights in other files would be looked for. A model here is one file, which its
+/// digest covers; what it names besides must not be found.
+const EXTERNAL_FOLDER: &str = "session.model_external_initializers_file_folder_path";
+/// No folder at all.
+const NO_FOLDER: &str = "/dev/null";
+
+/// ONNX Runtime, as loaded by [`OrtLibrary::load`].
+#[derive(Debug)]
+pub struct OrtBackend {
+    library: Arc<OrtLibrary>,
+    devices: OnceLock<Vec<DeviceInfo>>,
+}
+
+impl OrtBackend {
+    /// A backend on a loaded library.
+    pub fn new(library: Arc<OrtLibrary>) -> Self {
+        Self {
+            library,
+            devices: OnceLock::new(),
+        }
+    }
+
+    /// The library it runs on.
+    pub fn library(&self) -> &OrtLibrary {
+        &self.library
+    }
+
+    /// A builder with every pinned option set and the execution provider registered.
+    fn builder(&self, options: &GraphOptions) -> Result<SessionBuilder, NnError> {
+        let plain = || -> Result<SessionBuilder, ort::Error> {
+            Ok(Session::builder(self.library.environment())?
+                .with_optimization_level(GraphOptimizationLevel::All)?
+                .with_intra_threads(usize::from(options.intra_threads.max(1)))?
+                .with_inter_threads(1)?
+                .with_parallel_execution(false)?
+                .with_intra_op_spinning(false)?
+                .with_config_entry(EXTERNAL_FOLDER, NO_FOLDER)?
+                .with_deterministic_compute(true)?)
+        };
+        let builder = plain().map_err(|error| NnError::Backend(error.to_string()))?;
+        let Device::Cuda(index) = options.device else {
+            return Ok(builder);
+        };
+        builder
+            .with_execution_providers([cuda(index)?])
+            .map_err(|error| unavailable(options.device, &error.to_string()))
+    }
+
+    /// Whether a session can be set up on the device, as opposed to merely being named by the library.
+    fn probe(&self, device: Device) -> Result<(), NnError> {
+        self.builder(&GraphOptions::on(device)).map(drop)
+    }
+}
+
+fn cuda(index: u32) -> Result<ExecutionProviderDispatch, NnError> {
+    let id = i32::try_from(index).map_err(|_| unavailable(Device::Cuda(index), "no such index"))?;
+    // The default search benchmarks convolution kernels on the spot, so that two sessions may choose
+    // differently; TF32 drops bits that a processor keeps.
+    Ok(ort::ep::CUDA::default()
+        .with_device_id(id)
+        .with_conv_algorithm_search(ConvAlgorithmSearch::Default)
+        .with_tf32(false)
+        .build()
+        .error_on_failure())
+}
+
+fn unavailable(device: Device, reason: &str) -> NnError {
+    NnError::DeviceUnavailable {
+        device: device.to_string(),
+        reason: reason.to_owned(),
+    }
+}
+
+impl NnBackend for OrtBackend {
+    fn available_devices(&self) -> Vec<DeviceInfo> {
+        let find = || {
+            let mut found = vec![devices::cpu()];
+            for gpu in devices::nvidia() {
+                match self.probe(gpu.device) {
+                    Ok(()) => found.push(gpu),
+                    Err(error) => {
+                        tracing::info!(device = %gpu.device, name = gpu.name, %error, "gpu not offered")
+                    }
+                }
+            }
+            found
+        };
+        self.devices.get_or_init(find).clone()
+    }
+
+    fn fingerprint(&self, options: &GraphOptions) -> Result<FingerprintParts, NnError> {
+        let pinned = "opt=all;inter=1;mode=sequential;deterministic=1";
+        let intra = options.intra_threads.max(1);
+        let info = self
+            .available_devices()
+            .into_iter()
+            .find(|info| info.device == options.device);
+        let info = info.ok_or_else(|| match self.probe(options.device) {
+            Err(error) => error,
+            Ok(()) => unavailable(options.device, "the machine does not describe it"),
+        })?;
+        Ok(match options.device {
+            Device::Cpu => FingerprintParts {
+                engine: self.library.engine().to_owned(),
+                execution_provider: "CPUExecutionProvider".to_owned(),
+                // The instruction set picks the kernels; the maker's name does not.
+                device: info.driver,
+                options: format!("{pinned};intra={intra}"),
+            },
+            Device::Cuda(_) => FingerprintParts {
+                engine: format!(
+                    "{} {}",
+                    self.library.engine(),
+                    self.library.cuda_provider_digest()?
+                ),
+                execution_provider: "CUDAExecutionProvider".to_owned(),
+                // Kernels without a CUDA version run on the host's processor.
+                device: format!(
+                    "{} driver {}; host {}",
+                    info.name,
+                    info.driver,
+                    devices::cpu().driver
+                ),
+                options: format!("{pinned};intra={intra};conv=default;tf32=0"),
+            },
+        })
+    }
+
+    fn load(
+        &self,
+        name: &str,
+        bytes: &[u8],
+        options: &GraphOptions,
+        stop: &StopFlag,
+    ) -> Result<Box<dyn NnSession>, NnError> {
+        let mut builder = self.builder(options)?;
+        let canceler = builder.canceler();
+        let armed = stop.arm(Box::new(move || {
+            // A load that cannot be told to stop still ends; nobody waits for it.
+            let _ = canceler.cancel();
+        }))?;
+        let session = builder.commit_from_memory(bytes);
+        drop(armed);
+        if stop.is_stopped() {
+            return Err(NnError::Stopped);
+        }
+        let rejected = |reason: String| NnError::GraphRejected {
+            name: name.to_owned(),
+            reason,
+        };
+        let session = session.map_err(|error| rejected(error.to_string()))?;
+        Ok(Box::new(OrtSession::new(session).map_err(rejected)?))
+    }
+}
