@@ -1,4 +1,20 @@
-//! Whether a WebAssembly component is a job: its imports and exports.
+//! Whether a WebAssembly component is a job: its imports, its exports, and its size.
+//!
+//! The check runs before a component is signed, admitted or compiled. It is strict where the
+//! runtime would merely fail later: a component that passes imports nothing but [`ALLOWED_IMPORTS`],
+//! uses only the WebAssembly features of [`features`] and is too small to be a compile bomb.
+
+use std::collections::BTreeSet;
+
+use wasmparser::component_types::{
+    ComponentDefinedType, ComponentEntityType, ComponentFuncType, ComponentValType,
+};
+use wasmparser::types::Types;
+use wasmparser::{
+    CanonicalFunction, CanonicalOption, ComponentExternalKind, ComponentTypeRef, Parser, Payload,
+    PrimitiveValType, Validator, WasmFeatures,
+};
+
 use crate::Error;
 
 /// Every interface a job may import, at exactly these versions. The runtime's linker defines these
@@ -13,6 +29,33 @@ pub const ALLOWED_IMPORTS: &[&str] = &[
     "wasi:nn/tensor@0.2.0-rc-2024-10-28",
 ];
 
+/// The function every job exports.
+pub const RUN_EXPORT: &str = "run";
+
+/// Largest component in bytes.
+pub const COMPONENT_BYTES_MAX: usize = 64 << 20;
+
+/// Most core modules in one component. A job has its own and two that glue it to its imports.
+pub const MODULES_MAX: u32 = 16;
+
+/// Most functions defined by all core modules together.
+pub const FUNCTIONS_MAX: u32 = 50_000;
+
+/// Largest body of one function in bytes: a compiler's passes are not linear in it.
+pub const FUNCTION_BYTES_MAX: usize = 1 << 20;
+
+/// Most globals defined by all core modules together.
+pub const GLOBALS_MAX: u32 = 1_000;
+
+/// Most custom sections, in the component and its modules together.
+pub const CUSTOM_SECTIONS_MAX: u32 = 32;
+
+/// Most bytes in custom sections together.
+pub const CUSTOM_BYTES_MAX: usize = 1 << 20;
+
+/// Most bytes in type sections of the component level together.
+pub const TYPE_BYTES_MAX: usize = 64 << 10;
+
 /// What a component says about itself.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct Summary {
@@ -22,11 +65,293 @@ pub struct Summary {
     pub exports: Vec<String>,
 }
 
+/// The WebAssembly features a job may use: all deterministic, all single-threaded, all on 32-bit
+/// memories. The runtime's engine enables this set and no more.
+pub fn features() -> WasmFeatures {
+    WasmFeatures::MUTABLE_GLOBAL
+        | WasmFeatures::SATURATING_FLOAT_TO_INT
+        | WasmFeatures::SIGN_EXTENSION
+        | WasmFeatures::REFERENCE_TYPES
+        | WasmFeatures::MULTI_VALUE
+        | WasmFeatures::BULK_MEMORY
+        | WasmFeatures::SIMD
+        | WasmFeatures::TAIL_CALL
+        | WasmFeatures::FLOATS
+        | WasmFeatures::EXTENDED_CONST
+        | WasmFeatures::COMPONENT_MODEL
+}
+
+/// The names of [`features`], sorted: to compare with an engine that uses another version of the
+/// parser, whose type is a different one.
+pub fn feature_names() -> BTreeSet<&'static str> {
+    features().iter_names().map(|(name, _)| name).collect()
+}
+
 /// Checks that `bytes` is a component which imports only [`ALLOWED_IMPORTS`] and exports `run`.
 ///
 /// # Errors
 /// [`Error::Component`] naming the first offending import, or what is malformed.
 pub fn check(bytes: &[u8]) -> Result<Summary, Error> {
-    let _ = bytes;
-    todo!("helper")
+    if bytes.len() > COMPONENT_BYTES_MAX {
+        return Err(Error::TooLarge {
+            what: "component",
+            size: bytes.len() as u64,
+            max: COMPONENT_BYTES_MAX as u64,
+        });
+    }
+    check_header(bytes)?;
+    // The survey comes first: it is linear and allocates nothing, so a bomb is refused before the
+    // validator builds its tables.
+    let mut survey = Survey::default();
+    for payload in Parser::new(0).parse_all(bytes) {
+        survey.visit(&payload.map_err(malformed)?)?;
+    }
+    let types = Validator::new_with_features(features())
+        .validate_all(bytes)
+        .map_err(malformed)?;
+    check_run(&types)?;
+    survey.imports.sort_unstable();
+    survey.exports.sort_unstable();
+    Ok(Summary {
+        imports: survey.imports,
+        exports: survey.exports,
+    })
 }
+
+fn refuse(reason: impl Into<String>) -> Error {
+    Error::Component {
+        reason: reason.into(),
+    }
+}
+
+fn malformed(error: wasmparser::Error) -> Error {
+    refuse(format!("malformed: {error}"))
+}
+
+fn check_header(bytes: &[u8]) -> Result<(), Error> {
+    if Parser::is_component(bytes) {
+        Ok(())
+    } else if Parser::is_core_wasm(bytes) {
+        Err(refuse("it is a core module, not a component"))
+    } else if bytes.starts_with(b"\x7fELF") {
+        Err(refuse(
+            "it is native code, which is never accepted from outside",
+        ))
+    } else {
+        Err(refuse("it does not begin with a component's header"))
+    }
+}
+
+/// What the first pass counts and collects.
+#[derive(Default)]
+struct Survey {
+    /// How deep below the component the parser is: core modules are at depth one.
+    depth: u32,
+    modules: u32,
+    functions: u32,
+    globals: u32,
+    custom_sections: u32,
+    custom_bytes: usize,
+    type_bytes: usize,
+    imports: Vec<String>,
+    exports: Vec<String>,
+}
+
+impl Survey {
+    fn visit(&mut self, payload: &Payload<'_>) -> Result<(), Error> {
+        match payload {
+            Payload::ModuleSection { .. } => {
+                self.depth = self.depth.saturating_add(1);
+                count(&mut self.modules, 1, MODULES_MAX, "core modules")
+            }
+            Payload::ComponentSection { .. } => Err(refuse("it contains another component")),
+            Payload::End(_) => {
+                self.depth = self.depth.saturating_sub(1);
+                Ok(())
+            }
+            Payload::FunctionSection(section) => count(
+                &mut self.functions,
+                section.count(),
+                FUNCTIONS_MAX,
+                "functions",
+            ),
+            Payload::GlobalSection(section) => {
+                count(&mut self.globals, section.count(), GLOBALS_MAX, "globals")
+            }
+            Payload::CodeSectionEntry(body) => {
+                let size = body.range().len();
+                if size > FUNCTION_BYTES_MAX {
+                    return Err(too_many("bytes in one function", size, FUNCTION_BYTES_MAX));
+                }
+                Ok(())
+            }
+            Payload::CustomSection(section) => {
+                self.custom_bytes = self.custom_bytes.saturating_add(section.range().len());
+                if self.custom_bytes > CUSTOM_BYTES_MAX {
+                    return Err(too_many(
+                        "bytes in custom sections",
+                        self.custom_bytes,
+                        CUSTOM_BYTES_MAX,
+                    ));
+                }
+                let sections = &mut self.custom_sections;
+                count(sections, 1, CUSTOM_SECTIONS_MAX, "custom sections")
+            }
+            Payload::ComponentTypeSection(section) => {
+                self.type_bytes = self.type_bytes.saturating_add(section.range().len());
+                if self.type_bytes > TYPE_BYTES_MAX {
+                    return Err(too_many(
+                        "bytes of types",
+                        self.type_bytes,
+                        TYPE_BYTES_MAX,
+                    ));
+                }
+                Ok(())
+            }
+            Payload::ComponentImportSection(section) => self.visit_imports(section),
+            Payload::ComponentExportSection(section) => self.visit_exports(section),
+            Payload::ComponentCanonicalSection(section) => {
+                for function in section.clone() {
+                    check_canonical(&function.map_err(malformed)?)?;
+                }
+                Ok(())
+            }
+            Payload::ComponentStartSection { .. } => Err(refuse("it has a start function")),
+            _ => Ok(()),
+        }
+    }
+
+    fn visit_imports(
+        &mut self,
+        section: &wasmparser::ComponentImportSectionReader<'_>,
+    ) -> Result<(), Error> {
+        for import in section.clone() {
+            let import = import.map_err(malformed)?;
+            let name = import.name.name;
+            if !ALLOWED_IMPORTS.contains(&name) {
+                let reason = format!("it imports {name:?}, which no host offers");
+                return Err(refuse(reason));
+            }
+            if !matches!(import.ty, ComponentTypeRef::Instance(_)) {
+                return Err(refuse(format!(
+                    "it imports {name:?} as something other than an interface"
+                )));
+            }
+            self.imports.push(name.to_owned());
+        }
+        Ok(())
+    }
+
+    fn visit_exports(
+        &mut self,
+        section: &wasmparser::ComponentExportSectionReader<'_>,
+    ) -> Result<(), Error> {
+        for export in section.clone() {
+            let export = export.map_err(malformed)?;
+            let name = export.name.name;
+            if name == RUN_EXPORT && export.kind != ComponentExternalKind::Func {
+                return Err(refuse("its export \"run\" is not a function"));
+            }
+            self.exports.push(name.to_owned());
+        }
+        Ok(())
+    }
+}
+
+fn too_many(what: &str, actual: usize, max: usize) -> Error {
+    refuse(format!("{actual} {what}, more than the {max} allowed"))
+}
+
+fn count(total: &mut u32, more: u32, max: u32, what: &str) -> Result<(), Error> {
+    *total = total.saturating_add(more);
+    if *total > max {
+        return Err(too_many(what, *total as usize, max as usize));
+    }
+    Ok(())
+}
+
+/// Only the synchronous canonical ABI with UTF-8 strings: everything else is code in the host that
+/// no job needs.
+fn check_canonical(function: &CanonicalFunction) -> Result<(), Error> {
+    let options = match function {
+        CanonicalFunction::Lift { options, .. } | CanonicalFunction::Lower { options, .. } => {
+            options
+        }
+        CanonicalFunction::ResourceNew { .. }
+        | CanonicalFunction::ResourceDrop { .. }
+        | CanonicalFunction::ResourceRep { .. } => return Ok(()),
+        other => {
+            return Err(refuse(format!("it uses {other:?}, which no job may")));
+        }
+    };
+    for option in options {
+        match option {
+            CanonicalOption::UTF8
+            | CanonicalOption::Memory(_)
+            | CanonicalOption::Realloc(_)
+            | CanonicalOption::PostReturn(_) => {}
+            CanonicalOption::UTF16 | CanonicalOption::CompactUTF16 => {
+                return Err(refuse(format!(
+                    "it encodes strings as {option:?}, not as UTF8"
+                )));
+            }
+            other => {
+                return Err(refuse(format!(
+                    "it uses the canonical option {other:?}, which no job may"
+                )));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Checks that `run` has the type of the WIT world:
+/// `func(items: list<list<u8>>) -> result<list<list<u8>>, job-error>`.
+fn check_run(types: &Types) -> Result<(), Error> {
+    let entity = types.component_item_for_export(RUN_EXPORT).map(|item| item.ty);
+    let Some(ComponentEntityType::Func(id)) = entity else {
+        return Err(refuse("it does not export a function \"run\""));
+    };
+    let function: &ComponentFuncType = &types[id];
+    let takes_items = match &*function.params {
+        [(_, only)] => is_list_of_bytes(types, only),
+        _ => false,
+    };
+    let gives_items = match function.result {
+        Some(ComponentValType::Type(id)) => match &types[id] {
+            ComponentDefinedType::Result {
+                ok: Some(ok),
+                err: Some(ComponentValType::Type(err)),
+                ..
+            } => {
+                let is_variant = matches!(&types[*err], ComponentDefinedType::Variant(_));
+                is_variant && is_list_of_bytes(types, ok)
+            }
+            _ => false,
+        },
+        _ => false,
+    };
+    if takes_items && gives_items && !function.async_ {
+        return Ok(());
+    }
+    Err(refuse(
+        "its \"run\" is not func(items: list<list<u8>>) -> result<list<list<u8>>, job-error>",
+    ))
+}
+
+fn is_list_of_bytes(types: &Types, ty: &ComponentValType) -> bool {
+    let element_of = |ty: &ComponentValType| match ty {
+        ComponentValType::Type(id) => match &types[*id] {
+            ComponentDefinedType::List { element, .. } => Some(*element),
+            _ => None,
+        },
+        ComponentValType::Primitive(_) => None,
+    };
+    matches!(
+        element_of(ty).and_then(|inner| element_of(&inner)),
+        Some(ComponentValType::Primitive(PrimitiveValType::U8))
+    )
+}
+
+#[cfg(test)]
+mod tests;
