@@ -124,7 +124,7 @@ impl ModelStore {
         max_bytes: u64,
     ) -> Result<PathBuf, NnError> {
         let path = self.path(expected);
-        if read_verified(&path, expected, u64::MAX).is_ok() {
+        if self.is_intact(expected) {
             return Ok(path);
         }
         let temporary = self.dir.join(format!(
@@ -155,6 +155,9 @@ impl ModelStore {
         source: &Path,
         max_bytes: u64,
     ) -> Result<PathBuf, NnError> {
+        if self.is_intact(expected) {
+            return Ok(self.path(expected));
+        }
         let mut file = File::open(source).map_err(NnError::io("open", source))?;
         self.put_from_reader(expected, &mut file, max_bytes)
     }
@@ -169,6 +172,10 @@ impl ModelStore {
         fs::remove_file(&path).map_err(NnError::io("remove", &path))?;
         *used = used.saturating_sub(meta.len());
         Ok(())
+    }
+
+    fn is_intact(&self, digest: &ModelDigest) -> bool {
+        read_verified(&self.path(digest), digest, u64::MAX).is_ok()
     }
 
     fn path(&self, digest: &ModelDigest) -> PathBuf {

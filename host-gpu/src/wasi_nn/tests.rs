@@ -56,7 +56,7 @@ fn context(state: &mut NnState, name: &str) -> Resource<NnContext> {
         panic!("no context of {name}")
     };
     // The context must not need the handle.
-    view.drop(graph).unwrap();
+    graph::HostGraph::drop(&mut view, graph).unwrap();
     context
 }
 

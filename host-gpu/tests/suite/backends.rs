@@ -240,5 +240,6 @@ fn a_model_cannot_name_files_of_the_host() {
         .backend
         .load("external", &bytes, &cpu(), &StopFlag::default());
     let error = result.err().expect("weights from a file of the host");
+    eprintln!("{error}");
     assert!(matches!(error, NnError::GraphRejected { .. }), "{error}");
 }

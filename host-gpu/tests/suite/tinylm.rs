@@ -126,17 +126,15 @@ fn two_sessions_write_the_same_text_from_the_same_bits() {
     assert!(
         written
             .chars()
-            .filter(|c| c.is_ascii_lowercase() || *c == ' ')
+            .filter(|c| c.is_ascii_alphabetic() || *c == ' ')
             .count()
             * 10
             >= NEW_TOKENS * 8,
         "{text}"
     );
     // Another prompt gives other logits, so the comparison above could fail.
-    assert_ne!(
-        write(load(Device::Cpu), "And Moses said, ").1[..1024],
-        logits[..1024]
-    );
+    let other = write(load(Device::Cpu), "And Moses said, ").1;
+    assert!(other[other.len() - 1024..] != logits[logits.len() - 1024..]);
 }
 
 #[test]
