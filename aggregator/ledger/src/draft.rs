@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 use jobs::money::{AMOUNT_MAX, Amount};
 
 use crate::{
-    Account, Balance, Head, JournalEntry, Ledger, Pending, PendingState, Rejection, Transfer,
-    TransferId,
+    Account, Balance, Head, JOURNAL_ENTRIES_MAX, JournalEntry, Ledger, Pending, PendingState,
+    Rejection, Transfer, TransferId,
 };
 
 /// The overlay over a ledger.
@@ -77,7 +77,9 @@ impl<'a> Draft<'a> {
             }
             Transfer::Close { account, .. } => self.close(account)?,
         }
-        let entry = JournalEntry::after(&self.head, transfer).ok_or(Rejection::JournalFull)?;
+        let entry = JournalEntry::after(&self.head, transfer).ok_or(Rejection::JournalFull {
+            entries: JOURNAL_ENTRIES_MAX,
+        })?;
         self.head = entry.head();
         let applied = (entry.seq, transfer);
         self.changes.applied.insert(transfer.id(), applied);

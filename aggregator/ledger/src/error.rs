@@ -111,9 +111,12 @@ pub enum Rejection {
         /// The account.
         account: Account,
     },
-    /// The journal's sequence numbers are used up.
-    #[error("the journal is full")]
-    JournalFull,
+    /// The journal is at its bound.
+    #[error("the journal is full with {entries} entries")]
+    JournalFull {
+        /// The bound.
+        entries: u64,
+    },
 }
 
 impl Rejection {
@@ -136,7 +139,7 @@ impl Rejection {
             Self::NotClosable { .. } => "not_closable",
             Self::NotSettled { .. } => "not_settled",
             Self::Overflow { .. } => "overflow",
-            Self::JournalFull => "journal_full",
+            Self::JournalFull { .. } => "journal_full",
         }
     }
 }

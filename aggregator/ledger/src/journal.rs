@@ -5,6 +5,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::Transfer;
 
+/// Most entries a journal may hold. A ledger keeps about 300 bytes in memory per entry, so this is the
+/// order of 20 GB: an operator is to move to another cell long before.
+pub const JOURNAL_ENTRIES_MAX: u64 = 1 << 26;
+
 /// The end of the journal. An empty journal's head is number 0 with the zero digest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Head {
@@ -28,10 +32,11 @@ pub struct JournalEntry {
 }
 
 impl JournalEntry {
-    /// The entry that follows `head`; `None` when numbers are used up.
+    /// The entry that follows `head`; `None` above [`JOURNAL_ENTRIES_MAX`].
     #[must_use]
     pub fn after(head: &Head, transfer: Transfer) -> Option<Self> {
-        let seq = head.seq.checked_add(1)?;
+        let next = head.seq.checked_add(1);
+        let seq = next.filter(|seq| *seq <= JOURNAL_ENTRIES_MAX)?;
         Some(Self {
             seq,
             prev: head.hash,
@@ -65,4 +70,28 @@ fn link(seq: u64, prev: &Digest, transfer: &Transfer) -> Digest {
             &transfer.canonical_bytes(),
         ],
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Ledger, LedgerError, Rejection, TransferId};
+
+    #[test]
+    fn a_full_journal_refuses_by_name() {
+        let mut ledger = Ledger::new();
+        ledger.head.seq = JOURNAL_ENTRIES_MAX;
+        let before = ledger.clone();
+        let transfer = Transfer::Close {
+            id: TransferId::default(),
+            account: crate::Account::Escrow(jobs::ids::JobId::default()),
+        };
+        let error = ledger.apply(transfer).unwrap_err();
+        let reason = Rejection::JournalFull {
+            entries: JOURNAL_ENTRIES_MAX,
+        };
+        assert_eq!(error.rejection(), Some(reason));
+        assert!(matches!(error, LedgerError::Rejected { index: 0, .. }));
+        assert_eq!(ledger, before);
+    }
 }

@@ -43,6 +43,6 @@ pub use audit::{
 pub use check::Violation;
 pub use error::{LedgerError, Rejection};
 pub use fee::{BPS_PER_WHOLE, FEE_BPS_MAX, FEE_BPS_MIN, FeeBps};
-pub use journal::{Head, JournalEntry};
+pub use journal::{Head, JOURNAL_ENTRIES_MAX, JournalEntry};
 pub use state::{Applied, Ledger};
 pub use transfer::{Pending, PendingState, Transfer, TransferId};

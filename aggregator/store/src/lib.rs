@@ -13,6 +13,7 @@
 //! only crate that names `rocksdb`.
 //!
 //! Start with [`Kv`], then [`Table`]; [`Column`] lists everything that is ever stored.
+#![warn(missing_docs)]
 
 mod column;
 mod error;
