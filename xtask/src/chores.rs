@@ -41,7 +41,9 @@ pub(crate) fn demo(stages: &mut Stages, args: &DemoArgs) -> Result<ExitCode> {
         demo.args(["devnet", "demo", "--job", "examples/embed/job.toml"]);
         demo.arg("--providers").arg(args.providers.to_string());
         demo.arg("--cheating").arg(args.cheating.to_string());
-        demo.args(args.json.then_some("--json")).args(&args.rest);
+        demo.args(args.json.then_some("--json"))
+            .args(args.quiet.then_some("--quiet"));
+        demo.args(&args.rest);
         // The only program whose standard output is ours.
         run::status(demo.stdout(Stdio::inherit()))
     })?;
