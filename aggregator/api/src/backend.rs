@@ -1,0 +1,69 @@
+//! What the server asks. The aggregator's driver answers.
+
+use std::path::PathBuf;
+
+use jobs::digest::{BlobRef, Digest};
+use jobs::envelope::SignedPackage;
+use jobs::ids::JobId;
+use jobs::record::JobRecord;
+use tokio::io::AsyncRead;
+
+use crate::types::{
+    BalanceView, DepositRequest, Health, JobView, Problem, ProviderView, SubmitReply,
+};
+
+/// The result of every request.
+pub type Answer<T> = Result<T, Problem>;
+
+/// Decides every request. Cheap to share; called from many tasks at once.
+pub trait Backend: Send + Sync + 'static {
+    /// Verifies, admits and funds a job. The same package is the same job, whoever asks how often;
+    /// the same `idempotency_key` with another package is refused with 422.
+    fn submit(
+        &self,
+        idempotency_key: Option<String>,
+        package: SignedPackage,
+    ) -> impl Future<Output = Answer<SubmitReply>> + Send;
+
+    /// Takes a blob that an open job declared, of exactly the declared size.
+    fn put_blob(
+        &self,
+        job: JobId,
+        digest: Digest,
+        body: impl AsyncRead + Send + Unpin,
+    ) -> impl Future<Output = Answer<()>> + Send;
+
+    /// Every job, newest first, at most `limit`.
+    fn jobs(&self, limit: usize) -> impl Future<Output = Answer<Vec<JobView>>> + Send;
+
+    /// One job.
+    fn job(&self, job: JobId) -> impl Future<Output = Answer<JobView>> + Send;
+
+    /// The file that holds a finished job's merged result.
+    fn result(&self, job: JobId) -> impl Future<Output = Answer<(BlobRef, PathBuf)>> + Send;
+
+    /// The public record of a finished job.
+    fn record(&self, job: JobId) -> impl Future<Output = Answer<JobRecord>> + Send;
+
+    /// The file of a blob that a finished job's record names.
+    fn record_blob(
+        &self,
+        job: JobId,
+        digest: Digest,
+    ) -> impl Future<Output = Answer<(BlobRef, PathBuf)>> + Send;
+
+    /// Every provider.
+    fn providers(&self) -> impl Future<Output = Answer<Vec<ProviderView>>> + Send;
+
+    /// Every account.
+    fn balances(&self) -> impl Future<Output = Answer<Vec<BalanceView>>> + Send;
+
+    /// The ledger audit's report, as JSON.
+    fn audit(&self) -> impl Future<Output = Answer<serde_json::Value>> + Send;
+
+    /// An operator's deposit; answers whether it was new.
+    fn deposit(&self, deposit: DepositRequest) -> impl Future<Output = Answer<bool>> + Send;
+
+    /// Health.
+    fn health(&self) -> impl Future<Output = Answer<Health>> + Send;
+}

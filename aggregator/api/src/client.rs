@@ -1,0 +1,334 @@
+//! A typed client. Plain HTTP: an aggregator that serves the world stands behind a proxy that
+//! terminates TLS.
+
+use std::path::Path;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::TryStreamExt;
+use http_body_util::combinators::BoxBody;
+use http_body_util::{BodyExt, Full, StreamBody};
+use hyper::body::{Frame, Incoming};
+use hyper::{Method, Request, Response, StatusCode, header};
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
+use jobs::digest::{BlobRef, Digest};
+use jobs::envelope::SignedPackage;
+use jobs::ids::JobId;
+use jobs::record::JobRecord;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::io::AsyncWriteExt;
+use tokio_util::io::ReaderStream;
+
+use crate::types::{
+    BalanceView, DepositRequest, Health, JobView, Problem, ProviderView, SubmitReply,
+};
+
+/// Largest JSON answer in bytes.
+pub const ANSWER_MAX: usize = 64 << 20;
+
+/// Time within which an answer's headers must arrive.
+pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(120);
+
+/// Why a request has no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The aggregator refused.
+    #[error("{0}")]
+    Refused(#[from] Problem),
+    /// It could not be reached, or the connection broke.
+    #[error("cannot reach the aggregator at {base}: {reason}")]
+    Unreachable {
+        /// Its address.
+        base: String,
+        /// The transport's words.
+        reason: String,
+    },
+    /// It answered something this client does not understand.
+    #[error("unexpected answer from the aggregator: {0}")]
+    Unexpected(String),
+    /// A local file.
+    #[error("{path}: {source}")]
+    File {
+        /// Which file.
+        path: String,
+        /// What failed.
+        source: std::io::Error,
+    },
+    /// What arrived is not what was promised.
+    #[error(transparent)]
+    Content(#[from] jobs::Error),
+}
+
+type Body = BoxBody<Bytes, std::io::Error>;
+
+/// A client of one aggregator.
+#[derive(Clone, Debug)]
+pub struct Client {
+    base: String,
+    http: hyper_util::client::legacy::Client<HttpConnector, Body>,
+}
+
+impl Client {
+    /// A client of the aggregator at `base`, for example `http://127.0.0.1:7700`.
+    pub fn new(base: &str) -> Self {
+        let http = hyper_util::client::legacy::Client::builder(TokioExecutor::new()).build_http();
+        Self {
+            base: base.trim_end_matches('/').to_owned(),
+            http,
+        }
+    }
+
+    /// Submits a signed package. The package's own digest is the idempotency key, so a retry is the
+    /// same job.
+    ///
+    /// # Errors
+    /// If refused or unreachable.
+    pub async fn submit(&self, package: &SignedPackage) -> Result<SubmitReply, Error> {
+        let key = Digest::of(package.package.as_bytes()).to_string();
+        let request = self
+            .json(Method::POST, "/jobs", package)?
+            .header("idempotency-key", key);
+        self.answer(self.finish(request, json_body(package)?)?)
+            .await
+    }
+
+    /// Uploads a blob that a job declared, streamed from a file.
+    ///
+    /// # Errors
+    /// If refused or unreachable, or the file cannot be read.
+    pub async fn put_blob(&self, job: JobId, blob: BlobRef, path: &Path) -> Result<(), Error> {
+        let file = tokio::fs::File::open(path)
+            .await
+            .map_err(|source| file_error(path, source))?;
+        let frames = ReaderStream::new(file).map_ok(Frame::data);
+        let body = BodyExt::boxed(StreamBody::new(frames));
+        let route = format!("/jobs/{job}/blobs/{}", blob.digest);
+        let request = self
+            .request(Method::PUT, &route)
+            .header(header::CONTENT_LENGTH, blob.size);
+        self.send(self.finish(request, body)?).await.map(drop)
+    }
+
+    /// One job.
+    ///
+    /// # Errors
+    /// If refused or unreachable.
+    pub async fn job(&self, job: JobId) -> Result<JobView, Error> {
+        self.get(&format!("/jobs/{job}")).await
+    }
+
+    /// The newest jobs.
+    ///
+    /// # Errors
+    /// If refused or unreachable.
+    pub async fn jobs(&self) -> Result<Vec<JobView>, Error> {
+        self.get("/jobs").await
+    }
+
+    /// The public record of a finished job.
+    ///
+    /// # Errors
+    /// If refused or unreachable.
+    pub async fn record(&self, job: JobId) -> Result<JobRecord, Error> {
+        self.get(&format!("/jobs/{job}/record")).await
+    }
+
+    /// Streams a finished job's result into a file and checks it against `blob`.
+    ///
+    /// # Errors
+    /// If refused or unreachable, the file cannot be written, or the content is not `blob`.
+    pub async fn result(&self, job: JobId, blob: BlobRef, path: &Path) -> Result<(), Error> {
+        self.download(&format!("/jobs/{job}/result"), blob, path)
+            .await
+    }
+
+    /// Streams a blob of a finished job's record into a file and checks it against `blob`.
+    ///
+    /// # Errors
+    /// As [`Client::result`].
+    pub async fn record_blob(&self, job: JobId, blob: BlobRef, path: &Path) -> Result<(), Error> {
+        self.download(&format!("/jobs/{job}/blobs/{}", blob.digest), blob, path)
+            .await
+    }
+
+    /// Every provider.
+    ///
+    /// # Errors
+    /// If refused or unreachable.
+    pub async fn providers(&self) -> Result<Vec<ProviderView>, Error> {
+        self.get("/providers").await
+    }
+
+    /// Every account.
+    ///
+    /// # Errors
+    /// If refused or unreachable.
+    pub async fn balances(&self) -> Result<Vec<BalanceView>, Error> {
+        self.get("/ledger/balances").await
+    }
+
+    /// The ledger audit's report.
+    ///
+    /// # Errors
+    /// If refused or unreachable.
+    pub async fn audit(&self) -> Result<serde_json::Value, Error> {
+        self.get("/ledger/audit").await
+    }
+
+    /// Deposits as the operator; answers whether the reference was new.
+    ///
+    /// # Errors
+    /// If refused or unreachable.
+    pub async fn deposit(&self, token: &str, deposit: &DepositRequest) -> Result<bool, Error> {
+        let request = self.json(Method::POST, "/ledger/deposits", deposit)?;
+        let request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
+        let answer: serde_json::Value = self
+            .answer(self.finish(request, json_body(deposit)?)?)
+            .await?;
+        Ok(answer
+            .get("new")
+            .and_then(serde_json::Value::as_bool)
+            .unwrap_or(false))
+    }
+
+    /// Health.
+    ///
+    /// # Errors
+    /// If refused or unreachable.
+    pub async fn health(&self) -> Result<Health, Error> {
+        self.get("/health").await
+    }
+
+    fn request(&self, method: Method, route: &str) -> hyper::http::request::Builder {
+        Request::builder()
+            .method(method)
+            .uri(format!("{}/api/v1{route}", self.base))
+    }
+
+    fn json<T: Serialize>(
+        &self,
+        method: Method,
+        route: &str,
+        _body: &T,
+    ) -> Result<hyper::http::request::Builder, Error> {
+        Ok(self
+            .request(method, route)
+            .header(header::CONTENT_TYPE, "application/json"))
+    }
+
+    fn finish(
+        &self,
+        request: hyper::http::request::Builder,
+        body: Body,
+    ) -> Result<Request<Body>, Error> {
+        request.body(body).map_err(|error| self.unreachable(&error))
+    }
+
+    fn unreachable(&self, error: &dyn std::fmt::Display) -> Error {
+        Error::Unreachable {
+            base: self.base.clone(),
+            reason: error.to_string(),
+        }
+    }
+
+    async fn get<T: DeserializeOwned>(&self, route: &str) -> Result<T, Error> {
+        let request = self.finish(self.request(Method::GET, route), empty())?;
+        self.answer(request).await
+    }
+
+    async fn send(&self, request: Request<Body>) -> Result<Response<Incoming>, Error> {
+        let answer = tokio::time::timeout(ANSWER_TIMEOUT, self.http.request(request)).await;
+        let response = match answer {
+            Ok(Ok(response)) => response,
+            Ok(Err(error)) => return Err(self.unreachable(&root_cause(&error))),
+            Err(_) => return Err(self.unreachable(&format!("no answer in {ANSWER_TIMEOUT:?}"))),
+        };
+        if response.status().is_success() {
+            return Ok(response);
+        }
+        let status = response.status();
+        let body = self.collect(response).await?;
+        Err(problem(status, &body))
+    }
+
+    async fn answer<T: DeserializeOwned>(&self, request: Request<Body>) -> Result<T, Error> {
+        let response = self.send(request).await?;
+        let body = self.collect(response).await?;
+        serde_json::from_slice(&body).map_err(|error| Error::Unexpected(error.to_string()))
+    }
+
+    async fn collect(&self, response: Response<Incoming>) -> Result<Bytes, Error> {
+        let limited = http_body_util::Limited::new(response.into_body(), ANSWER_MAX);
+        let collected = limited
+            .collect()
+            .await
+            .map_err(|error| self.unreachable(&error))?;
+        Ok(collected.to_bytes())
+    }
+
+    async fn download(&self, route: &str, blob: BlobRef, path: &Path) -> Result<(), Error> {
+        let request = self.finish(self.request(Method::GET, route), empty())?;
+        let mut body = self.send(request).await?.into_body();
+        let mut bytes = Vec::new();
+        while let Some(frame) = body.frame().await {
+            let frame = frame.map_err(|error| self.unreachable(&error))?;
+            let Ok(data) = frame.into_data() else {
+                continue;
+            };
+            bytes.extend_from_slice(&data);
+            if bytes.len() as u64 > blob.size {
+                break;
+            }
+        }
+        let actual = BlobRef::of(&bytes);
+        if actual != blob {
+            return Err(Error::Content(jobs::Error::DigestMismatch {
+                what: "download".into(),
+                actual: actual.digest.to_string(),
+                expected: blob.digest.to_string(),
+            }));
+        }
+        let write = async {
+            let mut file = tokio::fs::File::create(path).await?;
+            file.write_all(&bytes).await?;
+            file.sync_all().await
+        };
+        write.await.map_err(|source| file_error(path, source))
+    }
+}
+
+fn empty() -> Body {
+    Full::default().map_err(|never| match never {}).boxed()
+}
+
+fn json_body<T: Serialize>(value: &T) -> Result<Body, Error> {
+    let bytes = serde_json::to_vec(value).map_err(|error| Error::Unexpected(error.to_string()))?;
+    Ok(Full::new(Bytes::from(bytes))
+        .map_err(|never| match never {})
+        .boxed())
+}
+
+fn file_error(path: &Path, source: std::io::Error) -> Error {
+    Error::File {
+        path: path.display().to_string(),
+        source,
+    }
+}
+
+fn problem(status: StatusCode, body: &[u8]) -> Error {
+    match serde_json::from_slice::<Problem>(body) {
+        Ok(problem) => Error::Refused(problem),
+        Err(_) => Error::Unexpected(format!("status {status} without a problem document")),
+    }
+}
+
+/// The innermost cause says what happened ("connection refused"); the outer ones say only where.
+fn root_cause(error: &dyn std::error::Error) -> String {
+    let mut cause = error;
+    while let Some(source) = cause.source() {
+        cause = source;
+    }
+    cause.to_string()
+}

@@ -1,0 +1,251 @@
+//! One function a route: parse, ask the backend, answer.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::rejection::JsonRejection;
+use axum::extract::{DefaultBodyLimit, Path, Query, Request, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post, put};
+use axum::{Json, Router};
+use futures::TryStreamExt;
+use jobs::digest::{BlobRef, Digest};
+use jobs::envelope::SignedPackage;
+use jobs::ids::JobId;
+use serde::Deserialize;
+use tokio_util::io::{ReaderStream, StreamReader};
+
+use crate::backend::{Answer, Backend};
+use crate::server::OperatorToken;
+use crate::types::{DepositRequest, Problem};
+
+/// Largest JSON request body in bytes.
+const JSON_BODY_MAX: usize = 256 * 1024;
+
+/// Longest idempotency key in bytes.
+const IDEMPOTENCY_KEY_MAX: usize = 255;
+
+/// Most jobs in one listing.
+const LISTING_MAX: usize = 1000;
+
+struct App<B> {
+    backend: B,
+    token: OperatorToken,
+}
+
+type Shared<B> = State<Arc<App<B>>>;
+
+pub(crate) fn router<B: Backend>(backend: B, token: OperatorToken) -> Router {
+    let api = Router::new()
+        .route("/jobs", post(submit::<B>).get(list::<B>))
+        .route("/jobs/{job}", get(job::<B>))
+        .route("/jobs/{job}/result", get(result::<B>))
+        .route("/jobs/{job}/record", get(record::<B>))
+        .route(
+            "/jobs/{job}/blobs/{digest}",
+            put(put_blob::<B>).get(record_blob::<B>),
+        )
+        .route("/providers", get(providers::<B>))
+        .route("/ledger/balances", get(balances::<B>))
+        .route("/ledger/audit", get(audit::<B>))
+        .route("/ledger/deposits", post(deposit::<B>))
+        .route("/health", get(health::<B>))
+        .layer(DefaultBodyLimit::max(JSON_BODY_MAX))
+        .with_state(Arc::new(App { backend, token }));
+    Router::new()
+        .nest("/api/v1", api)
+        .route("/livez", get(|| async { "ok" }))
+        .fallback(|request: Request| async move {
+            Problem::not_found(format!("route {}", request.uri().path()))
+        })
+        .method_not_allowed_fallback(|| async {
+            Problem::new(
+                405,
+                "method-not-allowed",
+                "Method not allowed",
+                "this route has no such method",
+            )
+        })
+}
+
+async fn submit<B: Backend>(
+    State(app): Shared<B>,
+    headers: HeaderMap,
+    body: Result<Json<SignedPackage>, JsonRejection>,
+) -> Answer<Response> {
+    let package = json(body)?;
+    let key = idempotency_key(&headers)?;
+    let reply = app.backend.submit(key, package).await?;
+    Ok((StatusCode::ACCEPTED, Json(reply)).into_response())
+}
+
+#[derive(Deserialize)]
+struct Listing {
+    limit: Option<usize>,
+}
+
+async fn list<B: Backend>(
+    State(app): Shared<B>,
+    Query(listing): Query<Listing>,
+) -> Answer<Response> {
+    let limit = listing.limit.unwrap_or(100);
+    if limit == 0 || limit > LISTING_MAX {
+        return Err(Problem::invalid(format!(
+            "limit = {limit}: must be 1 to {LISTING_MAX}"
+        )));
+    }
+    Ok(Json(app.backend.jobs(limit).await?).into_response())
+}
+
+async fn job<B: Backend>(State(app): Shared<B>, Path(job): Path<String>) -> Answer<Response> {
+    Ok(Json(app.backend.job(job_id(&job)?).await?).into_response())
+}
+
+async fn result<B: Backend>(State(app): Shared<B>, Path(job): Path<String>) -> Answer<Response> {
+    file(app.backend.result(job_id(&job)?).await?).await
+}
+
+async fn record<B: Backend>(State(app): Shared<B>, Path(job): Path<String>) -> Answer<Response> {
+    Ok(Json(app.backend.record(job_id(&job)?).await?).into_response())
+}
+
+async fn put_blob<B: Backend>(
+    State(app): Shared<B>,
+    Path((job, digest)): Path<(String, String)>,
+    request: Request,
+) -> Answer<StatusCode> {
+    let stream = request
+        .into_body()
+        .into_data_stream()
+        .map_err(std::io::Error::other);
+    app.backend
+        .put_blob(
+            job_id(&job)?,
+            parse_digest(&digest)?,
+            StreamReader::new(stream),
+        )
+        .await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+async fn record_blob<B: Backend>(
+    State(app): Shared<B>,
+    Path((job, digest)): Path<(String, String)>,
+) -> Answer<Response> {
+    file(
+        app.backend
+            .record_blob(job_id(&job)?, parse_digest(&digest)?)
+            .await?,
+    )
+    .await
+}
+
+async fn providers<B: Backend>(State(app): Shared<B>) -> Answer<Response> {
+    Ok(Json(app.backend.providers().await?).into_response())
+}
+
+async fn balances<B: Backend>(State(app): Shared<B>) -> Answer<Response> {
+    Ok(Json(app.backend.balances().await?).into_response())
+}
+
+async fn audit<B: Backend>(State(app): Shared<B>) -> Answer<Response> {
+    Ok(Json(app.backend.audit().await?).into_response())
+}
+
+async fn deposit<B: Backend>(
+    State(app): Shared<B>,
+    headers: HeaderMap,
+    body: Result<Json<DepositRequest>, JsonRejection>,
+) -> Answer<Response> {
+    let bearer = headers
+        .get(header::AUTHORIZATION)
+        .and_then(|value| value.to_str().ok());
+    if !app
+        .token
+        .accepts(bearer.and_then(|value| value.strip_prefix("Bearer ")))
+    {
+        return Err(Problem::unauthorized());
+    }
+    let new = app.backend.deposit(json(body)?).await?;
+    let status = if new {
+        StatusCode::CREATED
+    } else {
+        StatusCode::OK
+    };
+    Ok((status, Json(serde_json::json!({ "new": new }))).into_response())
+}
+
+async fn health<B: Backend>(State(app): Shared<B>) -> Answer<Response> {
+    Ok(Json(app.backend.health().await?).into_response())
+}
+
+fn json<T>(body: Result<Json<T>, JsonRejection>) -> Answer<T> {
+    match body {
+        Ok(Json(value)) => Ok(value),
+        Err(rejection) if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE => Err(Problem::new(
+            413,
+            "too-large",
+            "Too large",
+            format!("the request body has more than the {JSON_BODY_MAX} bytes allowed"),
+        )),
+        Err(rejection) => Err(Problem::invalid(rejection.body_text())),
+    }
+}
+
+fn idempotency_key(headers: &HeaderMap) -> Answer<Option<String>> {
+    let Some(value) = headers.get("idempotency-key") else {
+        return Ok(None);
+    };
+    let key = value
+        .to_str()
+        .map_err(|_| Problem::invalid("Idempotency-Key must be ASCII"))?;
+    if key.is_empty() || key.len() > IDEMPOTENCY_KEY_MAX {
+        let bound = format!(
+            "Idempotency-Key has {} bytes: must be 1 to {IDEMPOTENCY_KEY_MAX}",
+            key.len()
+        );
+        return Err(Problem::invalid(bound));
+    }
+    Ok(Some(key.to_owned()))
+}
+
+fn job_id(text: &str) -> Answer<JobId> {
+    text.parse()
+        .map_err(|error: jobs::Error| Problem::invalid(error.to_string()))
+}
+
+fn parse_digest(text: &str) -> Answer<Digest> {
+    text.parse()
+        .map_err(|error: jobs::Error| Problem::invalid(error.to_string()))
+}
+
+async fn file((blob, path): (BlobRef, PathBuf)) -> Answer<Response> {
+    let file = tokio::fs::File::open(&path).await.map_err(|error| {
+        tracing::error!(path = %path.display(), %error, "a blob that the store names cannot be opened");
+        Problem::internal()
+    })?;
+    let headers = [
+        (header::CONTENT_TYPE, "application/octet-stream".to_owned()),
+        (header::CONTENT_LENGTH, blob.size.to_string()),
+        (header::ETAG, format!("\"{}\"", blob.digest)),
+    ];
+    Ok((headers, Body::from_stream(ReaderStream::new(file))).into_response())
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let mut response = (status, Json(&self)).into_response();
+        let headers = response.headers_mut();
+        headers.insert(
+            header::CONTENT_TYPE,
+            header::HeaderValue::from_static("application/problem+json"),
+        );
+        if self.status == 503 {
+            headers.insert(header::RETRY_AFTER, header::HeaderValue::from_static("1"));
+        }
+        response
+    }
+}

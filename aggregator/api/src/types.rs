@@ -1,0 +1,259 @@
+//! What travels over HTTP, as JSON. Field names are part of the contract of `/api/v1`.
+
+use std::fmt;
+
+use jobs::digest::{BlobRef, Digest};
+use jobs::ids::{AggregatorId, ClientId, JobId, ProviderId};
+use jobs::money::Amount;
+use jobs::offer::{DeviceSpec, Price};
+use jobs::time::Timestamp;
+use serde::{Deserialize, Serialize};
+
+/// An answer to a submitted job.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SubmitReply {
+    /// The job's id.
+    pub job: JobId,
+    /// Blobs the aggregator does not hold yet, to be uploaded before the job can run.
+    pub missing: Vec<BlobRef>,
+    /// What was put in escrow.
+    pub escrowed: Amount,
+    /// Shards of the plan.
+    pub shards: u32,
+}
+
+/// Where a job is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum JobPhase {
+    /// Admitted and funded; blobs are missing.
+    Waiting,
+    /// Shards are being executed.
+    Running,
+    /// Every shard is accepted; the result is being merged.
+    Merging,
+    /// Finished: result and receipts are there.
+    Done,
+    /// Failed: what was not paid was returned.
+    Failed,
+}
+
+impl JobPhase {
+    /// Whether nothing can change any more.
+    pub const fn is_terminal(self) -> bool {
+        matches!(self, Self::Done | Self::Failed)
+    }
+}
+
+impl fmt::Display for JobPhase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Waiting => "waiting",
+            Self::Running => "running",
+            Self::Merging => "merging",
+            Self::Done => "done",
+            Self::Failed => "failed",
+        })
+    }
+}
+
+/// A job.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JobView {
+    /// The job's id.
+    pub id: JobId,
+    /// Its name.
+    pub name: String,
+    /// Who pays.
+    pub client: ClientId,
+    /// Where it is.
+    pub phase: JobPhase,
+    /// Why it failed.
+    pub reason: Option<String>,
+    /// Items of input.
+    pub items: u32,
+    /// Shards of the plan.
+    pub shards: u32,
+    /// Shards with an accepted verdict.
+    pub shards_accepted: u32,
+    /// Assignments made.
+    pub assignments: u32,
+    /// Replicas revealed.
+    pub replicas: u32,
+    /// Replicas that agreed with a verdict.
+    pub agreements: u32,
+    /// Replicas that a verdict left out.
+    pub disagreements: u32,
+    /// What was put in escrow.
+    pub escrowed: Amount,
+    /// What is in escrow now.
+    pub escrow_left: Amount,
+    /// What providers got, ascending by provider.
+    pub paid: Vec<(ProviderId, Amount)>,
+    /// What the aggregator kept.
+    pub fee: Amount,
+    /// What went back to the client.
+    pub returned: Amount,
+    /// When it was admitted.
+    pub submitted: Timestamp,
+    /// When it became terminal.
+    pub finished: Option<Timestamp>,
+    /// The merged result.
+    pub result: Option<BlobRef>,
+}
+
+/// A provider.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProviderView {
+    /// Its key.
+    pub id: ProviderId,
+    /// Whether it is connected.
+    pub online: bool,
+    /// Whether it may be given assignments.
+    pub eligible: bool,
+    /// Why it is banned, if it is.
+    pub banned: Option<String>,
+    /// Reputation in millionths.
+    pub reputation_ppm: u32,
+    /// Its device.
+    pub device: DeviceSpec,
+    /// What it asks.
+    pub price: Price,
+    /// Digest of its fingerprint.
+    pub fingerprint: Digest,
+    /// Assignments under way.
+    pub in_flight: u32,
+    /// Replicas that agreed with a verdict.
+    pub agreements: u64,
+    /// Replicas that a verdict left out.
+    pub disagreements: u64,
+    /// Assignments it refused, failed or let expire.
+    pub failures: u64,
+}
+
+/// A ledger account.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BalanceView {
+    /// Account, as `client:…`, `escrow:…`, `provider:…`, `stake:…`, `fee`, `slashed` or `outside`.
+    pub account: String,
+    /// Credits posted.
+    pub credits: Amount,
+    /// Debits posted.
+    pub debits: Amount,
+    /// Debits reserved by open pending transfers.
+    pub pending: Amount,
+}
+
+/// An operator's deposit.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DepositRequest {
+    /// `client:blake3:…` or `stake:…`.
+    pub account: String,
+    /// How much.
+    pub amount: Amount,
+    /// Chosen by the operator; the same reference deposits once.
+    pub reference: String,
+}
+
+/// Longest deposit reference in bytes.
+pub const REFERENCE_MAX: usize = 128;
+
+/// The aggregator's state of health.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Health {
+    /// `ok`, or why not.
+    pub status: String,
+    /// The aggregator's key.
+    pub aggregator: AggregatorId,
+    /// Version of the software.
+    pub version: String,
+    /// Where providers reach it.
+    pub p2p: Vec<String>,
+    /// Events in its log.
+    pub events: u64,
+    /// Providers online.
+    pub providers: u32,
+    /// Jobs that are not terminal.
+    pub open_jobs: u32,
+}
+
+/// Why a request was refused: an RFC 9457 problem with a stable code.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[error("{detail} ({code})")]
+pub struct Problem {
+    /// `urn:assay:problem:` and the code.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// Short, the same for every occurrence.
+    pub title: String,
+    /// HTTP status.
+    pub status: u16,
+    /// This occurrence: offending value and bound. Never internal text.
+    pub detail: String,
+    /// Stable code for programs.
+    pub code: String,
+}
+
+impl Problem {
+    /// A problem of this status and code.
+    pub fn new(status: u16, code: &str, title: &str, detail: impl Into<String>) -> Self {
+        Self {
+            kind: format!("urn:assay:problem:{code}"),
+            title: title.to_owned(),
+            status,
+            detail: detail.into(),
+            code: code.to_owned(),
+        }
+    }
+
+    /// 400: the request is malformed or out of bounds.
+    pub fn invalid(detail: impl Into<String>) -> Self {
+        Self::new(400, "invalid-request", "The request is invalid", detail)
+    }
+
+    /// 401: the operator's token is missing or wrong.
+    pub fn unauthorized() -> Self {
+        Self::new(
+            401,
+            "unauthorized",
+            "Operator token required",
+            "send the operator token as a bearer token",
+        )
+    }
+
+    /// 404: no such thing.
+    pub fn not_found(what: impl fmt::Display) -> Self {
+        Self::new(404, "not-found", "Not found", format!("there is no {what}"))
+    }
+
+    /// 409: not in this state.
+    pub fn conflict(detail: impl Into<String>) -> Self {
+        Self::new(409, "conflict", "Not possible in this state", detail)
+    }
+
+    /// 413: larger than its bound.
+    pub fn too_large(size: u64, max: u64) -> Self {
+        Self::new(
+            413,
+            "too-large",
+            "Too large",
+            format!("{size} bytes, more than the {max} allowed"),
+        )
+    }
+
+    /// 503: overloaded or shutting down; try again.
+    pub fn unavailable(detail: impl Into<String>) -> Self {
+        Self::new(503, "unavailable", "Temporarily unavailable", detail)
+    }
+
+    /// 500: ours. The cause goes to the log, not to the client.
+    pub fn internal() -> Self {
+        Self::new(
+            500,
+            "internal",
+            "Internal error",
+            "the aggregator could not decide; see its log",
+        )
+    }
+}
