@@ -45,15 +45,25 @@
 //!
 //! Start reading at `backend.rs` (the trait), then `graph.rs` (who owns a session), then `wasi_nn.rs`.
 
-mod backend;
-mod budget;
+// In reading order; the blank lines keep the formatter from sorting them.
 mod error;
-mod graph;
-mod models;
-mod ort_backend;
-mod reference_backend;
-mod state;
+
 mod tensor;
+
+mod budget;
+
+mod backend;
+
+mod reference_backend;
+
+mod ort_backend;
+
+mod models;
+
+mod graph;
+
+mod state;
+
 mod wasi_nn;
 
 pub use backend::{

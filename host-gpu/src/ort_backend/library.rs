@@ -1,6 +1,7 @@
 //! ONNX Runtime as a file: where it is, that it loads, and which build it is.
 
 use crate::error::NnError;
+use crate::models::file_digest;
 use ort::environment::Environment;
 use ort::logging::LogLevel;
 use std::ffi::OsString;
@@ -141,13 +142,6 @@ fn build_id(info: &str) -> String {
     } else {
         id.join(" ")
     }
-}
-
-fn file_digest(path: &Path) -> Result<String, NnError> {
-    let mut hasher = blake3::Hasher::new();
-    let mut file = std::fs::File::open(path).map_err(NnError::io("open", path))?;
-    std::io::copy(&mut file, &mut hasher).map_err(NnError::io("read", path))?;
-    Ok(hasher.finalize().to_hex().to_string())
 }
 
 /// The library's messages go to the log, not to our standard error, and not in full: a model names

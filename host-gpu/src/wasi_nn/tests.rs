@@ -1,5 +1,7 @@
 //! The host's functions called directly, over the reference backend: faults, budgets, stops, sharing.
 
+mod hostile;
+
 use super::graph::{Host as _, HostGraph as _};
 use super::inference::HostGraphExecutionContext as _;
 use super::*;

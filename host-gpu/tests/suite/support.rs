@@ -89,11 +89,14 @@ pub fn tensor(ty: ElementType, dims: &[u32], data: &[u8]) -> Arc<TensorValue> {
     Arc::new(TensorValue::from_bytes(ty, dims, data).unwrap())
 }
 
+/// An output's name, dimensions and bytes.
+pub type Output = (String, Vec<u32>, Vec<u8>);
+
 /// Binds, runs, and reads every output.
 pub fn run(
     session: &mut dyn NnSession,
     given: Vec<(&str, Arc<TensorValue>)>,
-) -> Result<Vec<(String, Vec<u32>, Vec<u8>)>, host_gpu::NnError> {
+) -> Result<Vec<Output>, host_gpu::NnError> {
     let given = given
         .into_iter()
         .map(|(name, value)| (name.to_owned(), value))
