@@ -1,5 +1,5 @@
-//! The house rules, as tests. Each rule is a function from text to findings; one test applies it to the
-//! repository and one shows, on made-up input, that it can fail.
+//! The house rules, as tests. Each rule is a function from text to findings; one test applies it to
+//! the repository and one shows, on made-up input, that it can fail.
 
 #[path = "house/crates.rs"]
 mod crates;

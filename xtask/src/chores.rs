@@ -78,11 +78,31 @@ pub(crate) fn test(stages: &mut Stages, args: &TestArgs) -> Result<ExitCode> {
         });
         check(tests.args(["--workspace", "--no-fail-fast"]))
     })?;
+    stages.run("tests of the examples", || {
+        let mut tests = cargo()?;
+        tests.args([
+            "test",
+            "--manifest-path",
+            "examples/Cargo.toml",
+            "--lib",
+            "--tests",
+        ]);
+        check(tests.stdout(Stdio::inherit()))
+    })?;
     stages.run("doc tests", || {
         let mut docs = cargo()?;
         check(
-            docs.args(["test", "--doc", "-p", "jobs", "-p", "guest-sdk"])
-                .stdout(Stdio::inherit()),
+            docs.args([
+                "test",
+                "--doc",
+                "-p",
+                "jobs",
+                "-p",
+                "guest-sdk",
+                "-p",
+                "host-gpu",
+            ])
+            .stdout(Stdio::inherit()),
         )
     })?;
     if run::on_path("cargo-deny") {
@@ -90,8 +110,8 @@ pub(crate) fn test(stages: &mut Stages, args: &TestArgs) -> Result<ExitCode> {
     } else {
         eprintln!(
             "xtask: `cargo deny check` was skipped: cargo-deny is not installed \
-             (`cargo install --locked cargo-deny`, some minutes). The house tests check licences and sources all the same; \
-             advisories are checked by cargo-deny alone."
+             (`cargo install --locked cargo-deny`, some minutes). The house tests check licences \
+             and sources all the same; advisories are checked by cargo-deny alone."
         );
     }
     Ok(ExitCode::SUCCESS)
@@ -172,8 +192,9 @@ fn remove(dir: PathBuf) -> Result<()> {
     Ok(())
 }
 
-/// Builds the `assay` binary with the features the whole workspace resolves to. `--package cli` would resolve
-/// them for that crate alone, and the tests would then compile every dependency a second time.
+/// Builds the `assay` binary with the features the whole workspace resolves to. `--package cli`
+/// would resolve them for that crate alone, and the tests would then compile every dependency a
+/// second time.
 fn build_assay() -> Result<Command> {
     let mut build = cargo()?;
     build.args(["build", "--workspace", "--bin", "assay"]);

@@ -1,9 +1,9 @@
 //! Chores: set-up, demo, tests, guest builds, lints.
 //!
-//! Two commands are all a newcomer needs, in a fresh clone on a machine with a Rust toolchain and Python:
-//! `cargo xtask demo` and `cargo xtask test`. Both begin by installing what is missing.
-//! This crate knows no other crate of the workspace; it only starts programs. Standard output is data
-//! (whatever the last program prints there), standard error is talk.
+//! Two commands are all a newcomer needs, in a fresh clone on a machine with a Rust toolchain and
+//! Python: `cargo xtask demo` and `cargo xtask test`. Both begin by installing what is missing.
+//! This crate knows no other crate of the workspace; it only starts programs. Standard output is
+//! data (whatever the last program prints there), standard error is talk.
 //!
 //! Start reading at [`Chore`], then [`chores`] (one function per command), then [`setup`].
 
@@ -47,7 +47,8 @@ enum Chore {
 
 #[derive(Debug, clap::Args)]
 struct SetupArgs {
-    /// Install the CUDA build of ONNX Runtime and its libraries even where no NVIDIA device is seen.
+    /// Install the CUDA build of ONNX Runtime and its libraries even where no NVIDIA device is
+    /// seen.
     #[arg(long)]
     gpu: bool,
     /// Also make the Python environment that tests compare the examples against.
@@ -76,7 +77,8 @@ struct DemoArgs {
 
 #[derive(Debug, clap::Args)]
 struct TestArgs {
-    /// Unit tests and house rules only: no guests, no whole-system tests, no doc tests, no audit of dependencies.
+    /// Unit tests and house rules only: no guests, no whole-system tests, no doc tests, no audit of
+    /// dependencies.
     #[arg(long)]
     quick: bool,
 }

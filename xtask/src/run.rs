@@ -1,4 +1,5 @@
-//! Starting programs: one way to do it, so that every call is announced, checked and kept off standard output.
+//! Starting programs: one way to do it, so that every call is announced, checked and kept off
+//! standard output.
 
 use std::env;
 use std::ffi::OsStr;
@@ -17,7 +18,8 @@ pub(crate) fn root() -> Result<PathBuf> {
         .to_owned())
 }
 
-/// Where fetched libraries, models and state live: `ASSAY_HOME`, else `.cache/assay` in the home folder.
+/// Where fetched libraries, models and state live: `ASSAY_HOME`, else `.cache/assay` in the home
+/// folder.
 pub(crate) fn assay_home() -> Result<PathBuf> {
     if let Some(dir) = env::var_os("ASSAY_HOME").filter(|d| !d.is_empty()) {
         return Ok(dir.into());
@@ -28,8 +30,9 @@ pub(crate) fn assay_home() -> Result<PathBuf> {
 
 /// A program to be started in the repository's root with its standard output on our standard error.
 ///
-/// What `cargo run` put into our own environment about this package is taken out again: build scripts that
-/// watch those variables would otherwise run anew whenever a build is started from here.
+/// What `cargo run` put into our own environment about this package is taken out again: build
+/// scripts that watch those variables would otherwise run anew whenever a build is started from
+/// here.
 pub(crate) fn program(name: impl AsRef<OsStr>) -> Result<Command> {
     let mut command = Command::new(name);
     command

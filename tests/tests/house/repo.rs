@@ -90,7 +90,8 @@ pub(crate) fn packages() -> Vec<Value> {
     metadata["packages"].as_array().unwrap().clone()
 }
 
-/// What a cargo command prints. Without `--offline` in `args` it may fetch what the build did not need.
+/// What a cargo command prints. Without `--offline` in `args` it may fetch what the build did not
+/// need.
 pub(crate) fn cargo(args: &[&str]) -> String {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let output = Command::new(cargo)

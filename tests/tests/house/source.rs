@@ -22,7 +22,8 @@ pub(crate) struct Function {
 
 /// Every function with a body, nested ones and those inside macro calls included.
 pub(crate) fn functions(file: &TextFile) -> Vec<Function> {
-    // A shebang or anything else that is not Rust is a broken file, and the compiler will say so better.
+    // A shebang or anything else that is not Rust is a broken file, and the compiler will say so
+    // better.
     let tokens: TokenStream = file
         .text
         .parse()
@@ -149,7 +150,8 @@ fn modules_are_named_files_and_crates_say_what_they_are() {
     assert!(findings.is_empty(), "{findings:#?}");
 }
 
-/// Not a rule, a figure for those who look: `cargo test -p tests --test house longest -- --nocapture`.
+/// Not a rule, a figure for those who look: `cargo test -p tests --test house longest --
+/// --nocapture`.
 #[test]
 fn longest_file_and_function_are_known() {
     let files = repo::files_ending(".rs");

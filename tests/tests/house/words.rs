@@ -2,8 +2,8 @@
 
 use super::repo::{self, TextFile};
 
-/// Registries are reached through their ordinary clients, which know where they are and may be told otherwise.
-/// Written in two halves so that this file does not contain them.
+/// Registries are reached through their ordinary clients, which know where they are and may be told
+/// otherwise. Written in two halves so that this file does not contain them.
 const HOSTS: [&str; 8] = [
     concat!("index.crates", ".io"),
     concat!("static.crates", ".io"),

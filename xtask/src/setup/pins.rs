@@ -7,8 +7,8 @@ use anyhow::{Result, bail};
 use super::fetch::{Bundle, Member};
 use crate::run;
 
-/// The bundles this machine needs: ONNX Runtime for its architecture, for CUDA where an NVIDIA device is seen
-/// or `gpu` asks for it, and the model of the `embed` example.
+/// The bundles this machine needs: ONNX Runtime for its architecture, for CUDA where an NVIDIA
+/// device is seen or `gpu` asks for it, and the model of the `embed` example.
 pub(super) fn bundles(gpu: bool) -> Result<Vec<Bundle>> {
     let has_gpu = Path::new("/dev/nvidia0").exists() || run::on_path("nvidia-smi");
     let mut wanted = vec![MINILM];
@@ -75,7 +75,8 @@ const ORT_AARCH64: Bundle = Bundle {
     }],
 };
 
-/// The CUDA 13 build. Its libraries find one another through their run path, the folder they are in.
+/// The CUDA 13 build. Its provider has no run path: whoever loads it must load the CUDA libraries
+/// beside it first.
 const ORT_CUDA_X86_64: Bundle = Bundle {
     requirement: "onnxruntime-gpu==1.31.1",
     sha256: "e26c475fe361b2015f45b4b824bd13f0bb20204e59b62814e6f0acd5f3d491a6",
@@ -102,8 +103,9 @@ const ORT_CUDA_X86_64: Bundle = Bundle {
     ],
 };
 
-/// What the CUDA provider links (cuBLAS, cuRAND, the CUDA runtime) or may load (cuDNN, cuFFT, NVRTC). The driver
-/// (`libcuda.so.1`) belongs to the machine. Fetched and hashed, but not yet run on a GPU.
+/// What the CUDA provider links (cuBLAS, cuRAND, the CUDA runtime) or may load (cuDNN, cuFFT,
+/// NVRTC). The driver (`libcuda.so.1`) belongs to the machine. Fetched and hashed, but not yet run
+/// on a GPU.
 const CUDA_LIBRARIES: [Bundle; 7] = [CUBLAS, NVRTC, CUDART, CUDNN, CUFFT, CURAND, NVJITLINK];
 
 const CUBLAS: Bundle = Bundle {

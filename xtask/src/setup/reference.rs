@@ -1,4 +1,5 @@
-//! The Python environment that tests compare the examples against: the same model, run by other people's code.
+//! The Python environment that tests compare the examples against: the same model, run by other
+//! people's code.
 
 use std::fs;
 use std::path::Path;
