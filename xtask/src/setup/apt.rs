@@ -48,7 +48,7 @@ const NEEDS: [Need; 5] = [
         met: |_| python_module("pip"),
     },
     Need {
-        why: "compiling guests to wasm",
+        why: "compiling guests to wasm; `rustup target add wasm32-unknown-unknown` does as well",
         packages: &GUEST_TOOLCHAIN,
         met: |i| rustup_has_wasm() || GUEST_TOOLCHAIN.iter().all(|p| i.has(|q| q == *p)),
     },
