@@ -12,7 +12,7 @@ use wasmparser::component_types::{
 use wasmparser::types::Types;
 use wasmparser::{
     CanonicalFunction, CanonicalOption, ComponentExternalKind, ComponentTypeRef, Parser, Payload,
-    PrimitiveValType, Validator, WasmFeatures,
+    PrimitiveValType, TypeBounds, Validator, WasmFeatures,
 };
 
 use crate::Error;
@@ -228,6 +228,11 @@ impl Survey {
         for import in section.clone() {
             let import = import.map_err(malformed)?;
             let name = import.name.name;
+            if matches!(import.ty, ComponentTypeRef::Type(TypeBounds::Eq(_))) {
+                // Another name for a type already known, as toolchains give to the world's own
+                // `use types.{job-error}`. It asks nothing of a host.
+                continue;
+            }
             if !ALLOWED_IMPORTS.contains(&name) {
                 let reason = format!("it imports {name:?}, which no host offers");
                 return Err(refuse(reason));
