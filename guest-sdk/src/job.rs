@@ -20,6 +20,7 @@ macro_rules! job {
     };
     (@ |$items:ident| $answer:expr) => {
         const _: () = {
+            #[allow(dead_code)] // outside a guest nothing is exported
             struct Job;
 
             impl $crate::bindings::Guest for Job {
@@ -30,7 +31,6 @@ macro_rules! job {
                 }
             }
 
-            // Outside a guest there is nothing to export to, and the name `run` may be taken.
             #[cfg(target_arch = "wasm32")]
             $crate::bindings::export_inference!(Job with_types_in $crate::bindings);
         };

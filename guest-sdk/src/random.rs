@@ -3,6 +3,9 @@
 //! A generator that is good statistics and no secret: its seed is known to every replica, so nothing may hang on it
 //! being unpredictable. `HashMap` needs no help: on this target its keys are constants of the program.
 
+// The cfg belongs to the getrandom crate, which no manifest of ours can declare.
+#![allow(unexpected_cfgs)]
+
 use std::cell::RefCell;
 
 thread_local! {
