@@ -7,8 +7,8 @@ use assay::{Error, Tensor, log, model};
 use tokenizers::pipeline::{EncodeOptions, Override, PipelineTokenizer};
 use tokenizers::utils::truncation::TruncationParams;
 
-/// The WordPiece vocabulary of the model; see `NOTICE.md`.
-const TOKENIZER: &str = include_str!("../tokenizer.json");
+/// The model's tokenizer, as `build.rs` prepares it; see `NOTICE.md`.
+const TOKENIZER: &str = include_str!(concat!(env!("OUT_DIR"), "/tokenizer.json"));
 
 /// Tokens of a line that are read, `[CLS]` and `[SEP]` included: what the model was tuned on. The rest of a longer
 /// line is cut.
