@@ -119,3 +119,84 @@ pub struct Reveal {
     /// The provider's signed receipt.
     pub receipt: crate::receipt::Envelope,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::digest::BlobRef;
+
+    fn opening() -> Opening {
+        Opening {
+            nonce: [1; 32],
+            outcome: Outcome {
+                root: Digest::of(b"root"),
+                outputs: BlobRef::of(b"outputs"),
+                items: 2,
+                meters: Meters {
+                    fuel: 1,
+                    device_us: 2,
+                    tensor_bytes: 3,
+                    memory_bytes: 4,
+                },
+                fingerprint: Fingerprint {
+                    engine: "e".into(),
+                    library: "l".into(),
+                    execution_provider: "x".into(),
+                    device: "d".into(),
+                    options: "o".into(),
+                },
+            },
+        }
+    }
+
+    fn commitment() -> Commitment {
+        let provider = ProviderId([3; 32]);
+        Commitment::bind(
+            AssignmentId::default(),
+            JobId::default(),
+            1,
+            provider,
+            &opening(),
+        )
+    }
+
+    #[test]
+    fn a_commitment_opens_to_what_it_hid_and_to_nothing_else() {
+        assert!(commitment().opens_with(&opening()));
+        type Change = fn(&mut Opening);
+        let changes: [Change; 11] = [
+            |o| o.nonce[31] ^= 1,
+            |o| o.outcome.root = Digest::of(b"other"),
+            |o| o.outcome.meters.fuel = 9,
+            |o| o.outcome.meters.device_us = 9,
+            |o| o.outcome.meters.tensor_bytes = 9,
+            |o| o.outcome.meters.memory_bytes = 9,
+            |o| o.outcome.fingerprint.engine.push('x'),
+            |o| o.outcome.fingerprint.library.push('x'),
+            |o| o.outcome.fingerprint.execution_provider.push('x'),
+            |o| o.outcome.fingerprint.device.push('x'),
+            |o| o.outcome.fingerprint.options.push('x'),
+        ];
+        for (index, change) in changes.into_iter().enumerate() {
+            let mut other = opening();
+            change(&mut other);
+            assert!(!commitment().opens_with(&other), "change {index}");
+        }
+    }
+
+    #[test]
+    fn a_copied_commitment_cannot_be_opened_by_the_copier() {
+        type Change = fn(&mut Commitment);
+        let changes: [Change; 4] = [
+            |c| c.provider = ProviderId([4; 32]),
+            |c| c.assignment = AssignmentId(Digest::of(b"other")),
+            |c| c.job = JobId(Digest::of(b"other")),
+            |c| c.shard = 2,
+        ];
+        for (index, change) in changes.into_iter().enumerate() {
+            let mut copied = commitment();
+            change(&mut copied);
+            assert!(!copied.opens_with(&opening()), "change {index}");
+        }
+    }
+}

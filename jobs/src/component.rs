@@ -200,11 +200,7 @@ impl Survey {
             Payload::ComponentTypeSection(section) => {
                 self.type_bytes = self.type_bytes.saturating_add(section.range().len());
                 if self.type_bytes > TYPE_BYTES_MAX {
-                    return Err(too_many(
-                        "bytes of types",
-                        self.type_bytes,
-                        TYPE_BYTES_MAX,
-                    ));
+                    return Err(too_many("bytes of types", self.type_bytes, TYPE_BYTES_MAX));
                 }
                 Ok(())
             }
@@ -313,7 +309,9 @@ fn check_canonical(function: &CanonicalFunction) -> Result<(), Error> {
 /// Checks that `run` has the type of the WIT world:
 /// `func(items: list<list<u8>>) -> result<list<list<u8>>, job-error>`.
 fn check_run(types: &Types) -> Result<(), Error> {
-    let entity = types.component_item_for_export(RUN_EXPORT).map(|item| item.ty);
+    let entity = types
+        .component_item_for_export(RUN_EXPORT)
+        .map(|item| item.ty);
     let Some(ComponentEntityType::Func(id)) = entity else {
         return Err(refuse("it does not export a function \"run\""));
     };

@@ -126,3 +126,43 @@ impl<'de> Deserialize<'de> for ProviderId {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_assignment_is_one_shard_given_to_one_provider_once() {
+        let (job, provider) = (JobId(Digest::of(b"job")), ProviderId([1; 32]));
+        let id = AssignmentId::derive(job, 1, 2, provider);
+        assert_eq!(id, AssignmentId::derive(job, 1, 2, provider));
+        for other in [
+            AssignmentId::derive(JobId(Digest::of(b"other")), 1, 2, provider),
+            AssignmentId::derive(job, 2, 1, provider),
+            AssignmentId::derive(job, 1, 3, provider),
+            AssignmentId::derive(job, 1, 2, ProviderId([2; 32])),
+        ] {
+            assert_ne!(id, other);
+        }
+    }
+
+    #[test]
+    fn ids_survive_text_and_bytes() {
+        let provider = ProviderId([0xab; 32]);
+        assert_eq!(provider.to_string(), "ab".repeat(32));
+        assert_eq!(provider.to_string().parse(), Ok(provider));
+        let json = serde_json::to_string(&provider).unwrap();
+        assert_eq!(serde_json::from_str::<ProviderId>(&json).unwrap(), provider);
+        let bytes = postcard::to_stdvec(&provider).unwrap();
+        assert_eq!(bytes.len(), 32);
+        assert_eq!(
+            postcard::from_bytes::<ProviderId>(&bytes).unwrap(),
+            provider
+        );
+        let job = JobId(Digest::of(b"job"));
+        assert_eq!(job.to_string().parse(), Ok(job));
+        for bad in ["", "ab", &"zz".repeat(32), &"ab".repeat(33)] {
+            assert!(bad.parse::<ProviderId>().is_err(), "{bad}");
+        }
+    }
+}

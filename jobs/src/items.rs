@@ -59,7 +59,7 @@ pub fn decode(bytes: &[u8]) -> Result<Vec<&[u8]>, Error> {
     let bad = |reason: String| Error::Decode { what: KIND, reason };
     let (count, mut rest) = take_u32(bytes).ok_or_else(|| bad("no item count".into()))?;
     // Every item takes at least four bytes, which bounds the allocation below by the input itself.
-    if count > ITEMS_MAX || count as usize > rest.len() / 4 {
+    if count > ITEMS_MAX || count as usize > rest.len().div_euclid(4) {
         return Err(bad(format!(
             "{count} items do not fit in {} bytes",
             bytes.len()

@@ -12,6 +12,8 @@
 //! [`plan::ShardSpan`]s → [`commitment::Commitment`] → [`commitment::Reveal`] →
 //! [`receipt`] → [`verdict::Verdict`] → [`record::JobRecord`].
 #![warn(missing_docs)]
+// Sizes, counts and money come from strangers here: arithmetic is checked or saturating.
+#![cfg_attr(not(test), deny(clippy::arithmetic_side_effects))]
 
 pub mod digest;
 pub mod ids;
@@ -19,9 +21,11 @@ pub mod money;
 pub mod time;
 
 pub mod component;
+pub mod input;
 pub mod items;
 pub mod manifest;
 pub mod merkle;
+pub mod npy;
 pub mod package;
 
 pub mod envelope;
@@ -33,6 +37,7 @@ pub mod plan;
 pub mod assignment;
 pub mod commitment;
 pub mod outcome;
+pub mod output;
 pub mod receipt;
 
 pub mod compare;

@@ -100,7 +100,7 @@ fn top(leaves: &[Digest]) -> Digest {
 
 /// Largest power of two below `size`, for `size` of at least two.
 fn split(size: usize) -> usize {
-    size.next_power_of_two() / 2
+    size.next_power_of_two().div_euclid(2)
 }
 
 fn leaf(item: &[u8]) -> Digest {

@@ -60,10 +60,39 @@ impl Amount {
     }
 }
 
+/// Basis points in a whole.
+pub const BPS_PER_WHOLE: u16 = 10_000;
+
+/// The aggregator's fee on one payment to a provider, at `bps` basis points, rounded up to the next
+/// micro-unit. A job's fee is the sum of the fees on each paid replica, each rounded by itself.
+///
+/// Rates above a whole count as a whole, so a fee is never more than the payment and cannot
+/// overflow.
+pub const fn fee(amount: Amount, bps: u16) -> Amount {
+    let bps = if bps > BPS_PER_WHOLE {
+        BPS_PER_WHOLE as u128
+    } else {
+        bps as u128
+    };
+    const WHOLE: u128 = BPS_PER_WHOLE as u128;
+    // Splitting first keeps the products small; none of these can saturate.
+    let (wholes, rest) = divide(amount.0, WHOLE);
+    let wholes = wholes.saturating_mul(bps);
+    let rest = rest.saturating_mul(bps).div_ceil(WHOLE);
+    Amount(wholes.saturating_add(rest))
+}
+
+/// Quotient and remainder by a constant, which is never zero.
+const fn divide(value: u128, by: u128) -> (u128, u128) {
+    match (value.checked_div(by), value.checked_rem(by)) {
+        (Some(quotient), Some(rest)) => (quotient, rest),
+        _ => (0, 0),
+    }
+}
+
 impl fmt::Display for Amount {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Division by a non-zero constant cannot fail.
-        let (units, micros) = (self.0 / MICROS_PER_UNIT, self.0 % MICROS_PER_UNIT);
+        let (units, micros) = divide(self.0, MICROS_PER_UNIT);
         write!(f, "{units}.{micros:06}")
     }
 }
@@ -117,6 +146,35 @@ impl<'de> Deserialize<'de> for Amount {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn fees_round_up_and_never_exceed_the_payment() {
+        for (bps, amount, expected) in [
+            (100, 0, 0),
+            (0, 999, 0),
+            (50, 1, 1),
+            (50, 200, 1),
+            (50, 201, 2),
+            (100, 10_001, 101),
+            (10_000, 77, 77),
+            (u16::MAX, 77, 77),
+            (200, u128::MAX, u128::MAX / 50 + 1),
+        ] {
+            let actual = fee(Amount(amount), bps);
+            assert_eq!(actual, Amount(expected), "{bps} of {amount}");
+        }
+    }
+
+    #[test]
+    fn arithmetic_is_checked() {
+        let (max, one) = (Amount(u128::MAX), Amount(1));
+        assert_eq!(max.checked_add(one), None);
+        assert_eq!(Amount::ZERO.checked_sub(one), None);
+        assert_eq!(Amount::ZERO.saturating_sub(one), Amount::ZERO);
+        assert_eq!(max.checked_mul_div(2, 2), None);
+        assert_eq!(one.checked_mul_div(2, 0), None);
+        assert_eq!(Amount(7).checked_mul_div(1, 2), Some(Amount(3)));
+    }
 
     #[test]
     fn text_form() {

@@ -9,6 +9,7 @@ use crate::digest::{BlobRef, Digest};
 use crate::ids::JobId;
 use crate::money::Amount;
 use crate::offer::DeviceKind;
+use crate::{items, merkle};
 
 /// The only package schema there is.
 pub const PACKAGE_SCHEMA: u32 = 1;
@@ -71,6 +72,23 @@ pub struct InputRef {
     pub items: u32,
     /// Root of the Merkle tree over the items.
     pub root: Digest,
+}
+
+impl InputRef {
+    /// Encodes a job's items; returns what a package says about them, and the blob itself.
+    ///
+    /// # Errors
+    /// As [`items::encode`].
+    pub fn of<I: AsRef<[u8]>>(items: &[I]) -> Result<(Self, Vec<u8>), Error> {
+        let bytes = items::encode(items)?;
+        let reference = Self {
+            blob: BlobRef::of(&bytes),
+            // The encoder has checked that the count fits.
+            items: items.len() as u32,
+            root: merkle::root(items),
+        };
+        Ok((reference, bytes))
+    }
 }
 
 /// How outputs are merged, in shard order.
@@ -197,4 +215,97 @@ fn check_size(size: usize) -> Result<(), Error> {
         });
     }
     Ok(())
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// A small package in which every field is within its bounds.
+    pub(crate) fn package() -> Package {
+        let (input, _) = InputRef::of(&["one", "two", "three"]).unwrap();
+        Package {
+            schema: PACKAGE_SCHEMA,
+            name: "test".into(),
+            component: BlobRef::of(b"component"),
+            models: vec![ModelRef {
+                name: "model".into(),
+                blob: BlobRef::of(b"model"),
+            }],
+            input,
+            items_per_shard: 2,
+            output: OutputFormat::Npy {
+                dtype: Dtype::F32,
+                shape: vec![2],
+            },
+            replication: Replication {
+                replicas: 2,
+                max_replicas: 5,
+            },
+            comparator: Comparator::Numeric {
+                dtype: Dtype::F32,
+                atol: 1e-4,
+                rtol: 1e-3,
+                min_cosine: 0.999,
+            },
+            limits: Limits {
+                fuel: 1_000_000,
+                memory_bytes: 1 << 20,
+                output_bytes_per_item: 64,
+                wall_ms: 1000,
+            },
+            max_price: Amount(1_000_000),
+            deadline_ms: 60_000,
+            device: None,
+            nonce: "0".repeat(32),
+        }
+    }
+
+    #[test]
+    fn only_the_canonical_spelling_is_a_package() {
+        let bytes = package().to_canonical().unwrap();
+        assert_eq!(Package::from_canonical(&bytes).unwrap(), package());
+        let text = String::from_utf8(bytes).unwrap();
+        let pretty = serde_json::to_string_pretty(&package()).unwrap();
+        for other in [
+            pretty,
+            format!("{text} "),
+            text.replace("\"atol\":0.0001", "\"atol\":1e-4"),
+            text.replace("\"schema\":1", "\"schema\":1.0"),
+            text.replace("\"schema\":1", "\"extra\":0,\"schema\":1"),
+            text.replace("\"schema\":1", "\"schema\":1,\"schema\":1"),
+            text.replace("blake3:1", "blake3:\\u0031"),
+        ] {
+            if other != text {
+                let error = Package::from_canonical(other.as_bytes()).unwrap_err();
+                assert!(matches!(error, Error::Decode { .. }), "{other}: {error}");
+            }
+        }
+        let error = Package::from_canonical(&vec![b' '; PACKAGE_MAX + 1]).unwrap_err();
+        assert!(matches!(error, Error::TooLarge { .. }), "{error}");
+    }
+
+    #[test]
+    fn a_nonce_makes_another_job() {
+        let mut other = package();
+        other.nonce = "1".repeat(32);
+        assert_ne!(package().id().unwrap(), other.id().unwrap());
+        assert_eq!(package().blobs().count(), 3);
+    }
+
+    proptest! {
+        /// Tolerances are floats, and a float that came back one bit off would break every
+        /// signature over its package.
+        #[test]
+        fn any_tolerance_survives_the_canonical_form(
+            atol in 0.0..1e6_f64, rtol in 0.0..1.0_f64, min_cosine in -1.0..1.0_f64,
+        ) {
+            let mut package = package();
+            package.comparator = Comparator::Numeric { dtype: Dtype::F32, atol, rtol, min_cosine };
+            let bytes = package.to_canonical().unwrap();
+            prop_assert_eq!(Package::from_canonical(&bytes).unwrap(), package);
+        }
+    }
 }

@@ -126,7 +126,7 @@ fn check_size<T: Statement>(size: usize) -> Result<(), Error> {
 /// What is signed: length-prefixed domain, then the payload.
 fn message<T: Statement>(payload: &[u8]) -> Vec<u8> {
     let domain = T::DOMAIN.as_bytes();
-    let mut message = Vec::with_capacity(8 + domain.len() + payload.len());
+    let mut message = Vec::new();
     message.extend_from_slice(&(domain.len() as u64).to_le_bytes());
     message.extend_from_slice(domain);
     message.extend_from_slice(payload);
@@ -137,7 +137,7 @@ fn message<T: Statement>(payload: &[u8]) -> Vec<u8> {
 mod tests {
     use super::*;
 
-    #[derive(Debug, PartialEq, Serialize, Deserialize)]
+    #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
     struct Ping(u32);
     impl Statement for Ping {
         const DOMAIN: &'static str = "test/ping";

@@ -30,21 +30,23 @@ pub enum Verdict {
 /// are ignored.
 pub fn judge(replicas: usize, quorum: usize, agree: impl Fn(usize, usize) -> bool) -> Verdict {
     let n = replicas.min(REPLICAS_MAX);
+    // At most twelve bits are used, so no shift can overflow.
+    let bit = |i: usize| 1_u32.wrapping_shl(i as u32);
     let edges: Vec<u32> = (0..n)
         .map(|i| {
             (0..n)
                 .filter(|&j| i != j && agree(i.min(j), i.max(j)))
-                .fold(1u32 << i, |mask, j| mask | (1 << j))
+                .fold(bit(i), |mask, j| mask | bit(j))
         })
         .collect();
     let is_clique = |set: u32| {
         edges
             .iter()
             .enumerate()
-            .all(|(i, row)| set & (1 << i) == 0 || set & row == set)
+            .all(|(i, row)| set & bit(i) == 0 || set & row == set)
     };
     let mut best: (u32, u32, bool) = (0, 0, true);
-    for set in 1..(1u32 << n) {
+    for set in 1..bit(n) {
         let size = set.count_ones();
         if size >= best.1 && is_clique(set) {
             best = if size > best.1 {
@@ -57,7 +59,7 @@ pub fn judge(replicas: usize, quorum: usize, agree: impl Fn(usize, usize) -> boo
     let (set, size, unique) = best;
     if unique && size as usize >= quorum.max(1) {
         return Verdict::Accepted {
-            agreeing: (0..n).filter(|i| set & (1 << i) != 0).collect(),
+            agreeing: (0..n).filter(|&i| set & bit(i) != 0).collect(),
         };
     }
     Verdict::Undecided {
@@ -98,5 +100,37 @@ mod tests {
             accepted(&[0, 1, 4]),
         );
         check(3, 3, &[(0, 1)], Verdict::Undecided { more: 1 });
+        // A quorum of zero is a quorum of one: nothing is accepted unseen.
+        check(0, 0, &[], Verdict::Undecided { more: 1 });
+        check(2, 1, &[], Verdict::Undecided { more: 1 });
+    }
+
+    #[test]
+    fn replicas_beyond_the_most_there_can_be_are_ignored() {
+        let all: Vec<usize> = (0..REPLICAS_MAX).collect();
+        let verdict = judge(usize::MAX, 2, |_, _| true);
+        assert_eq!(verdict, Verdict::Accepted { agreeing: all });
+    }
+
+    proptest::proptest! {
+        /// Whatever the pairs: the accepted are a clique of at least the quorum, and no replica
+        /// outside could have joined them.
+        #[test]
+        fn the_accepted_agree_pairwise(
+            n in 0..9_usize, quorum in 0..5_usize, bits in proptest::prelude::any::<u64>(),
+        ) {
+            let agree = |i: usize, j: usize| (bits >> (i * 8 + j)) & 1 == 1;
+            let both = |i: usize, j: usize| agree(i.min(j), i.max(j));
+            if let Verdict::Accepted { agreeing } = judge(n, quorum, agree) {
+                assert!(agreeing.len() >= quorum.max(1));
+                for &i in &agreeing {
+                    assert!(agreeing.iter().all(|&j| i == j || both(i, j)));
+                }
+                let outside = (0..n).filter(|i| !agreeing.contains(i));
+                for i in outside {
+                    assert!(agreeing.iter().any(|&j| !both(i, j)));
+                }
+            }
+        }
     }
 }

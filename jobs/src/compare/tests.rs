@@ -104,5 +104,8 @@ fn the_worst_element_is_named_with_its_bound() {
     let left = encode(Dtype::F32, &[1.0, 2.0, 3.0]);
     let right = encode(Dtype::F32, &[1.25, 4.0, 3.0]);
     let error = compare(&comparator, &[left], &[right]).unwrap_err();
-    assert_eq!(error.to_string(), "item 0: element 1 differs by 2e0, more than 5e-1");
+    assert_eq!(
+        error.to_string(),
+        "item 0: element 1 differs by 2e0, more than 5e-1"
+    );
 }
