@@ -1,0 +1,240 @@
+//! The pure core: `step(now, event) -> actions`.
+//!
+//! It decides everything an aggregator decides and does nothing: no clock, no randomness, no I/O, no
+//! floats, no panics. The same state and the same event give the same actions, always, so a log of
+//! events is the whole truth: the driver persists `(time, event)` with the journal rows in one synced
+//! batch, performs the actions only then, and after a crash replays the log and throws the repeated
+//! actions away. What was outstanding comes back with [`Event::Restarted`].
+//!
+//! Reading order: [`event`] (what can happen), [`action`] (what is to be done), [`state`] (what is
+//! remembered); then a job's way: [`admission`] → [`dispatch`] → [`replica`] → [`judge`] →
+//! [`settlement`]; beside it [`deadline`] and [`reputation`]; over it all [`check`], and for readers
+//! [`view`].
+#![cfg_attr(not(test), deny(clippy::arithmetic_side_effects))]
+
+pub mod action;
+pub mod config;
+pub mod event;
+pub mod refusal;
+pub mod reputation;
+pub mod state;
+
+mod admission;
+mod deadline;
+mod dispatch;
+mod judge;
+mod replica;
+mod settlement;
+
+mod recover;
+
+pub mod check;
+pub mod view;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jobs::ids::{AssignmentId, JobId, ProviderId};
+use jobs::time::Timestamp;
+use ledger::{JournalEntry, Ledger};
+use serde::{Deserialize, Serialize};
+
+pub use action::{Action, Evidence, FailReason, JobOutcome, Quote, Reply};
+pub use check::Violation;
+pub use config::Config;
+#[cfg(any(test, feature = "sabotage"))]
+pub use config::Sabotage;
+pub use event::{Code, Comparison, Event, JobSpec, Movement, RequestId};
+pub use refusal::{Need, Refusal};
+use state::{Job, Place, Provider, Replica, Shard};
+
+/// Everything the aggregator knows. A snapshot is its `postcard` encoding.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Core {
+    config: Config,
+    ledger: Ledger,
+    /// The latest time any event carried: time never runs backwards.
+    now: Timestamp,
+    /// Jobs ever admitted; the next job's order.
+    admitted: u64,
+    jobs: BTreeMap<JobId, Job>,
+    /// Jobs not yet ended, by order.
+    open: BTreeMap<u64, JobId>,
+    /// Jobs that ended, oldest first.
+    ended: BTreeSet<(Timestamp, u64, JobId)>,
+    providers: BTreeMap<ProviderId, Provider>,
+    /// Where each assignment of a known job is.
+    places: BTreeMap<AssignmentId, Place>,
+    /// Shards with fewer live replicas than wanted: order of the job, shard.
+    wanting: BTreeSet<(u64, u32)>,
+    /// Comparisons the driver is asked for: job, shard, the two replicas.
+    comparing: BTreeSet<(JobId, u32, u32, u32)>,
+    /// Shards whose comparisons wait for room.
+    held: BTreeSet<(JobId, u32)>,
+    /// Groups of transfers the ledger refused although the core thought them possible.
+    ledger_faults: u32,
+}
+
+impl Core {
+    /// An aggregator to which nothing ever happened.
+    #[must_use]
+    pub fn new(config: Config) -> Self {
+        Self {
+            config,
+            ledger: Ledger::new(),
+            now: Timestamp::default(),
+            admitted: 0,
+            jobs: BTreeMap::new(),
+            open: BTreeMap::new(),
+            ended: BTreeSet::new(),
+            providers: BTreeMap::new(),
+            places: BTreeMap::new(),
+            wanting: BTreeSet::new(),
+            comparing: BTreeSet::new(),
+            held: BTreeSet::new(),
+            ledger_faults: 0,
+        }
+    }
+
+    /// Takes note of `event` at `now` and says what to do. A `now` earlier than the last one counts as
+    /// the last one. Unknown, late and repeated events change nothing.
+    pub fn step(&mut self, now: Timestamp, event: Event) -> Vec<Action> {
+        self.now = self.now.max(now);
+        let mut fx = Effects::default();
+        self.handle(event, &mut fx);
+        // Each round either ends a replica or job or starts an assignment; all three are bounded.
+        loop {
+            while let Some((job, shard)) = fx.touched.pop_first() {
+                self.progress(job, shard, &mut fx);
+            }
+            if !std::mem::take(&mut fx.fill) {
+                return fx.into_actions();
+            }
+            self.fill(&mut fx);
+        }
+    }
+
+    fn handle(&mut self, event: Event, fx: &mut Effects) {
+        match event {
+            Event::Tick => self.tick(fx),
+            Event::Restarted => self.restarted(fx),
+            Event::Offer { offer } => self.offer(*offer, fx),
+            Event::ProviderLost { provider } => self.lost(provider, fx),
+            Event::Submit {
+                request,
+                client,
+                job,
+                spec,
+            } => self.submit(request, client, job, spec, fx),
+            Event::BlobsReady { job, shard_inputs } => self.blobs_ready(job, shard_inputs, fx),
+            Event::BlobsInvalid { job, code } => self.blobs_invalid(job, code, fx),
+            Event::AssignAccepted { assignment } => self.accepted(assignment, fx),
+            Event::AssignRefused { assignment, code } => self.refused(assignment, code, fx),
+            Event::Committed { commitment } => self.committed(commitment, fx),
+            Event::ExecutionFailed {
+                assignment,
+                guest_caused,
+                code,
+            } => self.execution_failed(assignment, guest_caused, code, fx),
+            Event::Revealed {
+                assignment,
+                opening,
+                outputs_valid,
+            } => self.revealed(assignment, opening, outputs_valid, fx),
+            Event::RevealFailed { assignment } => self.reveal_failed(assignment, fx),
+            Event::Compared {
+                job,
+                shard,
+                left,
+                right,
+                agree,
+            } => self.compared(job, shard, left, right, agree, fx),
+            Event::Merged {
+                job,
+                result,
+                shards,
+            } => self.merged(job, result, shards, fx),
+            Event::MergeFailed { job, code } => self.merge_failed(job, code, fx),
+            Event::Recorded { job } => self.recorded(job),
+            Event::Cancel {
+                request,
+                job,
+                client,
+            } => self.cancel(request, job, client, fx),
+            Event::Move {
+                request,
+                id,
+                movement,
+                amount,
+            } => self.move_money(request, id, movement, amount, fx),
+            Event::SetBanned { provider, banned } => self.set_banned(provider, banned, fx),
+        }
+    }
+
+    /// The ledger as of the last step.
+    #[must_use]
+    pub const fn ledger(&self) -> &Ledger {
+        &self.ledger
+    }
+
+    /// The operator's choices.
+    #[must_use]
+    pub const fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// The latest time any event carried.
+    #[must_use]
+    pub const fn now(&self) -> Timestamp {
+        self.now
+    }
+
+    fn shard(&self, job: JobId, shard: u32) -> Option<&Shard> {
+        self.jobs.get(&job)?.shards.get(shard as usize)
+    }
+
+    fn shard_mut(&mut self, job: JobId, shard: u32) -> Option<&mut Shard> {
+        self.jobs.get_mut(&job)?.shards.get_mut(shard as usize)
+    }
+
+    fn replica(&self, place: Place) -> Option<&Replica> {
+        let shard = self.shard(place.job, place.shard)?;
+        shard.replicas.get(place.replica as usize)
+    }
+
+    fn replica_mut(&mut self, place: Place) -> Option<&mut Replica> {
+        let shard = self.shard_mut(place.job, place.shard)?;
+        shard.replicas.get_mut(place.replica as usize)
+    }
+}
+
+/// What one step brings about, gathered while its rules run.
+#[derive(Debug, Default)]
+struct Effects {
+    journal: Vec<JournalEntry>,
+    actions: Vec<Action>,
+    /// Shards to look at again.
+    touched: BTreeSet<(JobId, u32)>,
+    /// Whether work or places became free.
+    fill: bool,
+}
+
+impl Effects {
+    fn push(&mut self, action: Action) {
+        self.actions.push(action);
+    }
+
+    fn reply(&mut self, request: RequestId, reply: Result<Reply, Refusal>) {
+        self.push(Action::Reply { request, reply });
+    }
+
+    /// Money first: the driver must persist it with the event.
+    fn into_actions(mut self) -> Vec<Action> {
+        if !self.journal.is_empty() {
+            self.actions.insert(0, Action::Journal(self.journal));
+        }
+        self.actions
+    }
+}

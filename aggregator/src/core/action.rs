@@ -1,0 +1,250 @@
+//! What the core wants done. The driver persists the event and the journal entries in one synced
+//! batch and only then performs the rest. Every action may be repeated: after a restart the
+//! outstanding ones are emitted again, and assignment ids make each idempotent.
+
+use jobs::assignment::Assignment;
+use jobs::digest::{BlobRef, Digest};
+use jobs::ids::{AssignmentId, JobId, ProviderId};
+use jobs::money::Amount;
+use ledger::JournalEntry;
+use serde::{Deserialize, Serialize};
+
+use super::event::{Code, RequestId};
+use super::refusal::Refusal;
+
+/// What admission promises.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Quote {
+    /// Put in escrow: the package's price ceiling.
+    pub escrow: Amount,
+    /// Number of shards.
+    pub shards: u32,
+    /// Reserved for each assignment: the most one can earn.
+    pub share: Amount,
+    /// Fee on what providers get, in basis points.
+    pub fee_bps: u16,
+}
+
+/// A granted request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Reply {
+    /// The job is admitted and funded; `repeated` if it already was.
+    Admitted {
+        /// Which.
+        job: JobId,
+        /// On what terms.
+        quote: Quote,
+        /// Whether this only repeats an earlier answer.
+        repeated: bool,
+    },
+    /// The job has ended, now or before.
+    Cancelled {
+        /// Which.
+        job: JobId,
+    },
+    /// The money moved, now or before.
+    Moved,
+}
+
+/// How a job ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum JobOutcome {
+    /// Every shard was accepted and the result is stored.
+    Done {
+        /// The merged result.
+        result: BlobRef,
+        /// Digest of the encoded shard records.
+        shards: Digest,
+    },
+    /// It cannot be finished. Accepted shards stay paid, the rest went back to the client.
+    Failed(FailReason),
+}
+
+/// Why a job failed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+pub enum FailReason {
+    /// Component, models or input are not what the package says.
+    #[error("blobs are invalid: {code}")]
+    BlobsInvalid {
+        /// What is wrong.
+        code: Code,
+    },
+    /// A quorum of providers reports the same failure of the guest.
+    #[error("shard {shard}: the component failed on every replica: {code}")]
+    GuestFailed {
+        /// Where.
+        shard: u32,
+        /// What they report.
+        code: Code,
+    },
+    /// As many replicas as allowed, and no quorum agrees.
+    #[error("shard {shard}: {replicas} replicas and no quorum agrees")]
+    NoQuorum {
+        /// Where.
+        shard: u32,
+        /// How many were judged.
+        replicas: u32,
+    },
+    /// Too many assignments of a shard came to nothing.
+    #[error("shard {shard}: {attempts} assignments came to nothing")]
+    AttemptsExhausted {
+        /// Where.
+        shard: u32,
+        /// How many there were.
+        attempts: u32,
+    },
+    /// The accepted outputs cannot be merged.
+    #[error("outputs cannot be merged: {code}")]
+    MergeFailed {
+        /// Why.
+        code: Code,
+    },
+    /// The deadline passed.
+    #[error("deadline passed with {accepted} of {shards} shards accepted")]
+    Deadline {
+        /// Shards accepted by then.
+        accepted: u32,
+        /// Shards in all.
+        shards: u32,
+    },
+    /// The client gave it up.
+    #[error("cancelled by the client")]
+    Cancelled,
+    /// The ledger refused what must be possible. Ours.
+    #[error("internal: the ledger refused a settlement")]
+    Ledger,
+}
+
+impl FailReason {
+    /// A stable name for programs.
+    #[must_use]
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::BlobsInvalid { .. } => "blobs_invalid",
+            Self::GuestFailed { .. } => "guest_failed",
+            Self::NoQuorum { .. } => "no_quorum",
+            Self::AttemptsExhausted { .. } => "attempts_exhausted",
+            Self::MergeFailed { .. } => "merge_failed",
+            Self::Deadline { .. } => "deadline_exceeded",
+            Self::Cancelled => "cancelled",
+            Self::Ledger => "internal",
+        }
+    }
+}
+
+/// Objective evidence against a provider: two of its own statements that contradict each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Evidence {
+    /// It committed twice, to different things.
+    Equivocation {
+        /// About which assignment.
+        assignment: AssignmentId,
+        /// First commitment's hash.
+        first: Digest,
+        /// Second commitment's hash.
+        second: Digest,
+    },
+    /// It revealed what it had not committed to.
+    RevealMismatch {
+        /// About which assignment.
+        assignment: AssignmentId,
+        /// The commitment's hash.
+        committed: Digest,
+        /// Root of the revealed outputs.
+        revealed_root: Digest,
+    },
+    /// None: the operator decided. Nothing is slashed.
+    Operator,
+}
+
+/// One thing to do.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Action {
+    /// Persist these rows in the same batch as the event. At most one a step, and the first.
+    Journal(Vec<JournalEntry>),
+    /// Answer a request.
+    Reply {
+        /// Which.
+        request: RequestId,
+        /// With what.
+        reply: Result<Reply, Refusal>,
+    },
+    /// Tell a provider why its offer is not listed.
+    OfferRefused {
+        /// Whom.
+        provider: ProviderId,
+        /// Why.
+        refusal: Refusal,
+    },
+    /// Fetch and check component, models and input, cut the input; then [`super::Event::BlobsReady`].
+    Prepare {
+        /// Of which job.
+        job: JobId,
+    },
+    /// Sign and send to `assignment.provider`. Send again for as long as it is unanswered.
+    Dispatch(Box<Assignment>),
+    /// Tell a provider, once and best effort, that an assignment is no longer wanted.
+    CancelAssignment {
+        /// Which.
+        assignment: AssignmentId,
+        /// Whom.
+        provider: ProviderId,
+    },
+    /// Ask for the reveal, fetch the outputs; then `Revealed` or `RevealFailed`.
+    RequestReveal {
+        /// Which.
+        assignment: AssignmentId,
+        /// Whom.
+        provider: ProviderId,
+    },
+    /// Compare two revealed outputs under the job's comparator; then [`super::Event::Compared`].
+    Compare {
+        /// Of which job.
+        job: JobId,
+        /// Which shard.
+        shard: u32,
+        /// One.
+        left: AssignmentId,
+        /// The other.
+        right: AssignmentId,
+        /// The first one's outputs.
+        left_outputs: BlobRef,
+        /// The second one's outputs.
+        right_outputs: BlobRef,
+    },
+    /// Merge the canonical outputs in this order; then `Merged` or `MergeFailed`.
+    Merge {
+        /// Of which job.
+        job: JobId,
+        /// Canonical outputs of each shard, in plan order.
+        canonical: Vec<BlobRef>,
+    },
+    /// The job ended: store its record ([`super::Core::record_parts`]); then [`super::Event::Recorded`].
+    Finished {
+        /// Which.
+        job: JobId,
+        /// How.
+        outcome: JobOutcome,
+    },
+    /// Never deal with this provider again; keep the evidence.
+    Banned {
+        /// Whom.
+        provider: ProviderId,
+        /// Why.
+        evidence: Evidence,
+        /// Stake taken.
+        slashed: Amount,
+    },
+    /// A provider fell below the score at which it is given work.
+    Demoted {
+        /// Whom.
+        provider: ProviderId,
+        /// Its score now, in points.
+        score: u32,
+    },
+    /// The ledger refused what the core thought possible: a bug. Raise an alarm.
+    Fault {
+        /// The ledger's name for it.
+        code: Code,
+    },
+}

@@ -1,0 +1,393 @@
+//! Who may come in: providers by their offers, jobs by their bounds, price and funding.
+
+use std::collections::BTreeMap;
+
+use jobs::digest::BlobRef;
+use jobs::ids::{ClientId, JobId, ProviderId};
+use jobs::money::{AMOUNT_MAX, Amount};
+use jobs::offer::{DEVICE_NAME_MAX, Offer};
+use jobs::plan;
+use jobs::time::Timestamp;
+use jobs::verdict::REPLICAS_MAX;
+use ledger::{Account, BPS_PER_WHOLE, Transfer, TransferId};
+
+use super::action::{Action, Evidence, FailReason, JobOutcome, Quote, Reply};
+use super::config::WALL_MS_MAX;
+use super::event::{Code, JobSpec, RequestId};
+use super::refusal::{Need, Refusal};
+use super::reputation::Score;
+use super::state::{Job, Phase, Provider, Shard, Tally};
+use super::{Core, Effects};
+
+impl Core {
+    pub(super) fn offer(&mut self, offer: Offer, fx: &mut Effects) {
+        let id = offer.provider;
+        let bounded = offer.fingerprint.is_bounded() && offer.device.name.len() <= DEVICE_NAME_MAX;
+        if !bounded {
+            let refusal = out_of_bounds("offer text", u64::MAX, 0, DEVICE_NAME_MAX as u64);
+            fx.push(refused(id, refusal));
+            return;
+        }
+        let now = self.now;
+        if let Some(known) = self.providers.get_mut(&id) {
+            if known.banned.is_some() {
+                fx.push(refused(id, Refusal::Banned));
+                return;
+            }
+            known.online = true;
+            known.seen = now;
+            fx.fill = true;
+            if offer.issued >= known.offer.issued {
+                known.class = offer.fingerprint.digest();
+                known.granted = u32::from(offer.capacity).max(known.busy);
+                known.offer = offer;
+            }
+            return;
+        }
+        if !self.make_room_for_provider() {
+            let max = u64::from(self.config.providers_max);
+            fx.push(refused(id, full("providers", max)));
+            return;
+        }
+        let provider = Provider {
+            class: offer.fingerprint.digest(),
+            online: true,
+            seen: now,
+            cooldown: Timestamp::default(),
+            score: Score::neutral(now),
+            banned: None,
+            live: Default::default(),
+            busy: 0,
+            granted: u32::from(offer.capacity),
+            tally: Tally::default(),
+            offer,
+        };
+        self.providers.insert(id, provider);
+        fx.fill = true;
+    }
+
+    /// Forgets the provider that has been away longest and holds nothing. A ban is forgotten last:
+    /// what it cost to be banned is the stake, a new name is free.
+    fn make_room_for_provider(&mut self) -> bool {
+        if self.providers.len() < self.config.providers_max as usize {
+            return true;
+        }
+        let absent = self.providers.iter().filter(|(_, p)| !p.online);
+        let idle = absent.filter(|(_, p)| p.live.is_empty());
+        let oldest = idle.min_by_key(|(id, p)| (p.banned.is_some(), p.seen, **id));
+        match oldest.map(|(id, _)| *id) {
+            Some(id) => self.providers.remove(&id).is_some(),
+            None => false,
+        }
+    }
+
+    pub(super) fn set_banned(&mut self, provider: ProviderId, banned: bool, fx: &mut Effects) {
+        if banned {
+            self.ban(provider, Evidence::Operator, fx);
+        } else if let Some(known) = self.providers.get_mut(&provider) {
+            known.banned = None;
+            known.online = false;
+        }
+    }
+
+    pub(super) fn submit(
+        &mut self,
+        request: RequestId,
+        client: ClientId,
+        id: JobId,
+        spec: JobSpec,
+        fx: &mut Effects,
+    ) {
+        let reply = match self.jobs.get(&id) {
+            Some(job) if job.client == client => Ok(Reply::Admitted {
+                job: id,
+                quote: job.quote,
+                repeated: true,
+            }),
+            Some(_) => Err(Refusal::NotYours),
+            None => self.admit(client, id, spec, fx).map(|quote| {
+                fx.push(Action::Prepare { job: id });
+                Reply::Admitted {
+                    job: id,
+                    quote,
+                    repeated: false,
+                }
+            }),
+        };
+        fx.reply(request, reply);
+    }
+
+    fn admit(
+        &mut self,
+        client: ClientId,
+        id: JobId,
+        spec: JobSpec,
+        fx: &mut Effects,
+    ) -> Result<Quote, Refusal> {
+        let escrow = Account::Escrow(id);
+        if self.ledger.balance(&escrow).closed {
+            return Err(Refusal::Archived);
+        }
+        self.check_bounds(&spec)?;
+        self.check_room(client)?;
+        let quote = self.quote(&spec)?;
+        self.check_served(&spec)?;
+        let have = self.ledger.balance(&Account::Client(client)).available();
+        let have = have.unwrap_or_default();
+        if have < spec.max_price {
+            let need = spec.max_price;
+            return Err(Refusal::InsufficientFunds { have, need });
+        }
+        let fund = Transfer::Post {
+            id: TransferId::derive(&[b"fund", id.0.as_bytes()]),
+            from: Account::Client(client),
+            to: escrow,
+            amount: spec.max_price,
+        };
+        let entries = self.ledger.apply_all(&[fund]);
+        fx.journal.extend(entries.map_err(|error| Refusal::Ledger {
+            code: super::settlement::ledger_code(&error),
+        })?);
+        self.insert_job(client, id, spec, quote);
+        Ok(quote)
+    }
+
+    fn insert_job(&mut self, client: ClientId, id: JobId, spec: JobSpec, quote: Quote) {
+        let spans = plan::plan(spec.items, spec.items_per_shard);
+        let shards = spans.iter().map(|span| Shard {
+            first_item: span.first_item,
+            items: span.items,
+            input: None,
+            wanted: spec.replicas,
+            replicas: Vec::new(),
+            comparisons: BTreeMap::new(),
+            accepted: None,
+        });
+        let order = self.admitted;
+        self.admitted = order.saturating_add(1);
+        self.open.insert(order, id);
+        let job = Job {
+            id,
+            client,
+            quote,
+            order,
+            admitted: self.now,
+            deadline: self.now.plus_ms(spec.deadline_ms),
+            phase: Phase::Preparing,
+            shards: shards.collect(),
+            refusals: BTreeMap::new(),
+            paid: BTreeMap::new(),
+            fee: Amount::ZERO,
+            recorded: false,
+            spec,
+        };
+        self.jobs.insert(id, job);
+    }
+
+    fn check_bounds(&self, spec: &JobSpec) -> Result<(), Refusal> {
+        let shards = plan::shard_count(spec.items, spec.items_per_shard);
+        let (replicas, max_replicas) = (u64::from(spec.replicas), u64::from(spec.max_replicas));
+        let bounds = [
+            ("items", u64::from(spec.items), 1, u64::from(u32::MAX)),
+            (
+                "items_per_shard",
+                u64::from(spec.items_per_shard),
+                1,
+                u64::from(u32::MAX),
+            ),
+            (
+                "shards",
+                u64::from(shards),
+                1,
+                u64::from(self.config.shards_per_job_max),
+            ),
+            ("replicas", replicas, 1, REPLICAS_MAX as u64),
+            (
+                "max_replicas",
+                max_replicas,
+                replicas.max(1),
+                REPLICAS_MAX as u64,
+            ),
+            (
+                "deadline_ms",
+                spec.deadline_ms,
+                1,
+                self.config.deadline_ms_max,
+            ),
+            ("limits.wall_ms", spec.limits.wall_ms, 1, WALL_MS_MAX),
+            ("limits.fuel", spec.limits.fuel, 1, u64::MAX),
+        ];
+        for (field, value, min, max) in bounds {
+            if value < min || value > max {
+                return Err(out_of_bounds(field, value, min, max));
+            }
+        }
+        if spec.max_price > AMOUNT_MAX {
+            let micros = |amount: Amount| u64::try_from(amount.0).unwrap_or(u64::MAX);
+            let (value, max) = (micros(spec.max_price), micros(AMOUNT_MAX));
+            return Err(out_of_bounds("max_price", value, 1, max));
+        }
+        Ok(())
+    }
+
+    fn check_room(&self, client: ClientId) -> Result<(), Refusal> {
+        let config = &self.config;
+        if self.open.len() >= config.jobs_open_max as usize {
+            return Err(full("open jobs", u64::from(config.jobs_open_max)));
+        }
+        // Ended jobs wait here until the driver stored their records.
+        let unrecorded_max = config.jobs_retained_max.saturating_mul(2);
+        if self.ended.len() >= unrecorded_max as usize {
+            return Err(full("unrecorded jobs", u64::from(unrecorded_max)));
+        }
+        let open = self.open.values().filter_map(|id| self.jobs.get(id));
+        let own = open.filter(|job| job.client == client).count();
+        if own >= config.jobs_per_client_max as usize {
+            let max = u64::from(config.jobs_per_client_max);
+            return Err(full("open jobs of this client", max));
+        }
+        Ok(())
+    }
+
+    /// Prices the worst case: every shard with every replica paid in full, fee on top. A micro-unit a
+    /// shard is kept back for the rounding of the fee.
+    fn quote(&self, spec: &JobSpec) -> Result<Quote, Refusal> {
+        let shards = plan::shard_count(spec.items, spec.items_per_shard);
+        let assignments = u64::from(shards).saturating_mul(u64::from(spec.max_replicas));
+        let whole = u128::from(BPS_PER_WHOLE);
+        let fee_bps = self.config.fee.get();
+        let payable = spec.max_price.saturating_sub(Amount(u128::from(shards)));
+        let share = payable
+            .checked_mul_div(whole, whole.saturating_add(u128::from(fee_bps)))
+            .and_then(|all| all.checked_mul_div(1, u128::from(assignments)))
+            .unwrap_or_default();
+        if share.is_zero() {
+            return Err(Refusal::PriceTooLow {
+                max_price: spec.max_price,
+                assignments,
+            });
+        }
+        Ok(Quote {
+            escrow: spec.max_price,
+            shards,
+            share,
+            fee_bps,
+        })
+    }
+
+    /// Looks for enough distinct providers, one requirement after the other, and names the first that
+    /// too few meet.
+    fn check_served(&self, spec: &JobSpec) -> Result<(), Refusal> {
+        let need = u32::from(spec.replicas);
+        let mut left: Vec<&Provider> = self.providers.values().collect();
+        left.retain(|provider| self.is_trusted(provider));
+        let mut requirements = vec![Need::Providers];
+        requirements.extend(spec.device.map(Need::Device));
+        requirements.extend([
+            Need::Memory(spec.limits.memory_bytes),
+            Need::Fuel(spec.limits.fuel),
+            Need::ModelBytes(spec.model_bytes_max),
+        ]);
+        for missing in requirements {
+            left.retain(|provider| meets(provider, missing));
+            let have = u32::try_from(left.len()).unwrap_or(u32::MAX);
+            if have < need {
+                return Err(Refusal::NobodyServes {
+                    missing,
+                    have,
+                    need,
+                });
+            }
+        }
+        if spec.needs_one_class() {
+            let mut classes = BTreeMap::new();
+            for provider in left {
+                let count: &mut u32 = classes.entry(provider.class).or_default();
+                *count = count.saturating_add(1);
+            }
+            let have = classes.into_values().max().unwrap_or(0);
+            if have < need {
+                return Err(Refusal::NobodyServes {
+                    missing: Need::OneFingerprint,
+                    have,
+                    need,
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// Connected, not banned, not demoted, and with enough at stake.
+    pub(super) fn is_trusted(&self, provider: &Provider) -> bool {
+        let stake = Account::Stake(provider.offer.provider);
+        provider.online
+            && provider.banned.is_none()
+            && provider.score.is_eligible(self.now)
+            && self.ledger.balance(&stake).available() >= Some(self.config.stake_min)
+    }
+
+    pub(super) fn can_serve(&self, provider: &Provider, spec: &JobSpec) -> bool {
+        self.is_trusted(provider)
+            && spec
+                .device
+                .is_none_or(|kind| meets(provider, Need::Device(kind)))
+            && meets(provider, Need::Memory(spec.limits.memory_bytes))
+            && meets(provider, Need::Fuel(spec.limits.fuel))
+            && meets(provider, Need::ModelBytes(spec.model_bytes_max))
+    }
+
+    pub(super) fn blobs_ready(&mut self, id: JobId, inputs: Vec<BlobRef>, fx: &mut Effects) {
+        let Some(job) = self.jobs.get_mut(&id) else {
+            return;
+        };
+        if job.phase != Phase::Preparing {
+            return;
+        }
+        if inputs.len() != job.shards.len() {
+            self.blobs_invalid(id, Code::new("shard_count"), fx);
+            return;
+        }
+        job.phase = Phase::Running;
+        for ((shard, input), index) in job.shards.iter_mut().zip(inputs).zip(0..) {
+            shard.input = Some(input);
+            fx.touched.insert((id, index));
+        }
+        fx.fill = true;
+    }
+
+    pub(super) fn blobs_invalid(&mut self, id: JobId, code: Code, fx: &mut Effects) {
+        if self.jobs.get(&id).map(|job| &job.phase) == Some(&Phase::Preparing) {
+            let reason = FailReason::BlobsInvalid { code };
+            self.end_job(id, JobOutcome::Failed(reason), fx);
+        }
+    }
+}
+
+fn meets(provider: &Provider, need: Need) -> bool {
+    let offer = &provider.offer;
+    match need {
+        Need::Providers | Need::OneFingerprint => true,
+        Need::Device(kind) => offer.device.kind == kind,
+        Need::Memory(bytes) => offer.memory_bytes_max >= bytes,
+        Need::Fuel(fuel) => offer.fuel_max >= fuel,
+        Need::ModelBytes(bytes) => offer.model_bytes_max >= bytes,
+    }
+}
+
+fn refused(provider: ProviderId, refusal: Refusal) -> Action {
+    Action::OfferRefused { provider, refusal }
+}
+
+fn full(what: &str, max: u64) -> Refusal {
+    let what = Code::new(what);
+    Refusal::Full { what, max }
+}
+
+fn out_of_bounds(field: &str, value: u64, min: u64, max: u64) -> Refusal {
+    Refusal::OutOfBounds {
+        field: Code::new(field),
+        value,
+        min,
+        max,
+    }
+}

@@ -1,0 +1,459 @@
+//! What must hold after every step. Shares no decision with the rules: it looks at the state and at
+//! the ledger and works out for itself whether they can be right.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jobs::ids::{AssignmentId, JobId, ProviderId};
+use jobs::money::Amount;
+use jobs::verdict::REPLICAS_MAX;
+use ledger::{Account, PendingState};
+
+use super::Core;
+use super::event::Comparison;
+use super::settlement::total;
+use super::state::{Job, Phase, Place, Replica, ReplicaState, Shard};
+
+/// An invariant that does not hold: a bug.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Violation {
+    /// The ledger contradicts itself.
+    #[error("ledger: {0}")]
+    Ledger(#[from] ledger::Violation),
+    /// The ledger refused what the core thought possible.
+    #[error("the ledger refused {count} settlements")]
+    LedgerRefused {
+        /// How often.
+        count: u32,
+    },
+    /// A job's escrow is not what was put in less what was taken out.
+    #[error("job {job}: escrow holds {have}, {expected} expected")]
+    Escrow {
+        /// Which job.
+        job: JobId,
+        /// What it holds.
+        have: Amount,
+        /// What it should hold.
+        expected: Amount,
+    },
+    /// An ended job still holds money, or its escrow is open.
+    #[error("job {job} has ended and its escrow is not closed")]
+    EscrowOpen {
+        /// Which job.
+        job: JobId,
+    },
+    /// More was taken from a shard than reserved for it.
+    #[error("job {job} shard {shard}: released {released}, reserved {reserved}")]
+    Released {
+        /// Which job.
+        job: JobId,
+        /// Which shard.
+        shard: u32,
+        /// Paid, fee included.
+        released: Amount,
+        /// The most it may cost.
+        reserved: Amount,
+    },
+    /// A reservation is not in the state its replica says.
+    #[error("assignment {assignment}: the ledger's reservation is {state}")]
+    Reservation {
+        /// Which.
+        assignment: AssignmentId,
+        /// What the ledger says.
+        state: String,
+    },
+    /// A replica was paid or counted without commitment, matching reveal and verdict.
+    #[error("assignment {assignment} was settled without {what}")]
+    Unproven {
+        /// Which.
+        assignment: AssignmentId,
+        /// What is missing.
+        what: &'static str,
+    },
+    /// A verdict that the revealed replicas do not bear out.
+    #[error("job {job} shard {shard}: {what}")]
+    Verdict {
+        /// Which job.
+        job: JobId,
+        /// Which shard.
+        shard: u32,
+        /// What is wrong.
+        what: &'static str,
+    },
+    /// Two replicas of one shard count for one provider.
+    #[error("job {job} shard {shard}: two replicas on {provider}")]
+    SameProvider {
+        /// Which job.
+        job: JobId,
+        /// Which shard.
+        shard: u32,
+        /// Whose.
+        provider: ProviderId,
+    },
+    /// A bound is exceeded.
+    #[error("{have} {what}, more than the {max} allowed")]
+    Bound {
+        /// Of what.
+        what: &'static str,
+        /// How many there are.
+        have: u64,
+        /// How many there may be.
+        max: u64,
+    },
+    /// An index contradicts what it indexes.
+    #[error("index of {what} is wrong")]
+    Index {
+        /// Which.
+        what: &'static str,
+    },
+    /// A banned provider holds an assignment.
+    #[error("{provider} is banned and holds {assignments} assignments")]
+    BannedHolds {
+        /// Who.
+        provider: ProviderId,
+        /// How many.
+        assignments: u64,
+    },
+    /// A job outlived its deadline.
+    #[error("job {job} is open {late_ms} ms after it must have ended")]
+    Overdue {
+        /// Which.
+        job: JobId,
+        /// By how much.
+        late_ms: u64,
+    },
+}
+
+/// Milliseconds by which a job may be late before it counts as [`Violation::Overdue`]: the driver ticks
+/// far more often.
+pub const TICK_GRACE_MS: u64 = 10_000;
+
+impl Core {
+    /// Checks every invariant, of the ledger too.
+    ///
+    /// # Errors
+    /// The first violation found.
+    pub fn check(&self) -> Result<(), Violation> {
+        self.ledger.check()?;
+        if self.ledger_faults > 0 {
+            let count = self.ledger_faults;
+            return Err(Violation::LedgerRefused { count });
+        }
+        for job in self.jobs.values() {
+            self.check_job(job)?;
+        }
+        self.check_providers()?;
+        self.check_indexes()?;
+        self.check_bounds_kept()
+    }
+
+    fn check_job(&self, job: &Job) -> Result<(), Violation> {
+        let spent = total(&job.paid).checked_add(job.fee).unwrap_or_default();
+        let returned = match &job.phase {
+            Phase::Ended(end) => end.returned,
+            _ => Amount::ZERO,
+        };
+        let spent = spent.checked_add(returned).unwrap_or_default();
+        let balance = self.ledger.balance(&Account::Escrow(job.id));
+        let have = balance.posted().unwrap_or_default();
+        let expected = job.quote.escrow.checked_sub(spent);
+        if expected != Some(have) {
+            let expected = expected.unwrap_or_default();
+            let job = job.id;
+            return Err(Violation::Escrow {
+                job,
+                have,
+                expected,
+            });
+        }
+        if job.is_ended() && !(balance.closed && self.escrow_is_empty(job.id)) {
+            return Err(Violation::EscrowOpen { job: job.id });
+        }
+        let late_ms = self.now.since_ms(self.ends_by(job));
+        if !job.is_ended() && late_ms > TICK_GRACE_MS {
+            let job = job.id;
+            return Err(Violation::Overdue { job, late_ms });
+        }
+        for (shard, index) in job.shards.iter().zip(0..) {
+            self.check_shard(job, shard, index)?;
+        }
+        Ok(())
+    }
+
+    fn check_shard(&self, job: &Job, shard: &Shard, index: u32) -> Result<(), Violation> {
+        let mut counted = BTreeSet::new();
+        let mut released = shard.accepted.as_ref().map_or(Amount::ZERO, |a| a.fee);
+        for replica in &shard.replicas {
+            self.check_reservation(job, replica)?;
+            let counts = !matches!(replica.state, ReplicaState::Closed(_));
+            if counts && !counted.insert(replica.provider) {
+                return Err(Violation::SameProvider {
+                    job: job.id,
+                    shard: index,
+                    provider: replica.provider,
+                });
+            }
+            if let ReplicaState::Settled { paid, .. } = replica.state {
+                released = released.checked_add(paid).unwrap_or(released);
+            }
+        }
+        let reserved = most_a_shard_costs(job);
+        if released > reserved {
+            return Err(Violation::Released {
+                job: job.id,
+                shard: index,
+                released,
+                reserved,
+            });
+        }
+        let max = u64::from(job.spec.max_replicas);
+        let live = shard.replicas.iter().filter(|r| r.is_live()).count();
+        within("live replicas of a shard", live, max)?;
+        let attempts = u64::from(self.config.attempts_per_shard_max);
+        within("assignments of a shard", shard.replicas.len(), attempts)?;
+        check_verdict(job, shard, index)
+    }
+
+    fn check_reservation(&self, job: &Job, replica: &Replica) -> Result<(), Violation> {
+        let pending = self.ledger.pending(&replica.reservation);
+        let state = pending.map(|pending| pending.state);
+        let sound = match replica.state {
+            ReplicaState::Closed(_) => {
+                matches!(state, Some(PendingState::Voided | PendingState::Expired))
+            }
+            ReplicaState::Settled { paid, .. } if paid.is_zero() => {
+                state == Some(PendingState::Voided)
+            }
+            ReplicaState::Settled { paid, .. } => state == Some(PendingState::Posted(paid)),
+            _ => state == Some(PendingState::Open),
+        };
+        let accounts = pending.is_some_and(|pending| {
+            pending.from == Account::Escrow(job.id)
+                && pending.to == Account::Provider(replica.provider)
+                && pending.amount == job.quote.share
+        });
+        if sound && accounts {
+            return Ok(());
+        }
+        Err(Violation::Reservation {
+            assignment: replica.assignment,
+            state: format!("{state:?} while the replica is {:?}", replica.state),
+        })
+    }
+
+    fn check_providers(&self) -> Result<(), Violation> {
+        let mut live: BTreeMap<ProviderId, (BTreeSet<AssignmentId>, usize)> = BTreeMap::new();
+        let open = self.open.values().filter_map(|id| self.jobs.get(id));
+        for replica in open.flat_map(|job| &job.shards).flat_map(|s| &s.replicas) {
+            if replica.is_live() {
+                let (held, busy) = live.entry(replica.provider).or_default();
+                held.insert(replica.assignment);
+                *busy = busy.saturating_add(usize::from(replica.is_busy()));
+            }
+        }
+        for (id, provider) in &self.providers {
+            let (held, busy) = live.remove(id).unwrap_or_default();
+            if held != provider.live || u32::try_from(busy) != Ok(provider.busy) {
+                let what = "a provider's live assignments";
+                return Err(Violation::Index { what });
+            }
+            if provider.banned.is_some() && !held.is_empty() {
+                return Err(Violation::BannedHolds {
+                    provider: *id,
+                    assignments: held.len() as u64,
+                });
+            }
+            within("busy places", busy, u64::from(provider.granted))?;
+        }
+        if live.is_empty() {
+            Ok(())
+        } else {
+            let what = "a forgotten provider's assignments";
+            Err(Violation::Index { what })
+        }
+    }
+
+    fn check_indexes(&self) -> Result<(), Violation> {
+        let mut replicas: usize = 0;
+        for job in self.jobs.values() {
+            let open = self.open.get(&job.order) == Some(&job.id);
+            if open == job.is_ended() {
+                return Err(Violation::Index { what: "open jobs" });
+            }
+            for (shard, index) in job.shards.iter().zip(0..) {
+                for (replica, position) in shard.replicas.iter().zip(0..) {
+                    replicas = replicas.saturating_add(1);
+                    let place = Place {
+                        job: job.id,
+                        shard: index,
+                        replica: position,
+                    };
+                    if self.places.get(&replica.assignment) != Some(&place) {
+                        let what = "assignments";
+                        return Err(Violation::Index { what });
+                    }
+                }
+                let lacks = job.phase == Phase::Running
+                    && shard.accepted.is_none()
+                    && super::dispatch::missing(shard) > 0;
+                if lacks != self.wanting.contains(&(job.order, index)) {
+                    let what = "shards that want replicas";
+                    return Err(Violation::Index { what });
+                }
+            }
+        }
+        if replicas == self.places.len() {
+            Ok(())
+        } else {
+            let what = "assignments";
+            Err(Violation::Index { what })
+        }
+    }
+
+    fn check_bounds_kept(&self) -> Result<(), Violation> {
+        let config = &self.config;
+        let ended_max = u64::from(config.jobs_retained_max)
+            .saturating_mul(2)
+            .saturating_add(u64::from(config.jobs_open_max));
+        within("open jobs", self.open.len(), config.jobs_open_max.into())?;
+        within("ended jobs", self.ended.len(), ended_max)?;
+        within(
+            "providers",
+            self.providers.len(),
+            config.providers_max.into(),
+        )?;
+        let compares_max = config.compares_open_max.into();
+        within("comparisons", self.comparing.len(), compares_max)
+    }
+}
+
+fn within(what: &'static str, have: usize, max: u64) -> Result<(), Violation> {
+    let have = have as u64;
+    if have <= max {
+        Ok(())
+    } else {
+        Err(Violation::Bound { what, have, max })
+    }
+}
+
+/// Every replica paid in full, fee on top, rounded up.
+fn most_a_shard_costs(job: &Job) -> Amount {
+    let replicas = u128::from(job.spec.max_replicas);
+    let shares = job.quote.share.checked_mul_div(replicas, 1);
+    let shares = shares.unwrap_or_default();
+    let fee = shares.checked_mul_div(u128::from(job.quote.fee_bps), 10_000);
+    let fee = fee.unwrap_or_default().0.saturating_add(1);
+    Amount(shares.0.saturating_add(fee))
+}
+
+fn check_verdict(job: &Job, shard: &Shard, index: u32) -> Result<(), Violation> {
+    let wrong = |what| Violation::Verdict {
+        job: job.id,
+        shard: index,
+        what,
+    };
+    let mut judged = Vec::new();
+    let mut winners = Vec::new();
+    for (replica, position) in shard.replicas.iter().zip(0u32..) {
+        let ReplicaState::Settled { agreed, paid } = replica.state else {
+            continue;
+        };
+        check_evidence(replica)?;
+        judged.push(position);
+        if agreed {
+            winners.push(position);
+        } else if !paid.is_zero() {
+            return Err(Violation::Unproven {
+                assignment: replica.assignment,
+                what: "a verdict for it",
+            });
+        }
+    }
+    let Some(accepted) = &shard.accepted else {
+        if judged.is_empty() {
+            return Ok(());
+        }
+        return Err(wrong("replicas are settled without a verdict"));
+    };
+    if accepted.agreeing != winners {
+        return Err(wrong("the settlement is not the verdict"));
+    }
+    if winners.len() < usize::from(job.spec.replicas) {
+        return Err(wrong("fewer agree than the quorum"));
+    }
+    if judged.len() > REPLICAS_MAX {
+        return Err(wrong("more replicas than a verdict can judge"));
+    }
+    let agree = |l: u32, r: u32| agrees(job, shard, l, r);
+    if !is_clique(&winners, agree) {
+        return Err(wrong("two of the agreeing do not agree"));
+    }
+    if has_rival(&judged, &winners, agree) {
+        return Err(wrong("another set of replicas is as large"));
+    }
+    let roots = winners.iter().filter_map(|w| root(shard, *w));
+    let outputs = shard.replicas.get(accepted.canonical as usize);
+    let outputs = outputs.and_then(|replica| replica.opening.as_ref());
+    let canonical = winners.contains(&accepted.canonical)
+        && roots.min() == Some(accepted.root)
+        && outputs.map(|o| (o.outcome.root, o.outcome.outputs))
+            == Some((accepted.root, accepted.outputs));
+    if canonical {
+        Ok(())
+    } else {
+        Err(wrong("the canonical outputs are not the lowest agreeing"))
+    }
+}
+
+fn check_evidence(replica: &Replica) -> Result<(), Violation> {
+    let unproven = |what| Violation::Unproven {
+        assignment: replica.assignment,
+        what,
+    };
+    let commitment = replica.commitment.ok_or(unproven("a commitment"))?;
+    let opening = replica.opening.as_ref().ok_or(unproven("a reveal"))?;
+    let about_it = commitment.assignment == replica.assignment
+        && commitment.provider == replica.provider
+        && commitment.opens_with(opening);
+    if about_it {
+        Ok(())
+    } else {
+        Err(unproven("a reveal that opens its commitment"))
+    }
+}
+
+fn root(shard: &Shard, position: u32) -> Option<jobs::digest::Digest> {
+    let replica = shard.replicas.get(position as usize)?;
+    Some(replica.opening.as_ref()?.outcome.root)
+}
+
+fn agrees(job: &Job, shard: &Shard, left: u32, right: u32) -> bool {
+    let (l, r) = (root(shard, left), root(shard, right));
+    if l.is_some() && l == r {
+        return true;
+    }
+    let pair = (left.min(right), left.max(right));
+    job.spec.comparison == Comparison::Numeric && shard.comparisons.get(&pair) == Some(&Some(true))
+}
+
+fn is_clique(set: &[u32], agree: impl Fn(u32, u32) -> bool) -> bool {
+    set.iter().all(|left| {
+        set.iter()
+            .all(|right| left == right || agree(*left, *right))
+    })
+}
+
+/// Whether another set of pairwise agreeing replicas is at least as large as the winners.
+fn has_rival(judged: &[u32], winners: &[u32], agree: impl Fn(u32, u32) -> bool) -> bool {
+    let sets = 1u32.checked_shl(u32::try_from(judged.len()).unwrap_or(0));
+    (1..sets.unwrap_or(0)).any(|mask| {
+        let large = mask.count_ones() as usize >= winners.len();
+        let members = || {
+            let chosen = judged.iter().zip(0u32..);
+            chosen.filter(move |(_, bit)| mask.checked_shr(*bit).is_some_and(|m| m & 1 == 1))
+        };
+        large && {
+            let set: Vec<u32> = members().map(|(position, _)| *position).collect();
+            set != winners && is_clique(&set, &agree)
+        }
+    })
+}

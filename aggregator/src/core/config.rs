@@ -1,0 +1,119 @@
+//! What an operator chooses, and the named bound of everything.
+
+use jobs::ids::AggregatorId;
+use jobs::money::Amount;
+use ledger::FeeBps;
+use serde::{Deserialize, Serialize};
+
+/// Default for [`Config::jobs_open_max`], in jobs.
+pub const JOBS_OPEN_MAX: u32 = 256;
+/// Default for [`Config::jobs_per_client_max`], in jobs.
+pub const JOBS_PER_CLIENT_MAX: u32 = 64;
+/// Default for [`Config::jobs_retained_max`], in jobs.
+pub const JOBS_RETAINED_MAX: u32 = 1024;
+/// Default for [`Config::shards_per_job_max`], in shards.
+pub const SHARDS_PER_JOB_MAX: u32 = 4096;
+/// Default for [`Config::providers_max`], in providers.
+pub const PROVIDERS_MAX: u32 = 1024;
+/// Default for [`Config::attempts_per_shard_max`], in assignments.
+pub const ATTEMPTS_PER_SHARD_MAX: u32 = 64;
+/// Default for [`Config::compares_open_max`], in comparisons.
+pub const COMPARES_OPEN_MAX: u32 = 256;
+/// Assignments of one shard that one provider may get, in assignments; a second only after the first
+/// ended without a commitment.
+pub const ATTEMPTS_PER_PROVIDER_MAX: usize = 3;
+/// Refusals after which a provider gets nothing more of a job, in refusals.
+pub const REFUSALS_PER_JOB_MAX: u8 = 8;
+/// Default for [`Config::deadline_ms_max`]: 30 days in milliseconds.
+pub const DEADLINE_MS_MAX: u64 = 30 * 24 * 3600 * 1000;
+/// Largest wall-clock limit of one execution: one day in milliseconds.
+pub const WALL_MS_MAX: u64 = 24 * 3600 * 1000;
+
+/// The operator's choices. Part of the core's state: a replay uses the same.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Config {
+    /// Whose assignments these are.
+    pub aggregator: AggregatorId,
+    /// Fee on what providers get.
+    pub fee: FeeBps,
+    /// Stake below which a provider gets no work.
+    pub stake_min: Amount,
+    /// Jobs not yet ended.
+    pub jobs_open_max: u32,
+    /// Jobs not yet ended, of one client: its quota.
+    pub jobs_per_client_max: u32,
+    /// Ended jobs kept for questions. Older recorded ones are forgotten.
+    pub jobs_retained_max: u32,
+    /// Shards of one job.
+    pub shards_per_job_max: u32,
+    /// Providers known, connected or not.
+    pub providers_max: u32,
+    /// Assignments of one shard, in all.
+    pub attempts_per_shard_max: u32,
+    /// Comparisons the driver is asked for at the same time.
+    pub compares_open_max: u32,
+    /// Milliseconds within which an assignment must be accepted, its blobs fetched.
+    pub accept_timeout_ms: u64,
+    /// Milliseconds added to the wall-clock limit before a commitment is overdue.
+    pub due_grace_ms: u64,
+    /// Milliseconds within which a reveal and its outputs must arrive.
+    pub reveal_timeout_ms: u64,
+    /// Milliseconds past its deadline that a job with every shard accepted may take to merge.
+    pub merge_grace_ms: u64,
+    /// Milliseconds after which a silent provider counts as lost.
+    pub offer_ttl_ms: u64,
+    /// Milliseconds during which a provider that refused is left alone.
+    pub refusal_cooldown_ms: u64,
+    /// Longest deadline, in milliseconds.
+    pub deadline_ms_max: u64,
+    /// A deliberate mistake, to show that the checker finds it.
+    #[cfg(any(test, feature = "sabotage"))]
+    pub sabotage: Option<Sabotage>,
+}
+
+impl Config {
+    /// The defaults.
+    #[must_use]
+    pub const fn new(aggregator: AggregatorId, fee: FeeBps) -> Self {
+        Self {
+            aggregator,
+            fee,
+            stake_min: Amount::ZERO,
+            jobs_open_max: JOBS_OPEN_MAX,
+            jobs_per_client_max: JOBS_PER_CLIENT_MAX,
+            jobs_retained_max: JOBS_RETAINED_MAX,
+            shards_per_job_max: SHARDS_PER_JOB_MAX,
+            providers_max: PROVIDERS_MAX,
+            attempts_per_shard_max: ATTEMPTS_PER_SHARD_MAX,
+            compares_open_max: COMPARES_OPEN_MAX,
+            accept_timeout_ms: 60_000,
+            due_grace_ms: 30_000,
+            reveal_timeout_ms: 30_000,
+            merge_grace_ms: 60_000,
+            offer_ttl_ms: 10 * 60_000,
+            refusal_cooldown_ms: 5_000,
+            deadline_ms_max: DEADLINE_MS_MAX,
+            #[cfg(any(test, feature = "sabotage"))]
+            sabotage: None,
+        }
+    }
+}
+
+/// A deliberate mistake in verdict or settlement. Exists only in tests and under the feature
+/// `sabotage`; the simulator's checker must find each.
+#[cfg(any(test, feature = "sabotage"))]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Sabotage {
+    /// The verdict believes the first replica alone.
+    FirstReplicaWins,
+    /// The verdict takes everyone who agrees with the first replica that has a quorum around it.
+    StarVerdict,
+    /// The settlement pays replicas that lost the vote.
+    PayLosers,
+    /// The settlement pays a winner a second time.
+    PayTwice,
+    /// The settlement leaves the losers' reservations open.
+    ForgetVoid,
+    /// The deadline is never enforced.
+    IgnoreDeadline,
+}

@@ -1,0 +1,90 @@
+//! What time does: assignments fall due, providers fall silent, jobs expire.
+
+use jobs::ids::{AssignmentId, JobId, ProviderId};
+use jobs::time::Timestamp;
+
+use super::action::{FailReason, JobOutcome};
+use super::reputation::Deed;
+use super::state::{Cause, Job, Phase, Place, ReplicaState};
+use super::{Core, Effects};
+
+impl Core {
+    pub(super) fn tick(&mut self, fx: &mut Effects) {
+        self.expire_jobs(fx);
+        self.miss_silent_providers(fx);
+        self.expire_replicas(fx);
+        // Cooldowns end and scores recover without any other event.
+        fx.fill = true;
+    }
+
+    fn expire_jobs(&mut self, fx: &mut Effects) {
+        if self.ignores_deadlines() {
+            return;
+        }
+        let open = self.open.values().filter_map(|id| self.jobs.get(id));
+        let expired = open.filter(|job| self.now >= self.ends_by(job));
+        let expired: Vec<(JobId, u32, u32)> = expired
+            .map(|job| (job.id, job.accepted(), job.quote.shards))
+            .collect();
+        for (id, accepted, shards) in expired {
+            let reason = FailReason::Deadline { accepted, shards };
+            self.end_job(id, JobOutcome::Failed(reason), fx);
+        }
+    }
+
+    /// When a job must have ended. One whose every shard is accepted and paid gets a little longer, to
+    /// be merged.
+    pub(super) fn ends_by(&self, job: &Job) -> Timestamp {
+        match job.phase {
+            Phase::Merging => job.deadline.plus_ms(self.config.merge_grace_ms),
+            _ => job.deadline,
+        }
+    }
+
+    fn miss_silent_providers(&mut self, fx: &mut Effects) {
+        let (now, ttl) = (self.now, self.config.offer_ttl_ms);
+        let online = self.providers.iter().filter(|(_, p)| p.online);
+        let silent = online.filter(|(_, p)| now > p.seen.plus_ms(ttl));
+        let silent: Vec<ProviderId> = silent.map(|(id, _)| *id).collect();
+        for provider in silent {
+            self.lost(provider, fx);
+        }
+    }
+
+    fn expire_replicas(&mut self, fx: &mut Effects) {
+        let live = self.providers.values().flat_map(|p| &p.live);
+        let due: Vec<(Place, ProviderId, Cause, Deed)> = live
+            .filter_map(|assignment| self.overdue(*assignment))
+            .collect();
+        for (place, provider, cause, deed) in due {
+            self.close(place, cause, fx);
+            self.record_deed(provider, deed, fx);
+        }
+    }
+
+    fn overdue(&self, assignment: AssignmentId) -> Option<(Place, ProviderId, Cause, Deed)> {
+        let place = *self.places.get(&assignment)?;
+        let replica = self.replica(place)?;
+        let (limit, cause, deed) = match replica.state {
+            ReplicaState::Offered { until } => (until, Cause::NotAccepted, Deed::NotAccepted),
+            ReplicaState::Running { due } => (due, Cause::Overdue, Deed::Overdue),
+            ReplicaState::Revealing { until } => (until, Cause::RevealFailed, Deed::RevealFailed),
+            _ => return None,
+        };
+        (self.now >= limit).then_some((place, replica.provider, cause, deed))
+    }
+
+    #[cfg(any(test, feature = "sabotage"))]
+    fn ignores_deadlines(&self) -> bool {
+        self.config.sabotage == Some(super::Sabotage::IgnoreDeadline)
+    }
+
+    #[cfg(not(any(test, feature = "sabotage")))]
+    #[expect(
+        clippy::unused_self,
+        reason = "the sabotaged twin reads the configuration"
+    )]
+    const fn ignores_deadlines(&self) -> bool {
+        false
+    }
+}

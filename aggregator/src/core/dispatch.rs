@@ -1,0 +1,288 @@
+//! Who gets which shard.
+//!
+//! Earlier jobs first, shards in plan order. A shard's replicas go to distinct providers, of one
+//! fingerprint where possible; among equals a seeded draw, weighted by reputation, free places and
+//! price. The seed is the job's id, so a replay chooses the same.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
+
+use jobs::assignment::Assignment;
+use jobs::digest::Digest;
+use jobs::ids::{AssignmentId, JobId, ProviderId};
+use ledger::{Account, Transfer, TransferId};
+use rand_chacha::ChaCha8Rng;
+use rand_core::{RngCore, SeedableRng};
+
+use super::action::Action;
+use super::config::{ATTEMPTS_PER_PROVIDER_MAX, REFUSALS_PER_JOB_MAX};
+use super::settlement::cost;
+use super::state::{Cause, Job, Phase, Place, Provider, Replica, ReplicaState, Shard};
+use super::{Core, Effects};
+
+/// Weight of a provider that asks nothing, against 1 for one that asks for all there is.
+const PRICE_WEIGHT: u64 = 4;
+
+/// A provider that could take a shard now.
+struct Candidate {
+    provider: ProviderId,
+    class: Digest,
+    /// Assignments of this shard it had before.
+    tried: usize,
+    weight: u64,
+}
+
+impl Core {
+    /// Gives work to free places until one of the two runs out.
+    pub(super) fn fill(&mut self, fx: &mut Effects) {
+        let mut free = self.free_places();
+        let mut classes: Option<(JobId, BTreeMap<Digest, usize>)> = None;
+        let mut last = None;
+        while !free.is_empty() {
+            let from = last.map_or(Bound::Unbounded, Bound::Excluded);
+            let next = self.wanting.range((from, Bound::Unbounded)).next();
+            let Some(&(order, shard)) = next else {
+                return;
+            };
+            last = Some((order, shard));
+            let Some(job) = self.open.get(&order).and_then(|id| self.jobs.get(id)) else {
+                continue;
+            };
+            if job.phase != Phase::Running {
+                continue;
+            }
+            let id = job.id;
+            if classes.as_ref().is_none_or(|(of, _)| *of != id) {
+                classes = Some((id, self.classes(job)));
+            }
+            let counts = classes.as_ref().map(|(_, counts)| counts);
+            while let Some(provider) = self.choose(id, shard, &free, counts) {
+                if !self.assign(id, shard, provider, fx) {
+                    break;
+                }
+                if let Some(places) = free.get_mut(&provider) {
+                    *places = places.saturating_sub(1);
+                }
+                free.retain(|_, places| *places > 0);
+            }
+        }
+    }
+
+    /// Providers with free places, and how many.
+    fn free_places(&self) -> BTreeMap<ProviderId, u32> {
+        let ready = self.providers.iter().filter(|(_, provider)| {
+            provider.online && provider.banned.is_none() && provider.cooldown <= self.now
+        });
+        let places = ready.map(|(id, provider)| {
+            let capacity = u32::from(provider.offer.capacity);
+            (*id, capacity.saturating_sub(provider.busy))
+        });
+        places.filter(|(_, places)| *places > 0).collect()
+    }
+
+    /// How many providers of each fingerprint could serve `job`, busy ones included.
+    fn classes(&self, job: &Job) -> BTreeMap<Digest, usize> {
+        let mut classes = BTreeMap::new();
+        for provider in self.providers.values() {
+            if self.can_serve(provider, &job.spec) {
+                let count: &mut usize = classes.entry(provider.class).or_default();
+                *count = count.saturating_add(1);
+            }
+        }
+        classes
+    }
+
+    fn choose(
+        &self,
+        id: JobId,
+        index: u32,
+        free: &BTreeMap<ProviderId, u32>,
+        classes: Option<&BTreeMap<Digest, usize>>,
+    ) -> Option<ProviderId> {
+        let job = self.jobs.get(&id)?;
+        let shard = job.shards.get(index as usize)?;
+        let attempts = shard.replicas.len();
+        if missing(shard) == 0 || attempts >= self.config.attempts_per_shard_max as usize {
+            return None;
+        }
+        let mut candidates: Vec<Candidate> = free
+            .iter()
+            .filter_map(|(id, places)| self.candidate(job, shard, *id, *places))
+            .collect();
+        let settled = shard.replicas.iter().find(|replica| replica.is_live());
+        let wide: BTreeSet<Digest> = match settled {
+            Some(replica) => BTreeSet::from([replica.class]),
+            None => {
+                let counts = classes.into_iter().flatten();
+                let wide = counts.filter(|(_, count)| **count >= usize::from(shard.wanted));
+                wide.map(|(class, _)| *class).collect()
+            }
+        };
+        if job.spec.needs_one_class() || candidates.iter().any(|c| wide.contains(&c.class)) {
+            candidates.retain(|candidate| wide.contains(&candidate.class));
+        }
+        let fewest = candidates.iter().map(|c| c.tried).min()?;
+        candidates.retain(|candidate| candidate.tried == fewest);
+        draw(id, index, attempts, &candidates)
+    }
+
+    fn candidate(
+        &self,
+        job: &Job,
+        shard: &Shard,
+        id: ProviderId,
+        places: u32,
+    ) -> Option<Candidate> {
+        let provider = self.providers.get(&id)?;
+        let refusals = job.refusals.get(&id).copied().unwrap_or(0);
+        if refusals >= REFUSALS_PER_JOB_MAX || !self.can_serve(provider, &job.spec) {
+            return None;
+        }
+        let tried = tries(shard, id)?;
+        Some(Candidate {
+            provider: id,
+            class: provider.class,
+            tried,
+            weight: self.weight(job, provider, places),
+        })
+    }
+
+    fn weight(&self, job: &Job, provider: &Provider, places: u32) -> u64 {
+        let share = job.quote.share;
+        let ask = cost(&provider.offer.price, job.spec.limits.fuel, 0).min(share);
+        let dearness = ask.checked_mul_div(u128::from(PRICE_WEIGHT.saturating_sub(1)), share.0);
+        let dearness = dearness.map_or(0, |part| u64::try_from(part.0).unwrap_or(0));
+        u64::from(provider.score.points(self.now))
+            .saturating_mul(u64::from(places))
+            .saturating_mul(PRICE_WEIGHT.saturating_sub(dearness))
+            .max(1)
+    }
+
+    /// Reserves the share and sends the assignment.
+    fn assign(&mut self, id: JobId, index: u32, to: ProviderId, fx: &mut Effects) -> bool {
+        let until = self.now.plus_ms(self.config.accept_timeout_ms);
+        let Some(attempt) = self.shard(id, index).map(|shard| shard.replicas.len()) else {
+            return false;
+        };
+        let attempt = u32::try_from(attempt).unwrap_or(u32::MAX);
+        let assignment = AssignmentId::derive(id, index, attempt, to);
+        let reservation = TransferId::derive(&[b"reserve", assignment.0.as_bytes()]);
+        let Some(share) = self.jobs.get(&id).map(|job| job.quote.share) else {
+            return false;
+        };
+        let reserve = Transfer::Pend {
+            id: reservation,
+            from: Account::Escrow(id),
+            to: Account::Provider(to),
+            amount: share,
+        };
+        if !self.transfer(&[reserve], fx) {
+            return false;
+        }
+        let Some(provider) = self.providers.get_mut(&to) else {
+            return false;
+        };
+        provider.live.insert(assignment);
+        provider.busy = provider.busy.saturating_add(1);
+        provider.tally.assigned = provider.tally.assigned.saturating_add(1);
+        let replica = Replica {
+            assignment,
+            provider: to,
+            class: provider.class,
+            price: provider.offer.price,
+            reservation,
+            commitment: None,
+            opening: None,
+            state: ReplicaState::Offered { until },
+        };
+        let place = Place {
+            job: id,
+            shard: index,
+            replica: attempt,
+        };
+        self.places.insert(assignment, place);
+        let Some(shard) = self.shard_mut(id, index) else {
+            return false;
+        };
+        shard.replicas.push(replica);
+        let satisfied = missing(shard) == 0;
+        let Some(job) = self.jobs.get(&id) else {
+            return false;
+        };
+        if satisfied {
+            self.wanting.remove(&(job.order, index));
+        }
+        let order = self.assignment(job, index, attempt);
+        fx.actions
+            .extend(order.map(|a| Action::Dispatch(Box::new(a))));
+        true
+    }
+
+    /// The order that a replica stands for.
+    pub(super) fn assignment(&self, job: &Job, index: u32, attempt: u32) -> Option<Assignment> {
+        let shard = job.shards.get(index as usize)?;
+        let replica = shard.replicas.get(attempt as usize)?;
+        Some(Assignment {
+            id: replica.assignment,
+            job: job.id,
+            shard: index,
+            attempt,
+            provider: replica.provider,
+            aggregator: self.config.aggregator,
+            input: shard.input?,
+            first_item: shard.first_item,
+            items: shard.items,
+            reward_max: job.quote.share,
+            due_ms: self.due_ms(job),
+        })
+    }
+
+    /// Milliseconds from acceptance within which a commitment is due.
+    pub(super) fn due_ms(&self, job: &Job) -> u64 {
+        let wall_ms = job.spec.limits.wall_ms;
+        wall_ms.saturating_add(self.config.due_grace_ms)
+    }
+}
+
+/// How many live replicas a shard lacks.
+pub(super) fn missing(shard: &Shard) -> usize {
+    let live = shard.replicas.iter().filter(|r| r.is_live()).count();
+    usize::from(shard.wanted).saturating_sub(live)
+}
+
+/// How often `provider` was tried on this shard; `None` if it may not get it (again): it holds a
+/// replica, or it committed, failed or was banned, or has had its chances.
+fn tries(shard: &Shard, provider: ProviderId) -> Option<usize> {
+    let mut tried: usize = 0;
+    for replica in shard.replicas.iter().filter(|r| r.provider == provider) {
+        let again = matches!(
+            replica.state,
+            ReplicaState::Closed(
+                Cause::Refused(_) | Cause::NotAccepted | Cause::Lost | Cause::Overdue
+            )
+        );
+        if !again || replica.commitment.is_some() {
+            return None;
+        }
+        tried = tried.saturating_add(1);
+    }
+    (tried < ATTEMPTS_PER_PROVIDER_MAX).then_some(tried)
+}
+
+/// A weighted draw from a stream of its own for every job, shard and attempt.
+fn draw(job: JobId, shard: u32, attempt: usize, candidates: &[Candidate]) -> Option<ProviderId> {
+    let total = candidates
+        .iter()
+        .fold(0u64, |sum, candidate| sum.saturating_add(candidate.weight));
+    let mut rng = ChaCha8Rng::from_seed(*job.0.as_bytes());
+    let attempt = u64::try_from(attempt).unwrap_or(u64::MAX);
+    rng.set_stream((u64::from(shard) << 32) | attempt);
+    let mut ticket = rng.next_u64().checked_rem(total)?;
+    for candidate in candidates {
+        match ticket.checked_sub(candidate.weight) {
+            Some(rest) => ticket = rest,
+            None => return Some(candidate.provider),
+        }
+    }
+    None
+}

@@ -1,0 +1,285 @@
+//! What can happen to the core. The driver has verified everything in an event: signatures, sizes,
+//! digests, who sent it. Events are persisted, so they are small and bounded; outputs, inputs and
+//! packages stay in the blob store and in the driver's tables, and enter here as digests.
+
+use jobs::commitment::{Commitment, Opening};
+use jobs::compare::Comparator;
+use jobs::digest::{BlobRef, Digest};
+use jobs::ids::{AssignmentId, ClientId, JobId, ProviderId};
+use jobs::money::Amount;
+use jobs::offer::{DeviceKind, Offer};
+use jobs::package::{Limits, Package};
+use serde::{Deserialize, Serialize};
+
+/// Names a request of the driver's; echoed in [`super::Action::Reply`].
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
+)]
+pub struct RequestId(pub u64);
+
+/// Longest [`Code`] in bytes.
+pub const CODE_BYTES_MAX: usize = 64;
+
+/// A short, stable, machine-readable reason from outside, cut to [`CODE_BYTES_MAX`] bytes of
+/// printable ASCII: what a stranger wrote may be stored and shown, but never grows.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+#[serde(from = "String")]
+pub struct Code(String);
+
+impl Code {
+    /// Cuts and cleans `text`.
+    #[must_use]
+    pub fn new(text: &str) -> Self {
+        let clean = |c: char| if c.is_ascii_graphic() { c } else { '_' };
+        Self(text.chars().take(CODE_BYTES_MAX).map(clean).collect())
+    }
+
+    /// The text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<String> for Code {
+    fn from(text: String) -> Self {
+        Self::new(&text)
+    }
+}
+
+impl std::fmt::Display for Code {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// How two outputs of one job are compared, as far as the core must know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Comparison {
+    /// Equal roots agree, different roots do not.
+    Exact,
+    /// Different roots may still agree: the driver compares the bytes ([`super::Action::Compare`]).
+    Numeric,
+}
+
+/// What the core must know of a package. Free of floats and text, so that it is `Eq` and small.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JobSpec {
+    /// Items in the input.
+    pub items: u32,
+    /// Items in each shard but the last.
+    pub items_per_shard: u32,
+    /// Replicas dispatched at once, all of which must agree: the quorum.
+    pub replicas: u8,
+    /// Replicas at which an undecided shard fails.
+    pub max_replicas: u8,
+    /// When two outputs agree.
+    pub comparison: Comparison,
+    /// Caps on one execution of one shard.
+    pub limits: Limits,
+    /// Number of models.
+    pub models: u32,
+    /// Bytes of the largest model.
+    pub model_bytes_max: u64,
+    /// Device every replica must run on.
+    pub device: Option<DeviceKind>,
+    /// The most the client pays in all, fee included.
+    pub max_price: Amount,
+    /// Milliseconds from admission within which the job must finish.
+    pub deadline_ms: u64,
+}
+
+impl JobSpec {
+    /// Reduces a package.
+    #[must_use]
+    pub fn of(package: &Package) -> Self {
+        let model_sizes = package.models.iter().map(|model| model.blob.size);
+        Self {
+            items: package.input.items,
+            items_per_shard: package.items_per_shard,
+            replicas: package.replication.replicas,
+            max_replicas: package.replication.max_replicas,
+            comparison: match package.comparator {
+                Comparator::Exact => Comparison::Exact,
+                Comparator::Numeric { .. } => Comparison::Numeric,
+            },
+            limits: package.limits,
+            models: u32::try_from(package.models.len()).unwrap_or(u32::MAX),
+            model_bytes_max: model_sizes.max().unwrap_or(0),
+            device: package.device,
+            max_price: package.max_price,
+            deadline_ms: package.deadline_ms,
+        }
+    }
+
+    /// Whether all replicas of a shard must share one fingerprint: tensors are bit-exact only within
+    /// one, so an exact comparison across two would call honest providers liars.
+    #[must_use]
+    pub fn needs_one_class(&self) -> bool {
+        self.comparison == Comparison::Exact && self.models > 0
+    }
+}
+
+/// An operator's movement of money across the ledger's border.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Movement {
+    /// A client paid in.
+    Deposit(ClientId),
+    /// A client takes free money out.
+    Withdraw(ClientId),
+    /// A provider paid in a stake.
+    Stake(ProviderId),
+    /// A provider takes its stake out; refused while it holds assignments.
+    Unstake(ProviderId),
+    /// A provider takes its earnings out.
+    PayOut(ProviderId),
+}
+
+/// Something that happened. Late, repeated and unknown ones are harmless.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Event {
+    /// Time passed. The driver sends one at least every second; deadlines are only looked at here.
+    Tick,
+    /// The driver started and has replayed its log. Leases are renewed (nobody could answer while we
+    /// were away) and everything outstanding is emitted again, as by [`super::Core::recover`].
+    Restarted,
+    /// A provider announced itself, signed by it. It counts as connected from now on; providers
+    /// repeat their offer well within [`super::Config::offer_ttl_ms`].
+    Offer {
+        /// What it announced.
+        offer: Box<Offer>,
+    },
+    /// A provider's connection is gone.
+    ProviderLost {
+        /// Whose.
+        provider: ProviderId,
+    },
+    /// A client's job, signature and signer policy checked.
+    Submit {
+        /// Whom to answer.
+        request: RequestId,
+        /// Who signed the package.
+        client: ClientId,
+        /// Digest of the package.
+        job: JobId,
+        /// The package, reduced ([`JobSpec::of`]).
+        spec: JobSpec,
+    },
+    /// Component, models and input are at hand and the input is cut ([`super::Action::Prepare`]).
+    BlobsReady {
+        /// Of which job.
+        job: JobId,
+        /// Each shard's encoded items, in plan order.
+        shard_inputs: Vec<BlobRef>,
+    },
+    /// A blob is missing for good, too large, or not what the package says.
+    BlobsInvalid {
+        /// Of which job.
+        job: JobId,
+        /// What is wrong.
+        code: Code,
+    },
+    /// The provider took the assignment and starts now.
+    AssignAccepted {
+        /// Which.
+        assignment: AssignmentId,
+    },
+    /// The provider does not take it, or no longer has it.
+    AssignRefused {
+        /// Which.
+        assignment: AssignmentId,
+        /// Why.
+        code: Code,
+    },
+    /// The provider committed; its signature is checked and it is the signer. Send every one, also the
+    /// second for an assignment: two different ones are evidence.
+    Committed {
+        /// To what.
+        commitment: Commitment,
+    },
+    /// The provider could not execute the shard.
+    ExecutionFailed {
+        /// Which.
+        assignment: AssignmentId,
+        /// Whether it blames the job (trap, out of fuel, over a limit) rather than itself.
+        guest_caused: bool,
+        /// What happened; equal codes from different providers are the same failure.
+        code: Code,
+    },
+    /// The provider answered a reveal request; its receipt's signature is checked.
+    Revealed {
+        /// Which.
+        assignment: AssignmentId,
+        /// What it says the commitment hid.
+        opening: Box<Opening>,
+        /// Whether the outputs were fetched, are as many as the shard has items, and hash to the root.
+        outputs_valid: bool,
+    },
+    /// No reveal, or its outputs could not be fetched.
+    RevealFailed {
+        /// Which.
+        assignment: AssignmentId,
+    },
+    /// Two outputs were compared ([`super::Action::Compare`]).
+    Compared {
+        /// Of which job.
+        job: JobId,
+        /// Which shard.
+        shard: u32,
+        /// One.
+        left: AssignmentId,
+        /// The other.
+        right: AssignmentId,
+        /// Whether they agree.
+        agree: bool,
+    },
+    /// The result is stored ([`super::Action::Merge`]).
+    Merged {
+        /// Of which job.
+        job: JobId,
+        /// The merged result.
+        result: BlobRef,
+        /// Digest of the encoded shard records.
+        shards: Digest,
+    },
+    /// The outputs cannot be merged: the job's fault, retrying cannot help.
+    MergeFailed {
+        /// Of which job.
+        job: JobId,
+        /// Why.
+        code: Code,
+    },
+    /// The record of an ended job is stored. Until then [`super::Action::Finished`] is emitted again
+    /// at every start, and the core keeps the job.
+    Recorded {
+        /// Of which job.
+        job: JobId,
+    },
+    /// The client gives its job up.
+    Cancel {
+        /// Whom to answer.
+        request: RequestId,
+        /// Which.
+        job: JobId,
+        /// Who asks. Must be the job's client.
+        client: ClientId,
+    },
+    /// The operator moved money across the border.
+    Move {
+        /// Whom to answer.
+        request: RequestId,
+        /// Idempotency key: the same id moves money once.
+        id: Digest,
+        /// Where.
+        movement: Movement,
+        /// How much.
+        amount: Amount,
+    },
+    /// The operator bans or readmits a provider by hand. No stake is taken.
+    SetBanned {
+        /// Whom.
+        provider: ProviderId,
+        /// Which way.
+        banned: bool,
+    },
+}

@@ -1,0 +1,249 @@
+//! From commitments to a verdict.
+//!
+//! Reveals are asked for only when every live replica of the shard has committed, so nobody can answer
+//! in the light of another's answer. Undecided shards get more replicas, up to the job's cap.
+
+use jobs::ids::{AssignmentId, JobId};
+use jobs::verdict::{self, Verdict};
+
+use super::action::{Action, FailReason, JobOutcome};
+use super::dispatch::missing;
+use super::event::Comparison;
+use super::recover::compare;
+use super::replica::guest_failure;
+use super::state::{Phase, Place, ReplicaState, Shard};
+use super::{Core, Effects};
+
+impl Core {
+    /// Moves a shard as far as it can go.
+    pub(super) fn progress(&mut self, id: JobId, index: u32, fx: &mut Effects) {
+        let Some(job) = self.jobs.get(&id).filter(|job| job.phase == Phase::Running) else {
+            return;
+        };
+        let Some(shard) = job.shards.get(index as usize) else {
+            return;
+        };
+        if shard.accepted.is_some() {
+            return;
+        }
+        let (order, quorum) = (job.order, usize::from(job.spec.replicas));
+        if let Some(code) = guest_failure(shard, quorum) {
+            let reason = FailReason::GuestFailed { shard: index, code };
+            self.end_job(id, JobOutcome::Failed(reason), fx);
+            return;
+        }
+        let waiting = shard.replicas.iter().any(|replica| replica.is_busy());
+        if missing(shard) > 0 {
+            let attempts = u32::try_from(shard.replicas.len()).unwrap_or(u32::MAX);
+            if attempts >= self.config.attempts_per_shard_max && !waiting {
+                let reason = FailReason::AttemptsExhausted {
+                    shard: index,
+                    attempts,
+                };
+                self.end_job(id, JobOutcome::Failed(reason), fx);
+                return;
+            }
+            self.wanting.insert((order, index));
+            fx.fill = true;
+            return;
+        }
+        self.wanting.remove(&(order, index));
+        if waiting {
+            return;
+        }
+        if !self.ask_for_reveals(id, index, fx) {
+            self.judge(id, index, fx);
+        }
+    }
+
+    /// Asks every committed replica to reveal. Returns whether any reveal is outstanding.
+    fn ask_for_reveals(&mut self, id: JobId, index: u32, fx: &mut Effects) -> bool {
+        let until = self.now.plus_ms(self.config.reveal_timeout_ms);
+        let Some(shard) = self.shard_mut(id, index) else {
+            return false;
+        };
+        let mut outstanding = false;
+        for replica in &mut shard.replicas {
+            if replica.state == ReplicaState::Committed {
+                replica.state = ReplicaState::Revealing { until };
+                fx.actions.push(Action::RequestReveal {
+                    assignment: replica.assignment,
+                    provider: replica.provider,
+                });
+            }
+            outstanding |= matches!(replica.state, ReplicaState::Revealing { .. });
+        }
+        outstanding
+    }
+
+    fn judge(&mut self, id: JobId, index: u32, fx: &mut Effects) {
+        let Some(job) = self.jobs.get(&id) else {
+            return;
+        };
+        let Some(shard) = job.shards.get(index as usize) else {
+            return;
+        };
+        let revealed = revealed(shard);
+        if job.spec.comparison == Comparison::Numeric {
+            let unknown = uncompared(shard, &revealed);
+            if !unknown.is_empty() {
+                self.ask_to_compare(id, index, &unknown, fx);
+                return;
+            }
+        }
+        let quorum = usize::from(job.spec.replicas);
+        let max = usize::from(job.spec.max_replicas);
+        let verdict = self.verdict(shard, &revealed, quorum);
+        match verdict {
+            Verdict::Accepted { agreeing } => {
+                let winners = agreeing.iter().filter_map(|i| revealed.get(*i).copied());
+                self.settle(id, index, winners.collect(), fx);
+            }
+            Verdict::Undecided { more } => {
+                let wanted = revealed.len().saturating_add(more).min(max);
+                if wanted <= revealed.len() {
+                    let reason = FailReason::NoQuorum {
+                        shard: index,
+                        replicas: u32::try_from(revealed.len()).unwrap_or(u32::MAX),
+                    };
+                    self.end_job(id, JobOutcome::Failed(reason), fx);
+                    return;
+                }
+                if let Some(shard) = self.shard_mut(id, index) {
+                    shard.wanted = u8::try_from(wanted).unwrap_or(u8::MAX);
+                }
+                fx.touched.insert((id, index));
+            }
+        }
+    }
+
+    fn verdict(&self, shard: &Shard, revealed: &[u32], quorum: usize) -> Verdict {
+        let agree = |i: usize, j: usize| match (revealed.get(i), revealed.get(j)) {
+            (Some(&left), Some(&right)) => agree(shard, left, right),
+            _ => false,
+        };
+        #[cfg(any(test, feature = "sabotage"))]
+        if let Some(wrong) = sabotaged(self.config.sabotage, revealed.len(), quorum, agree) {
+            return wrong;
+        }
+        verdict::judge(revealed.len(), quorum, agree)
+    }
+
+    /// Asks for the comparisons that are not yet asked for, as far as there is room.
+    fn ask_to_compare(&mut self, id: JobId, index: u32, pairs: &[(u32, u32)], fx: &mut Effects) {
+        for &(left, right) in pairs {
+            if self.comparing.contains(&(id, index, left, right)) {
+                continue;
+            }
+            if self.comparing.len() >= self.config.compares_open_max as usize {
+                self.held.insert((id, index));
+                return;
+            }
+            let Some(shard) = self.shard_mut(id, index) else {
+                return;
+            };
+            shard.comparisons.insert((left, right), None);
+            let action = compare(id, index, shard, left, right);
+            self.comparing.insert((id, index, left, right));
+            fx.actions.extend(action);
+        }
+    }
+
+    pub(super) fn compared(
+        &mut self,
+        id: JobId,
+        index: u32,
+        left: AssignmentId,
+        right: AssignmentId,
+        agrees: bool,
+        fx: &mut Effects,
+    ) {
+        let position = |assignment| match self.places.get(&assignment) {
+            Some(Place {
+                job,
+                shard,
+                replica,
+            }) if (*job, *shard) == (id, index) => Some(*replica),
+            _ => None,
+        };
+        let (Some(left), Some(right)) = (position(left), position(right)) else {
+            return;
+        };
+        let pair = (left.min(right), left.max(right));
+        if !self.comparing.remove(&(id, index, pair.0, pair.1)) {
+            return;
+        }
+        if let Some(shard) = self.shard_mut(id, index) {
+            shard.comparisons.insert(pair, Some(agrees));
+        }
+        fx.touched.insert((id, index));
+        fx.touched.append(&mut self.held);
+    }
+
+    /// Forgets the comparisons of a shard that needs no verdict any more.
+    pub(super) fn drop_comparisons(&mut self, id: JobId, index: u32, fx: &mut Effects) {
+        self.held.remove(&(id, index));
+        let mine = (id, index, 0, 0)..=(id, index, u32::MAX, u32::MAX);
+        let gone: Vec<_> = self.comparing.range(mine).copied().collect();
+        if gone.is_empty() {
+            return;
+        }
+        for key in gone {
+            self.comparing.remove(&key);
+        }
+        fx.touched.append(&mut self.held);
+    }
+}
+
+/// Positions of the replicas that wait for a verdict.
+fn revealed(shard: &Shard) -> Vec<u32> {
+    let positions = shard.replicas.iter().zip(0..);
+    let revealed = positions.filter(|(replica, _)| replica.state == ReplicaState::Revealed);
+    revealed.map(|(_, position)| position).collect()
+}
+
+/// Pairs with different roots that nobody has compared yet.
+fn uncompared(shard: &Shard, revealed: &[u32]) -> Vec<(u32, u32)> {
+    let mut pairs = Vec::new();
+    for (&left, i) in revealed.iter().zip(1usize..) {
+        for &right in revealed.get(i..).unwrap_or_default() {
+            let answer = shard.comparisons.get(&(left, right)).copied().flatten();
+            if !same_root(shard, left, right) && answer.is_none() {
+                pairs.push((left, right));
+            }
+        }
+    }
+    pairs
+}
+
+/// Whether two revealed replicas agree: equal roots, or the driver compared them and said so.
+pub(super) fn agree(shard: &Shard, left: u32, right: u32) -> bool {
+    let pair = (left.min(right), left.max(right));
+    same_root(shard, left, right) || shard.comparisons.get(&pair).copied().flatten() == Some(true)
+}
+
+fn same_root(shard: &Shard, left: u32, right: u32) -> bool {
+    let root = |position: u32| {
+        let replica = shard.replicas.get(position as usize)?;
+        Some(replica.opening.as_ref()?.outcome.root)
+    };
+    matches!((root(left), root(right)), (Some(l), Some(r)) if l == r)
+}
+
+#[cfg(any(test, feature = "sabotage"))]
+fn sabotaged(
+    sabotage: Option<super::Sabotage>,
+    replicas: usize,
+    quorum: usize,
+    agree: impl Fn(usize, usize) -> bool,
+) -> Option<Verdict> {
+    match sabotage? {
+        super::Sabotage::FirstReplicaWins => Some(Verdict::Accepted { agreeing: vec![0] }),
+        super::Sabotage::StarVerdict => (0..replicas).find_map(|centre| {
+            let near = |i: &usize| *i == centre || agree(centre.min(*i), centre.max(*i));
+            let agreeing: Vec<usize> = (0..replicas).filter(near).collect();
+            (agreeing.len() >= quorum).then_some(Verdict::Accepted { agreeing })
+        }),
+        _ => None,
+    }
+}

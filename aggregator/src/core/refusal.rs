@@ -1,0 +1,142 @@
+//! Named refusals: every bound that is full and every request that is turned down says so by name.
+
+use jobs::money::Amount;
+use jobs::offer::DeviceKind;
+use serde::{Deserialize, Serialize};
+
+use super::event::Code;
+
+/// What a job needs that too few providers have, in the order in which it is looked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Need {
+    /// Connected, trusted providers with enough stake.
+    Providers,
+    /// A device of this kind.
+    Device(DeviceKind),
+    /// This much linear memory, in bytes.
+    Memory(u64),
+    /// This much fuel.
+    Fuel(u64),
+    /// Room for a model of this many bytes.
+    ModelBytes(u64),
+    /// One fingerprint shared by all replicas of a shard.
+    OneFingerprint,
+}
+
+impl std::fmt::Display for Need {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Providers => f.write_str("connected providers in good standing"),
+            Self::Device(DeviceKind::Cpu) => f.write_str("providers with a cpu"),
+            Self::Device(DeviceKind::Gpu) => f.write_str("providers with a gpu"),
+            Self::Memory(bytes) => write!(f, "providers granting {bytes} bytes of memory"),
+            Self::Fuel(fuel) => write!(f, "providers accepting a fuel limit of {fuel}"),
+            Self::ModelBytes(bytes) => write!(f, "providers accepting a model of {bytes} bytes"),
+            Self::OneFingerprint => f.write_str("providers of one fingerprint"),
+        }
+    }
+}
+
+/// Why a request was turned down. [`Refusal::code`] is stable.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+pub enum Refusal {
+    /// A field of the job is out of bounds.
+    #[error("{field} = {value} is outside {min} to {max}")]
+    OutOfBounds {
+        /// Which field.
+        field: Code,
+        /// Its value.
+        value: u64,
+        /// Least allowed.
+        min: u64,
+        /// Most allowed.
+        max: u64,
+    },
+    /// The free balance does not cover the price ceiling.
+    #[error("balance {have} does not cover the price ceiling {need}")]
+    InsufficientFunds {
+        /// Free balance.
+        have: Amount,
+        /// Price ceiling.
+        need: Amount,
+    },
+    /// The ceiling leaves nothing for a single assignment.
+    #[error("price ceiling {max_price} is too low for {assignments} assignments")]
+    PriceTooLow {
+        /// The ceiling.
+        max_price: Amount,
+        /// Most assignments it may have to pay.
+        assignments: u64,
+    },
+    /// Too few providers can serve it.
+    #[error("nobody can serve this job: {have} {missing}, {need} needed")]
+    NobodyServes {
+        /// What is missing.
+        missing: Need,
+        /// How many have it.
+        have: u32,
+        /// How many are needed.
+        need: u32,
+    },
+    /// The same package was submitted by somebody else.
+    #[error("this job belongs to another client")]
+    NotYours,
+    /// The job ended long ago and only its record is left.
+    #[error("this job has ended and is archived")]
+    Archived,
+    /// No such job.
+    #[error("no such job")]
+    UnknownJob,
+    /// A table is full.
+    #[error("{what} is full: {max} at most, try later")]
+    Full {
+        /// Which table.
+        what: Code,
+        /// Its bound.
+        max: u64,
+    },
+    /// The provider is banned.
+    #[error("this provider is banned")]
+    Banned,
+    /// Stake cannot leave while it answers for something.
+    #[error("{assignments} assignments are still open")]
+    StakeInUse {
+        /// How many.
+        assignments: u64,
+    },
+    /// The ledger's refusal, by its code.
+    #[error("the ledger refused: {code}")]
+    Ledger {
+        /// Its stable name.
+        code: Code,
+    },
+}
+
+impl Refusal {
+    /// A stable name for programs.
+    #[must_use]
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::OutOfBounds { .. } => "out_of_bounds",
+            Self::InsufficientFunds { .. } => "insufficient_funds",
+            Self::PriceTooLow { .. } => "price_too_low",
+            Self::NobodyServes { .. } => "nobody_serves",
+            Self::NotYours => "not_yours",
+            Self::Archived => "archived",
+            Self::UnknownJob => "unknown_job",
+            Self::Full { .. } => "full",
+            Self::Banned => "banned",
+            Self::StakeInUse { .. } => "stake_in_use",
+            Self::Ledger { .. } => "ledger_refused",
+        }
+    }
+
+    /// Whether the same request may succeed later, unchanged.
+    #[must_use]
+    pub const fn is_transient(&self) -> bool {
+        matches!(
+            self,
+            Self::Full { .. } | Self::NobodyServes { .. } | Self::StakeInUse { .. }
+        )
+    }
+}

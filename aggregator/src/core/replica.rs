@@ -1,0 +1,334 @@
+//! The life of a replica: offered → running → committed → revealing → revealed, and every way out.
+
+use jobs::commitment::{Commitment, Opening};
+use jobs::ids::{AssignmentId, ProviderId};
+use ledger::{Account, Transfer, TransferId};
+
+use super::action::{Action, Evidence};
+use super::event::Code;
+use super::reputation::Deed;
+use super::state::{Cause, Place, Replica, ReplicaState, Shard};
+use super::{Core, Effects};
+
+impl Core {
+    /// A replica whose provider is known, by assignment.
+    fn find(&self, assignment: AssignmentId) -> Option<(Place, &Replica)> {
+        let place = *self.places.get(&assignment)?;
+        Some((place, self.replica(place)?))
+    }
+
+    pub(super) fn accepted(&mut self, assignment: AssignmentId, fx: &mut Effects) {
+        let Some((place, replica)) = self.find(assignment) else {
+            return;
+        };
+        let provider = replica.provider;
+        if !matches!(replica.state, ReplicaState::Offered { .. }) {
+            if matches!(replica.state, ReplicaState::Closed(_)) {
+                // It took what is no longer wanted, perhaps because our word to stop was lost.
+                fx.push(Action::CancelAssignment {
+                    assignment,
+                    provider,
+                });
+            }
+            return;
+        }
+        let due_ms = self.jobs.get(&place.job).map(|job| self.due_ms(job));
+        let due = self.now.plus_ms(due_ms.unwrap_or(0));
+        self.set_state(place, ReplicaState::Running { due });
+    }
+
+    pub(super) fn refused(&mut self, assignment: AssignmentId, code: Code, fx: &mut Effects) {
+        let Some((place, replica)) = self.find(assignment) else {
+            return;
+        };
+        if !replica.is_busy() {
+            return;
+        }
+        let provider = replica.provider;
+        let cooldown = self.now.plus_ms(self.config.refusal_cooldown_ms);
+        if let Some(known) = self.providers.get_mut(&provider) {
+            known.cooldown = cooldown;
+        }
+        if let Some(job) = self.jobs.get_mut(&place.job) {
+            let refusals = job.refusals.entry(provider).or_default();
+            *refusals = refusals.saturating_add(1);
+        }
+        self.close(place, Cause::Refused(code), fx);
+        self.record_deed(provider, Deed::Refused, fx);
+    }
+
+    pub(super) fn lost(&mut self, provider: ProviderId, fx: &mut Effects) {
+        let Some(known) = self.providers.get_mut(&provider) else {
+            return;
+        };
+        known.online = false;
+        // What is committed may still be revealed when the provider comes back in time.
+        for assignment in known.live.clone() {
+            let Some((place, replica)) = self.find(assignment) else {
+                continue;
+            };
+            if replica.is_busy() {
+                self.close(place, Cause::Lost, fx);
+                self.record_deed(provider, Deed::Lost, fx);
+            }
+        }
+    }
+
+    pub(super) fn committed(&mut self, commitment: Commitment, fx: &mut Effects) {
+        let Some((place, replica)) = self.find(commitment.assignment) else {
+            return;
+        };
+        let about_it = replica.provider == commitment.provider
+            && place.job == commitment.job
+            && place.shard == commitment.shard;
+        if !about_it {
+            return;
+        }
+        let (provider, was_busy) = (replica.provider, replica.is_busy());
+        match replica.commitment {
+            Some(first) if first != commitment => {
+                let evidence = Evidence::Equivocation {
+                    assignment: commitment.assignment,
+                    first: first.hash,
+                    second: commitment.hash,
+                };
+                self.ban(provider, evidence, fx);
+            }
+            Some(_) => {}
+            None => {
+                // Kept even when it is too late to count: a second, different one is evidence.
+                if let Some(replica) = self.replica_mut(place) {
+                    replica.commitment = Some(commitment);
+                }
+                if was_busy {
+                    self.set_state(place, ReplicaState::Committed);
+                    self.no_longer_busy(provider);
+                    fx.touched.insert((place.job, place.shard));
+                    fx.fill = true;
+                }
+            }
+        }
+    }
+
+    pub(super) fn execution_failed(
+        &mut self,
+        assignment: AssignmentId,
+        guest_caused: bool,
+        code: Code,
+        fx: &mut Effects,
+    ) {
+        let Some((place, replica)) = self.find(assignment) else {
+            return;
+        };
+        if !replica.is_busy() {
+            return;
+        }
+        let provider = replica.provider;
+        if guest_caused {
+            // Whether the guest is to blame is known only when others have tried.
+            self.close(place, Cause::GuestFailed(code), fx);
+        } else {
+            self.close(place, Cause::Failed(code), fx);
+            self.record_deed(provider, Deed::Failed, fx);
+        }
+    }
+
+    pub(super) fn revealed(
+        &mut self,
+        assignment: AssignmentId,
+        opening: Box<Opening>,
+        outputs_valid: bool,
+        fx: &mut Effects,
+    ) {
+        let Some((place, replica)) = self.find(assignment) else {
+            return;
+        };
+        let (provider, state) = (replica.provider, replica.state.clone());
+        let Some(commitment) = replica.commitment else {
+            return;
+        };
+        if !commitment.opens_with(&opening) {
+            let evidence = Evidence::RevealMismatch {
+                assignment,
+                committed: commitment.hash,
+                revealed_root: opening.outcome.root,
+            };
+            self.ban(provider, evidence, fx);
+            return;
+        }
+        if !matches!(state, ReplicaState::Revealing { .. }) {
+            return;
+        }
+        if !outputs_valid || !self.is_plausible(place, &opening) {
+            self.close(place, Cause::OutputsInvalid, fx);
+            self.record_deed(provider, Deed::OutputsInvalid, fx);
+            return;
+        }
+        if let Some(replica) = self.replica_mut(place) {
+            replica.opening = Some(opening);
+            replica.state = ReplicaState::Revealed;
+        }
+        fx.touched.insert((place.job, place.shard));
+    }
+
+    /// Whether an outcome can be one of this assignment: as many outputs as items, no more fuel than
+    /// allowed, and from the execution class for which the provider was chosen.
+    fn is_plausible(&self, place: Place, opening: &Opening) -> bool {
+        let outcome = &opening.outcome;
+        let job = self.jobs.get(&place.job);
+        let shard = self.shard(place.job, place.shard);
+        let (Some(job), Some(shard), Some(replica)) = (job, shard, self.replica(place)) else {
+            return false;
+        };
+        outcome.items == shard.items
+            && outcome.meters.fuel <= job.spec.limits.fuel
+            && outcome.fingerprint.is_bounded()
+            && outcome.fingerprint.digest() == replica.class
+    }
+
+    pub(super) fn reveal_failed(&mut self, assignment: AssignmentId, fx: &mut Effects) {
+        let Some((place, replica)) = self.find(assignment) else {
+            return;
+        };
+        if matches!(replica.state, ReplicaState::Revealing { .. }) {
+            let provider = replica.provider;
+            self.close(place, Cause::RevealFailed, fx);
+            self.record_deed(provider, Deed::RevealFailed, fx);
+        }
+    }
+
+    /// Ends a live replica without pay and gives its reservation back.
+    pub(super) fn close(&mut self, place: Place, cause: Cause, fx: &mut Effects) {
+        let Some(replica) = self.replica(place).filter(|replica| replica.is_live()) else {
+            return;
+        };
+        let (assignment, provider) = (replica.assignment, replica.provider);
+        let (pending, busy) = (replica.reservation, replica.is_busy());
+        let id = TransferId::derive(&[b"void", assignment.0.as_bytes()]);
+        let timed_out = matches!(cause, Cause::NotAccepted | Cause::Overdue);
+        let give_back = if timed_out {
+            Transfer::Expire { id, pending }
+        } else {
+            Transfer::VoidPending { id, pending }
+        };
+        self.transfer(&[give_back], fx);
+        let wanted_to_stop = !matches!(
+            cause,
+            Cause::Refused(_) | Cause::Failed(_) | Cause::GuestFailed(_) | Cause::Banned
+        );
+        if wanted_to_stop {
+            fx.push(Action::CancelAssignment {
+                assignment,
+                provider,
+            });
+        }
+        self.set_state(place, ReplicaState::Closed(cause));
+        self.let_go(provider, assignment, busy);
+        fx.touched.insert((place.job, place.shard));
+        fx.fill = true;
+    }
+
+    /// Takes a replica that is no longer live off its provider.
+    pub(super) fn let_go(&mut self, provider: ProviderId, assignment: AssignmentId, busy: bool) {
+        if let Some(known) = self.providers.get_mut(&provider) {
+            known.live.remove(&assignment);
+        }
+        if busy {
+            self.no_longer_busy(provider);
+        }
+    }
+
+    fn no_longer_busy(&mut self, provider: ProviderId) {
+        if let Some(known) = self.providers.get_mut(&provider) {
+            known.busy = known.busy.saturating_sub(1);
+        }
+    }
+
+    fn set_state(&mut self, place: Place, state: ReplicaState) {
+        if let Some(replica) = self.replica_mut(place) {
+            replica.state = state;
+        }
+    }
+
+    /// Records a deed in a provider's score and tally.
+    pub(super) fn record_deed(&mut self, id: ProviderId, deed: Deed, fx: &mut Effects) {
+        let now = self.now;
+        let Some(provider) = self.providers.get_mut(&id) else {
+            return;
+        };
+        let tally = &mut provider.tally;
+        let count = match deed {
+            Deed::Agreed => &mut tally.agreed,
+            Deed::Dissented => &mut tally.dissented,
+            _ => &mut tally.failed,
+        };
+        *count = count.saturating_add(1);
+        if provider.score.record(now, deed) {
+            fx.push(Action::Demoted {
+                provider: id,
+                score: provider.score.points(now),
+            });
+        }
+    }
+
+    /// Bans a provider, takes its stake if there is evidence, and ends everything it holds.
+    pub(super) fn ban(&mut self, id: ProviderId, evidence: Evidence, fx: &mut Effects) {
+        let Some(provider) = self.providers.get_mut(&id) else {
+            return;
+        };
+        if provider.banned.is_some() {
+            return;
+        }
+        provider.banned = Some(evidence);
+        let live = provider.live.clone();
+        let stake = self.ledger.balance(&Account::Stake(id)).available();
+        let mut slashed = stake.unwrap_or_default();
+        if evidence == Evidence::Operator || slashed.is_zero() {
+            slashed = jobs::money::Amount::ZERO;
+        } else {
+            let slash = Transfer::Post {
+                id: slash_id(id, evidence),
+                from: Account::Stake(id),
+                to: Account::Slashed,
+                amount: slashed,
+            };
+            self.transfer(&[slash], fx);
+        }
+        fx.push(Action::Banned {
+            provider: id,
+            evidence,
+            slashed,
+        });
+        for assignment in live {
+            if let Some(place) = self.places.get(&assignment).copied() {
+                self.close(place, Cause::Banned, fx);
+            }
+        }
+    }
+}
+
+/// The transfer that takes a provider's stake: one for each piece of evidence.
+pub(super) fn slash_id(provider: ProviderId, evidence: Evidence) -> TransferId {
+    match evidence {
+        Evidence::Equivocation { assignment, .. } | Evidence::RevealMismatch { assignment, .. } => {
+            TransferId::derive(&[b"slash", &provider.0, assignment.0.as_bytes()])
+        }
+        Evidence::Operator => TransferId::derive(&[b"slash", &provider.0]),
+    }
+}
+
+/// The failure of the guest that at least `quorum` providers report alike.
+pub(super) fn guest_failure(shard: &Shard, quorum: usize) -> Option<Code> {
+    let codes = shard.replicas.iter().filter_map(|r| match &r.state {
+        ReplicaState::Closed(Cause::GuestFailed(code)) => Some(code),
+        _ => None,
+    });
+    // No provider gets a shard again after it blamed the guest, so each code counts one provider.
+    let mut counts = std::collections::BTreeMap::new();
+    for code in codes {
+        let count: &mut usize = counts.entry(code).or_default();
+        *count = count.saturating_add(1);
+    }
+    let found = counts.into_iter().find(|(_, count)| *count >= quorum);
+    found.map(|(code, _)| code.clone())
+}

@@ -1,0 +1,456 @@
+//! Where the money goes. Each verdict is one group of transfers: all of it happens or none.
+//!
+//! At admission the price ceiling moves from the client to the job's escrow. Each assignment reserves
+//! one share of it. A verdict posts what the agreeing earned, voids the rest and takes the fee; the
+//! job's end returns what is left and closes the escrow for good.
+
+use std::collections::BTreeMap;
+
+use jobs::digest::{BlobRef, Digest};
+use jobs::ids::{AssignmentId, ClientId, JobId, ProviderId};
+use jobs::money::Amount;
+use jobs::offer::Price;
+use jobs::outcome::Meters;
+use ledger::{Account, FeeBps, LedgerError, Transfer, TransferId};
+
+use super::action::{Action, FailReason, JobOutcome, Reply};
+use super::event::{Code, Movement, RequestId};
+use super::recover::merge;
+use super::refusal::Refusal;
+use super::reputation::Deed;
+use super::state::{Accepted, Cause, End, Phase, Place, Replica, ReplicaState};
+use super::{Core, Effects};
+
+/// Fuel that [`Price::per_gfuel`] is asked for.
+const FUEL_PER_PRICE: u128 = 1_000_000_000;
+/// Microseconds of device time that [`Price::per_device_second`] is asked for.
+const DEVICE_US_PER_PRICE: u128 = 1_000_000;
+
+/// What `fuel` and `device_us` cost at `price`, each rounded up; saturates instead of overflowing.
+pub(super) fn cost(price: &Price, fuel: u64, device_us: u64) -> Amount {
+    let part = |rate: Amount, used: u64, unit: u128| {
+        rate.0.saturating_mul(u128::from(used)).div_ceil(unit)
+    };
+    let fuel = part(price.per_gfuel, fuel, FUEL_PER_PRICE);
+    let device = part(price.per_device_second, device_us, DEVICE_US_PER_PRICE);
+    Amount(fuel.saturating_add(device))
+}
+
+/// A judged replica and what it gets.
+struct Share {
+    position: u32,
+    assignment: AssignmentId,
+    provider: ProviderId,
+    reservation: TransferId,
+    agreed: bool,
+    paid: Amount,
+}
+
+impl Core {
+    /// Applies transfers that must be possible. A refusal is a bug: it changes no money, is counted,
+    /// and raises an alarm.
+    pub(super) fn transfer(&mut self, transfers: &[Transfer], fx: &mut Effects) -> bool {
+        match self.ledger.apply_all(transfers) {
+            Ok(entries) => {
+                fx.journal.extend(entries);
+                true
+            }
+            Err(error) => {
+                self.ledger_faults = self.ledger_faults.saturating_add(1);
+                let code = ledger_code(&error);
+                fx.push(Action::Fault { code });
+                false
+            }
+        }
+    }
+
+    /// Settles an accepted shard: pays `winners`, ends the others without pay.
+    pub(super) fn settle(&mut self, id: JobId, index: u32, winners: Vec<u32>, fx: &mut Effects) {
+        let Some((shares, canonical)) = self.shares(id, index, &winners) else {
+            return;
+        };
+        let paid = shares.iter().fold(Amount::ZERO, |sum, share| {
+            sum.checked_add(share.paid).unwrap_or(sum)
+        });
+        let Some(job) = self.jobs.get(&id) else {
+            return;
+        };
+        let rate = FeeBps::new(job.quote.fee_bps).unwrap_or(self.config.fee);
+        let fee = rate.fee(paid);
+        let transfers = self.settlement_transfers(id, index, &shares, fee);
+        if !self.transfer(&transfers, fx) {
+            self.end_job(id, JobOutcome::Failed(FailReason::Ledger), fx);
+            return;
+        }
+        for share in &shares {
+            let place = Place {
+                job: id,
+                shard: index,
+                replica: share.position,
+            };
+            if let Some(replica) = self.replica_mut(place) {
+                replica.state = ReplicaState::Settled {
+                    agreed: share.agreed,
+                    paid: share.paid,
+                };
+            }
+            self.let_go(share.provider, share.assignment, false);
+            let deed = if share.agreed {
+                Deed::Agreed
+            } else {
+                Deed::Dissented
+            };
+            self.record_deed(share.provider, deed, fx);
+        }
+        self.drop_comparisons(id, index, fx);
+        self.blame_false_alarms(id, index, fx);
+        let accepted = Accepted {
+            agreeing: winners,
+            canonical: canonical.0,
+            outputs: canonical.1,
+            root: canonical.2,
+            fee,
+        };
+        self.note_accepted(id, index, &shares, accepted, fx);
+    }
+
+    fn note_accepted(
+        &mut self,
+        id: JobId,
+        index: u32,
+        shares: &[Share],
+        accepted: Accepted,
+        fx: &mut Effects,
+    ) {
+        let Some(job) = self.jobs.get_mut(&id) else {
+            return;
+        };
+        for share in shares.iter().filter(|share| !share.paid.is_zero()) {
+            let sum = job.paid.entry(share.provider).or_default();
+            *sum = sum.checked_add(share.paid).unwrap_or(*sum);
+        }
+        job.fee = job.fee.checked_add(accepted.fee).unwrap_or(job.fee);
+        if let Some(shard) = job.shards.get_mut(index as usize) {
+            shard.accepted = Some(accepted);
+        }
+        fx.fill = true;
+        if job.shards.iter().all(|shard| shard.accepted.is_some()) {
+            job.phase = Phase::Merging;
+            fx.actions.push(merge(job));
+        }
+    }
+
+    /// What each revealed replica gets, and position, outputs and root of the canonical one. Fuel and
+    /// device time are the least that any agreeing replica metered: device time is each provider's own
+    /// word, and nobody gains by exaggerating alone.
+    #[expect(
+        clippy::type_complexity,
+        reason = "the canonical triple is taken apart at once"
+    )]
+    fn shares(
+        &self,
+        id: JobId,
+        index: u32,
+        winners: &[u32],
+    ) -> Option<(Vec<Share>, (u32, BlobRef, Digest))> {
+        let job = self.jobs.get(&id)?;
+        let shard = job.shards.get(index as usize)?;
+        let outcome = |position: u32| {
+            let replica = shard.replicas.get(position as usize)?;
+            Some(&replica.opening.as_ref()?.outcome)
+        };
+        let outcomes = winners.iter().filter_map(|p| Some((*p, outcome(*p)?)));
+        let canonical = outcomes.clone().min_by_key(|(p, o)| (o.root, *p))?;
+        let meters: Vec<Meters> = outcomes.map(|(_, outcome)| outcome.meters).collect();
+        let fuel = meters.iter().map(|m| m.fuel).min()?;
+        let device_us = meters.iter().map(|m| m.device_us).min()?;
+        let earned = |replica: &Replica| cost(&replica.price, fuel, device_us).min(job.quote.share);
+        let live = shard.replicas.iter().zip(0..).filter(|(r, _)| r.is_live());
+        let shares = live.map(|(replica, position)| {
+            let agreed = winners.contains(&position);
+            let paid = if agreed || self.pays_losers() {
+                earned(replica)
+            } else {
+                Amount::ZERO
+            };
+            Share {
+                position,
+                assignment: replica.assignment,
+                provider: replica.provider,
+                reservation: replica.reservation,
+                agreed,
+                paid,
+            }
+        });
+        let (position, chosen) = canonical;
+        Some((shares.collect(), (position, chosen.outputs, chosen.root)))
+    }
+
+    fn settlement_transfers(
+        &self,
+        id: JobId,
+        index: u32,
+        shares: &[Share],
+        fee: Amount,
+    ) -> Vec<Transfer> {
+        let mut transfers: Vec<Transfer> = shares.iter().map(settle_share).collect();
+        self.sabotage_transfers(id, shares, &mut transfers);
+        if !fee.is_zero() {
+            transfers.push(Transfer::Post {
+                id: TransferId::derive(&[b"fee", id.0.as_bytes(), &index.to_le_bytes()]),
+                from: Account::Escrow(id),
+                to: Account::Fee,
+                amount: fee,
+            });
+        }
+        transfers
+    }
+
+    /// A provider that blamed the guest for a shard which others executed was wrong.
+    fn blame_false_alarms(&mut self, id: JobId, index: u32, fx: &mut Effects) {
+        let replicas = self.shard(id, index).map(|s| s.replicas.iter());
+        let blamed = replicas.into_iter().flatten().filter(|replica| {
+            matches!(&replica.state, ReplicaState::Closed(Cause::GuestFailed(_)))
+        });
+        let blamed: Vec<ProviderId> = blamed.map(|replica| replica.provider).collect();
+        for provider in blamed {
+            self.record_deed(provider, Deed::BlamedGuest, fx);
+        }
+    }
+
+    /// Ends a job: everything live is closed, what is left of the escrow goes back, the escrow closes.
+    pub(super) fn end_job(&mut self, id: JobId, outcome: JobOutcome, fx: &mut Effects) {
+        let Some(job) = self.jobs.get(&id).filter(|job| !job.is_ended()) else {
+            return;
+        };
+        let (order, client) = (job.order, job.client);
+        let mut live = Vec::new();
+        for (shard, index) in job.shards.iter().zip(0..) {
+            for (replica, position) in shard.replicas.iter().zip(0..) {
+                if replica.is_live() {
+                    live.push(Place {
+                        job: id,
+                        shard: index,
+                        replica: position,
+                    });
+                }
+            }
+        }
+        for place in live {
+            self.close(place, Cause::JobEnded, fx);
+        }
+        let shards = u32::try_from(self.jobs.get(&id).map_or(0, |job| job.shards.len()));
+        for index in 0..shards.unwrap_or(u32::MAX) {
+            self.wanting.remove(&(order, index));
+            self.drop_comparisons(id, index, fx);
+        }
+        let returned = self.give_back(id, client, fx);
+        let end = End {
+            at: self.now,
+            outcome: outcome.clone(),
+            returned,
+            journal_head: self.ledger.head(),
+        };
+        if let Some(job) = self.jobs.get_mut(&id) {
+            job.phase = Phase::Ended(end);
+        }
+        self.open.remove(&order);
+        self.ended.insert((self.now, order, id));
+        fx.push(Action::Finished { job: id, outcome });
+        fx.fill = true;
+        self.forget_old_jobs();
+    }
+
+    /// Returns what is left of a job's escrow to its client and closes the account.
+    fn give_back(&mut self, id: JobId, client: ClientId, fx: &mut Effects) -> Amount {
+        let escrow = Account::Escrow(id);
+        let rest = self.ledger.balance(&escrow).available().unwrap_or_default();
+        let mut transfers = Vec::new();
+        if !rest.is_zero() {
+            transfers.push(Transfer::Post {
+                id: TransferId::derive(&[b"return", id.0.as_bytes()]),
+                from: escrow,
+                to: Account::Client(client),
+                amount: rest,
+            });
+        }
+        transfers.push(Transfer::Close {
+            id: TransferId::derive(&[b"close", id.0.as_bytes()]),
+            account: escrow,
+        });
+        if self.transfer(&transfers, fx) {
+            rest
+        } else {
+            Amount::ZERO
+        }
+    }
+
+    /// Keeps as many ended jobs as configured. A job without a stored record is never forgotten.
+    pub(super) fn forget_old_jobs(&mut self) {
+        let keep = self.config.jobs_retained_max as usize;
+        while self.ended.len() > keep {
+            let recorded = |id: &JobId| self.jobs.get(id).is_none_or(|job| job.recorded);
+            let oldest = self.ended.iter().find(|(_, _, id)| recorded(id)).copied();
+            let Some(key) = oldest else {
+                return;
+            };
+            self.ended.remove(&key);
+            if let Some(job) = self.jobs.remove(&key.2) {
+                for replica in job.shards.iter().flat_map(|shard| &shard.replicas) {
+                    self.places.remove(&replica.assignment);
+                }
+            }
+        }
+    }
+
+    pub(super) fn merged(&mut self, id: JobId, result: BlobRef, shards: Digest, fx: &mut Effects) {
+        if self.jobs.get(&id).map(|job| &job.phase) == Some(&Phase::Merging) {
+            self.end_job(id, JobOutcome::Done { result, shards }, fx);
+        }
+    }
+
+    pub(super) fn merge_failed(&mut self, id: JobId, code: Code, fx: &mut Effects) {
+        if self.jobs.get(&id).map(|job| &job.phase) == Some(&Phase::Merging) {
+            let reason = FailReason::MergeFailed { code };
+            self.end_job(id, JobOutcome::Failed(reason), fx);
+        }
+    }
+
+    pub(super) fn recorded(&mut self, id: JobId) {
+        if let Some(job) = self.jobs.get_mut(&id).filter(|job| job.is_ended()) {
+            job.recorded = true;
+            self.forget_old_jobs();
+        }
+    }
+
+    pub(super) fn cancel(
+        &mut self,
+        request: RequestId,
+        id: JobId,
+        client: ClientId,
+        fx: &mut Effects,
+    ) {
+        let reply = match self.jobs.get(&id) {
+            None => Err(Refusal::UnknownJob),
+            Some(job) if job.client != client => Err(Refusal::NotYours),
+            Some(_) => {
+                self.end_job(id, JobOutcome::Failed(FailReason::Cancelled), fx);
+                Ok(Reply::Cancelled { job: id })
+            }
+        };
+        fx.reply(request, reply);
+    }
+
+    pub(super) fn move_money(
+        &mut self,
+        request: RequestId,
+        id: Digest,
+        movement: Movement,
+        amount: Amount,
+        fx: &mut Effects,
+    ) {
+        let (from, to) = match movement {
+            Movement::Deposit(client) => (Account::Outside, Account::Client(client)),
+            Movement::Withdraw(client) => (Account::Client(client), Account::Outside),
+            Movement::Stake(provider) => (Account::Outside, Account::Stake(provider)),
+            Movement::Unstake(provider) => (Account::Stake(provider), Account::Outside),
+            Movement::PayOut(provider) => (Account::Provider(provider), Account::Outside),
+        };
+        if let Movement::Unstake(provider) = movement {
+            let live = self.providers.get(&provider).map_or(0, |p| p.live.len());
+            if live > 0 {
+                let assignments = u64::try_from(live).unwrap_or(u64::MAX);
+                fx.reply(request, Err(Refusal::StakeInUse { assignments }));
+                return;
+            }
+        }
+        let post = Transfer::Post {
+            id: TransferId::derive(&[b"move", id.as_bytes()]),
+            from,
+            to,
+            amount,
+        };
+        let reply = match self.ledger.apply_all(&[post]) {
+            Ok(entries) => {
+                fx.journal.extend(entries);
+                fx.fill = true;
+                Ok(Reply::Moved)
+            }
+            Err(error) => Err(Refusal::Ledger {
+                code: ledger_code(&error),
+            }),
+        };
+        fx.reply(request, reply);
+    }
+
+    #[cfg(any(test, feature = "sabotage"))]
+    fn pays_losers(&self) -> bool {
+        self.config.sabotage == Some(super::Sabotage::PayLosers)
+    }
+
+    #[cfg(not(any(test, feature = "sabotage")))]
+    #[expect(
+        clippy::unused_self,
+        reason = "the sabotaged twin reads the configuration"
+    )]
+    const fn pays_losers(&self) -> bool {
+        false
+    }
+
+    #[cfg(any(test, feature = "sabotage"))]
+    fn sabotage_transfers(&self, id: JobId, shares: &[Share], transfers: &mut Vec<Transfer>) {
+        match self.config.sabotage {
+            Some(super::Sabotage::ForgetVoid) => {
+                transfers.retain(|t| !matches!(t, Transfer::VoidPending { .. }));
+            }
+            Some(super::Sabotage::PayTwice) => {
+                let winner = shares.iter().find(|share| !share.paid.is_zero());
+                transfers.extend(winner.map(|share| Transfer::Post {
+                    id: TransferId::derive(&[b"again", share.assignment.0.as_bytes()]),
+                    from: Account::Escrow(id),
+                    to: Account::Provider(share.provider),
+                    amount: share.paid,
+                }));
+            }
+            _ => {}
+        }
+    }
+
+    #[cfg(not(any(test, feature = "sabotage")))]
+    #[expect(
+        clippy::unused_self,
+        reason = "the sabotaged twin reads the configuration"
+    )]
+    const fn sabotage_transfers(&self, _: JobId, _: &[Share], _: &mut Vec<Transfer>) {}
+}
+
+/// Posts what a replica earned, or gives its reservation back.
+fn settle_share(share: &Share) -> Transfer {
+    let (assignment, pending) = (share.assignment.0, share.reservation);
+    if share.paid.is_zero() {
+        return Transfer::VoidPending {
+            id: TransferId::derive(&[b"void", assignment.as_bytes()]),
+            pending,
+        };
+    }
+    Transfer::PostPending {
+        id: TransferId::derive(&[b"pay", assignment.as_bytes()]),
+        pending,
+        amount: share.paid,
+    }
+}
+
+/// The ledger's stable name for a refusal.
+pub(super) fn ledger_code(error: &LedgerError) -> Code {
+    Code::new(match error {
+        LedgerError::Rejected { reason, .. } => reason.code(),
+        _ => "ledger",
+    })
+}
+
+/// Sums what several providers got.
+pub(super) fn total(paid: &BTreeMap<ProviderId, Amount>) -> Amount {
+    paid.values().fold(Amount::ZERO, |sum, amount| {
+        sum.checked_add(*amount).unwrap_or(sum)
+    })
+}

@@ -1,0 +1,313 @@
+//! Answers the HTTP interface.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use api::backend::{Answer, Backend};
+use api::types::{
+    BalanceView, DepositRequest, Health, JobView, Problem, ProviderView, REFERENCE_MAX, SubmitReply,
+};
+use jobs::digest::{BlobRef, Digest, Domain};
+use jobs::envelope::SignedPackage;
+use jobs::ids::JobId;
+use jobs::money::Amount;
+use jobs::package::Package;
+use jobs::record::JobRecord;
+use ledger::Account;
+use tokio::io::AsyncRead;
+use tokio_util::io::SyncIoBridge;
+
+use super::error::Error;
+use super::rows::{IDEMPOTENCY, PACKAGES, RECORDS, Row};
+use super::{Audit, Shared, prepare, views};
+use crate::core::{Event, JobSpec, Movement, Refusal, Reply};
+
+/// The driver as the HTTP interface sees it.
+#[derive(Clone, Debug)]
+pub(crate) struct Driver(Arc<Shared>);
+
+impl Driver {
+    pub(crate) const fn new(shared: Arc<Shared>) -> Self {
+        Self(shared)
+    }
+}
+
+impl Backend for Driver {
+    async fn submit(
+        &self,
+        idempotency_key: Option<String>,
+        signed: SignedPackage,
+    ) -> Answer<SubmitReply> {
+        let verified = signed.verify().map_err(|error| refused_package(&error))?;
+        self.0.signers.check(verified.client).map_err(|error| refused_package(&error))?;
+        let (client, job, package) = (verified.client, verified.id, verified.package);
+        let mut rows = vec![Row::Package(job, signed)];
+        if let Some(key) = idempotency_key {
+            // Keys are a client's own: another client's equal key is another key.
+            let key = format!("{client}/{key}");
+            let used = IDEMPOTENCY.get(&*self.0.store, &key).map_err(|error| internal(&error.into()))?;
+            if used.is_some_and(|used| used != job.0) {
+                return Err(Problem::new(
+                    422,
+                    "idempotency-mismatch",
+                    "Idempotency key reused",
+                    "this Idempotency-Key was used for another package",
+                ));
+            }
+            rows.push(Row::Idempotency(key, job.0));
+        }
+        let spec = JobSpec::of(&package);
+        let event = move |request| Event::Submit { request, client, job, spec };
+        match self.0.handle.request(event, rows).await.map_err(|error| internal(&error))?.reply {
+            Some(Ok(Reply::Admitted { quote, .. })) => Ok(SubmitReply {
+                job,
+                missing: prepare::missing(&self.0, &package),
+                escrowed: quote.escrow,
+                shards: quote.shards,
+            }),
+            Some(Err(refusal)) => Err(problem(&refusal)),
+            _ => Err(Problem::internal()),
+        }
+    }
+
+    async fn put_blob(
+        &self,
+        job: JobId,
+        digest: Digest,
+        body: impl AsyncRead + Send + Unpin,
+    ) -> Answer<()> {
+        let (package, open) = self.package(job).await?;
+        let Some(blob) = package.blobs().find(|blob| blob.digest == digest) else {
+            return Err(Problem::not_found(format_args!("blob {digest} in job {job}")));
+        };
+        if !open {
+            return Err(Problem::conflict(format!("job {job} has ended")));
+        }
+        if !self.0.blobs.contains(&digest) {
+            self.store_blob(blob, body).await?;
+        }
+        if prepare::missing(&self.0, &package).is_empty() {
+            prepare::start(job, Arc::clone(&self.0));
+        }
+        Ok(())
+    }
+
+    async fn jobs(&self, limit: usize) -> Answer<Vec<JobView>> {
+        let listed = move |core: &crate::core::Core| {
+            let mut jobs: Vec<_> = core.view_jobs().into_iter().map(|job| job.id).collect();
+            jobs.reverse();
+            jobs.truncate(limit);
+            jobs.into_iter().filter_map(|id| views::job(core, id)).collect::<Vec<_>>()
+        };
+        let views = self.ask(listed).await?;
+        views.into_iter().map(|view| self.named(view)).collect()
+    }
+
+    async fn job(&self, job: JobId) -> Answer<JobView> {
+        let view = self.ask(move |core| views::job(core, job)).await?;
+        self.named(view.ok_or_else(|| Problem::not_found(format_args!("job {job}")))?)
+    }
+
+    async fn result(&self, job: JobId) -> Answer<(BlobRef, PathBuf)> {
+        let view = self.job(job).await?;
+        let result = view.result.ok_or_else(|| not_done(&view))?;
+        self.file(result)
+    }
+
+    async fn record(&self, job: JobId) -> Answer<JobRecord> {
+        let view = self.job(job).await?;
+        let bytes = RECORDS.get(&*self.0.store, &job).map_err(|error| internal(&error.into()))?;
+        let bytes = bytes.ok_or_else(|| not_done(&view))?;
+        serde_json::from_slice(&bytes).map_err(|error| internal(&Error::Log(error.to_string())))
+    }
+
+    async fn record_blob(&self, job: JobId, digest: Digest) -> Answer<(BlobRef, PathBuf)> {
+        let record = self.record(job).await?;
+        let named = blobs_of(&record).into_iter().find(|blob| blob.digest == digest);
+        let missing = || Problem::not_found(format_args!("blob {digest} in the record of job {job}"));
+        self.file(named.ok_or_else(missing)?)
+    }
+
+    async fn providers(&self) -> Answer<Vec<ProviderView>> {
+        self.ask(views::providers).await
+    }
+
+    async fn balances(&self) -> Answer<Vec<BalanceView>> {
+        self.ask(views::balances).await
+    }
+
+    async fn audit(&self) -> Answer<serde_json::Value> {
+        let shared = Arc::clone(&self.0);
+        // On the machine's own thread, so that no batch is written while it is read.
+        let audited = self.ask(move |_| ledger::audit(&*shared.store)).await?;
+        let report = audited.map_err(|error| internal(&error.into()))?;
+        serde_json::to_value(Audit::new(report)).map_err(|error| internal(&Error::Log(error.to_string())))
+    }
+
+    async fn deposit(&self, deposit: DepositRequest) -> Answer<bool> {
+        let DepositRequest { account, amount, reference } = deposit;
+        if reference.is_empty() || reference.len() > REFERENCE_MAX {
+            let length = reference.len();
+            return Err(Problem::invalid(format!(
+                "reference has {length} bytes: must be 1 to {REFERENCE_MAX}"
+            )));
+        }
+        if amount == Amount::ZERO || amount > jobs::money::AMOUNT_MAX {
+            return Err(Problem::invalid(format!("amount = {amount}: must be more than 0")));
+        }
+        let movement = match account.parse::<Account>() {
+            Ok(Account::Client(client)) => Movement::Deposit(client),
+            Ok(Account::Stake(provider)) => Movement::Stake(provider),
+            _ => {
+                let detail = format!("account = {account:?}: must be client:<id> or stake:<id>");
+                return Err(Problem::invalid(detail));
+            }
+        };
+        let id = Digest::bind(Domain::Transfer, &[b"deposit", reference.as_bytes()]);
+        let before = self.ask(|core| core.ledger().head().seq).await?;
+        let event = move |request| Event::Move { request, id, movement, amount };
+        let decided = self.0.handle.request(event, Vec::new()).await;
+        match decided.map_err(|error| internal(&error))?.reply {
+            Some(Ok(_)) => Ok(self.ask(|core| core.ledger().head().seq).await? > before),
+            Some(Err(refusal)) => Err(problem(&refusal)),
+            None => Err(Problem::internal()),
+        }
+    }
+
+    async fn health(&self) -> Answer<Health> {
+        let (providers, open) = self
+            .ask(|core| {
+                let online = core.view_providers().iter().filter(|provider| provider.online).count();
+                (online, core.open_jobs())
+            })
+            .await?;
+        let head = super::rows::LOG_HEAD.get(&*self.0.store).map_err(|error| internal(&error.into()))?;
+        Ok(Health {
+            status: "ok".into(),
+            aggregator: self.0.id,
+            version: env!("CARGO_PKG_VERSION").into(),
+            p2p: self.0.p2p.clone(),
+            events: head.unwrap_or_default().seq,
+            providers: u32::try_from(providers).unwrap_or(u32::MAX),
+            open_jobs: u32::try_from(open).unwrap_or(u32::MAX),
+        })
+    }
+}
+
+impl Driver {
+    async fn ask<T: Send + 'static>(
+        &self,
+        question: impl FnOnce(&crate::core::Core) -> T + Send + 'static,
+    ) -> Answer<T> {
+        self.0.handle.ask(question).await.map_err(|error| internal(&error))
+    }
+
+    /// The package of a known job and whether the job is open.
+    async fn package(&self, job: JobId) -> Answer<(Package, bool)> {
+        let view = self.ask(move |core| core.view_job(job)).await?;
+        let view = view.ok_or_else(|| Problem::not_found(format_args!("job {job}")))?;
+        let package = prepare::package(&self.0, job).map_err(|error| internal(&error))?;
+        Ok((package, view.outcome.is_none()))
+    }
+
+    /// Adds what only the package knows.
+    fn named(&self, mut view: JobView) -> Answer<JobView> {
+        let signed = PACKAGES.get(&*self.0.store, &view.id).map_err(|error| internal(&error.into()))?;
+        let package = signed.and_then(|signed| Package::from_canonical(signed.package.as_bytes()).ok());
+        if let Some(package) = package {
+            view.name = package.name;
+            view.items = package.input.items;
+        }
+        Ok(view)
+    }
+
+    /// Streams a body into the blob store, on a thread that may block.
+    async fn store_blob(&self, blob: BlobRef, body: impl AsyncRead + Send + Unpin) -> Answer<()> {
+        let blobs = self.0.blobs.clone();
+        let (receiver, mut sender) = tokio::io::duplex(256 * 1024);
+        let reader = SyncIoBridge::new(receiver);
+        let stored = tokio::task::spawn_blocking(move || blobs.put_reader(blob, reader));
+        let mut body = body;
+        let copied = tokio::io::copy(&mut body, &mut sender).await;
+        drop(sender);
+        let stored = stored.await.map_err(|error| internal(&Error::Log(error.to_string())))?;
+        match (stored, copied) {
+            (Ok(_), _) => Ok(()),
+            (Err(error @ (network::Error::QuotaFull { .. } | network::Error::DiskFull { .. })), _) => {
+                tracing::warn!(%error, "no room for a blob");
+                let detail = "the aggregator has no room for this blob";
+                Err(Problem::new(507, "storage-full", "Storage is full", detail))
+            }
+            (Err(network::Error::Io { source, .. }), _) => Err(internal(&Error::Log(source.to_string()))),
+            (Err(error), _) => Err(Problem::invalid(error.to_string())),
+        }
+    }
+
+    fn file(&self, blob: BlobRef) -> Answer<(BlobRef, PathBuf)> {
+        let path = self.0.blobs.get(&blob.digest);
+        path.map(|path| (blob, path)).ok_or_else(|| {
+            Problem::new(410, "gone", "No longer kept", format!("blob {} was removed", blob.digest))
+        })
+    }
+}
+
+/// Every blob a record names.
+fn blobs_of(record: &JobRecord) -> Vec<BlobRef> {
+    let package = Package::from_canonical(record.package.package.as_bytes());
+    let mut blobs: Vec<BlobRef> = package.iter().flat_map(Package::blobs).collect();
+    for shard in &record.shards {
+        blobs.extend([shard.input, shard.canonical]);
+        for replica in &shard.replicas {
+            let receipt = replica.receipt.verify(replica.provider);
+            blobs.extend(receipt.map(|receipt| receipt.statement.opening.outcome.outputs));
+        }
+    }
+    blobs.extend(record.settlement.verify().map(|settlement| settlement.statement.result));
+    blobs
+}
+
+fn not_done(view: &JobView) -> Problem {
+    Problem::conflict(format!("job {} is {}, its result is not stored", view.id, view.phase))
+}
+
+fn refused_package(error: &jobs::Error) -> Problem {
+    match error {
+        jobs::Error::Signature { .. } => {
+            Problem::new(401, "signature", "Signature does not verify", error.to_string())
+        }
+        jobs::Error::UnknownSigner { .. } => {
+            Problem::new(403, "unknown-signer", "Signer not trusted", error.to_string())
+        }
+        _ => Problem::invalid(error.to_string()),
+    }
+}
+
+fn problem(refusal: &Refusal) -> Problem {
+    let (status, code, title) = match refusal {
+        Refusal::InsufficientFunds { .. } => (402, "insufficient-funds", "Not enough money"),
+        Refusal::PriceTooLow { .. } => (422, "price-too-low", "Price ceiling too low"),
+        Refusal::NobodyServes { .. } => (409, "nobody-serves", "Nobody can serve this job"),
+        Refusal::OutOfBounds { .. } => (400, "invalid-request", "The request is invalid"),
+        Refusal::Full { .. } => (503, "unavailable", "Temporarily unavailable"),
+        Refusal::NotYours => (403, "not-yours", "Another client's job"),
+        Refusal::UnknownJob | Refusal::Archived => (404, "not-found", "Not found"),
+        Refusal::Banned | Refusal::StakeInUse { .. } => (409, "conflict", "Not possible now"),
+        Refusal::Ledger { .. } => (409, "ledger-refused", "The ledger refused"),
+    };
+    Problem::new(status, code, title, refusal.to_string())
+}
+
+fn internal(error: &Error) -> Problem {
+    match error {
+        Error::Busy { .. } | Error::Stopping => Problem::unavailable(error.to_string()),
+        Error::NotStored(_) => {
+            tracing::error!(%error, "a request was not stored");
+            let detail = "the aggregator cannot store anything now; nothing was changed";
+            Problem::new(507, "storage-full", "Storage failed", detail)
+        }
+        _ => {
+            tracing::error!(%error, "a request could not be decided");
+            Problem::internal()
+        }
+    }
+}

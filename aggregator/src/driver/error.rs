@@ -1,0 +1,59 @@
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use ledger::LedgerError;
+use store::StoreError;
+
+/// Why an aggregator cannot start or go on.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A setting is out of bounds: the operator's fault.
+    #[error("{0}")]
+    Config(String),
+    /// The data directory cannot be used.
+    #[error("data directory {path}: {source}")]
+    Directory {
+        /// Which.
+        path: PathBuf,
+        /// What failed.
+        source: std::io::Error,
+    },
+    /// The HTTP address cannot be used.
+    #[error("cannot listen on {address}: {source}")]
+    Http {
+        /// Which.
+        address: SocketAddr,
+        /// What failed.
+        source: std::io::Error,
+    },
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The ledger does not add up.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    /// The event log does not add up. Nothing is repaired silently.
+    #[error("refusing to serve: {0}")]
+    Log(String),
+    /// The network cannot start.
+    #[error(transparent)]
+    Network(#[from] network::Error),
+    /// A type of the protocol could not be made or checked.
+    #[error(transparent)]
+    Jobs(#[from] jobs::Error),
+    /// An event was not stored, and so did not happen.
+    #[error("not stored: {0}")]
+    NotStored(String),
+    /// Too much waits already.
+    #[error("{waiting} events wait already, the bound is {max}")]
+    Busy {
+        /// How many.
+        waiting: usize,
+        /// The bound.
+        max: usize,
+    },
+    /// The aggregator is stopping.
+    #[error("the aggregator is stopping")]
+    Stopping,
+}

@@ -1,0 +1,109 @@
+//! The way to the machine: a bounded queue and an answer for each event.
+
+use std::sync::Mutex;
+
+use tokio::sync::{mpsc, oneshot};
+
+use super::error::Error;
+use super::rows::Row;
+use crate::core::{Core, Event, Refusal, Reply, RequestId};
+
+/// Events waiting for the machine before the next one is refused as busy.
+pub(crate) const QUEUE_MAX: usize = 1024;
+
+/// What an event led to, once it is durable.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Decided {
+    /// The answer to a request.
+    pub(crate) reply: Option<Result<Reply, Refusal>>,
+    /// Why an offer is not listed.
+    pub(crate) offer_refused: Option<Refusal>,
+}
+
+type Answer = oneshot::Sender<Result<Decided, Error>>;
+
+/// What the machine is sent.
+pub(crate) enum Message {
+    /// Something happened.
+    Event {
+        /// Made when the machine has given the request its number.
+        event: Box<dyn FnOnce(RequestId) -> Event + Send>,
+        /// Rows that belong to it.
+        rows: Vec<Row>,
+        /// Where the outcome goes.
+        answer: Answer,
+    },
+    /// Somebody wants to read.
+    Ask(Box<dyn FnOnce(&Core) + Send>),
+}
+
+/// Cheap to share. Closing it ends the machine.
+#[derive(Debug)]
+pub(crate) struct Handle(Mutex<Option<mpsc::Sender<Message>>>);
+
+/// A handle and the machine's end of its queue.
+pub(crate) fn channel() -> (Handle, mpsc::Receiver<Message>) {
+    let (sender, receiver) = mpsc::channel(QUEUE_MAX);
+    (Handle(Mutex::new(Some(sender))), receiver)
+}
+
+impl Handle {
+    /// Reports an event and waits until it is durable.
+    ///
+    /// # Errors
+    /// If it was not stored, or the aggregator is stopping. It then did not happen.
+    pub(crate) async fn event(&self, event: Event) -> Result<Decided, Error> {
+        self.event_with(event, Vec::new()).await
+    }
+
+    /// Reports an event with rows that become durable with it. Waits for room in the queue: for
+    /// reports of the driver's own tasks, whose number is bounded.
+    pub(crate) async fn event_with(&self, event: Event, rows: Vec<Row>) -> Result<Decided, Error> {
+        let (answer, decided) = oneshot::channel();
+        let message = Message::Event { event: Box::new(|_| event), rows, answer };
+        self.sender()?.send(message).await.map_err(|_| Error::Stopping)?;
+        decided.await.map_err(|_| Error::Stopping)?
+    }
+
+    /// Makes a request of a stranger's: refused at once if the queue is full.
+    pub(crate) async fn request(
+        &self,
+        event: impl FnOnce(RequestId) -> Event + Send + 'static,
+        rows: Vec<Row>,
+    ) -> Result<Decided, Error> {
+        let (answer, decided) = oneshot::channel();
+        let message = Message::Event { event: Box::new(event), rows, answer };
+        self.sender()?.try_send(message).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => Error::Busy { waiting: QUEUE_MAX, max: QUEUE_MAX },
+            mpsc::error::TrySendError::Closed(_) => Error::Stopping,
+        })?;
+        decided.await.map_err(|_| Error::Stopping)?
+    }
+
+    /// Reads from the core. Sees only what is durable.
+    pub(crate) async fn ask<T: Send + 'static>(
+        &self,
+        question: impl FnOnce(&Core) -> T + Send + 'static,
+    ) -> Result<T, Error> {
+        let (answer, answered) = oneshot::channel();
+        let ask = move |core: &Core| {
+            // Nobody listening any more is no concern of the machine's.
+            let _ = answer.send(question(core));
+        };
+        let sent = self.sender()?.send(Message::Ask(Box::new(ask))).await;
+        sent.map_err(|_| Error::Stopping)?;
+        answered.await.map_err(|_| Error::Stopping)
+    }
+
+    /// Lets the machine end once it has drained its queue.
+    pub(crate) fn close(&self) {
+        if let Ok(mut sender) = self.0.lock() {
+            *sender = None;
+        }
+    }
+
+    fn sender(&self) -> Result<mpsc::Sender<Message>, Error> {
+        let sender = self.0.lock().map_err(|_| Error::Stopping)?;
+        sender.clone().ok_or(Error::Stopping)
+    }
+}

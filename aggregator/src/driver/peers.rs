@@ -1,0 +1,175 @@
+//! What peers say: verified here, decided by the core.
+
+use std::sync::Arc;
+
+use jobs::commitment::Commitment;
+use jobs::ids::{AssignmentId, ProviderId};
+use jobs::offer::{DEVICE_NAME_MAX, Offer};
+use jobs::statement::Signed;
+use network::EventReceiver;
+use network::protocol::{
+    AssignReply, CancelReply, CommitReply, CommitRequest, FailureCode, OfferReply, Refusal,
+    RefusalCode, RevealReply,
+};
+use tokio::sync::{Semaphore, watch};
+
+use super::Shared;
+use super::error::Error;
+use super::rows::{ASSIGNMENTS, Row};
+use crate::core::{Code, Event};
+
+/// Peers' requests being verified and decided at the same time; one more waits in the network's own
+/// bounded queue, which answers "busy" when it is full.
+const REQUESTS_MAX: usize = 64;
+
+/// Part of the offer's life after which a provider should renew it.
+const LEASE_DIVISOR: u64 = 10;
+
+/// Takes the network's events until it stops.
+pub(crate) async fn serve(
+    shared: Arc<Shared>,
+    mut events: EventReceiver,
+    mut stop: watch::Receiver<bool>,
+) {
+    let slots = Arc::new(Semaphore::new(REQUESTS_MAX));
+    loop {
+        let event = tokio::select! {
+            event = events.recv() => event,
+            _ = stop.wait_for(|stop| *stop) => return,
+        };
+        let (Some(event), Ok(slot)) = (event, Arc::clone(&slots).acquire_owned().await) else {
+            return;
+        };
+        let shared = Arc::clone(&shared);
+        tokio::spawn(async move {
+            take(event, &shared).await;
+            drop(slot);
+        });
+    }
+}
+
+async fn take(event: network::Event, shared: &Shared) {
+    use network::Event as Heard;
+    match event {
+        Heard::Connected(peer) => tracing::debug!(%peer, "connected"),
+        Heard::Lost(provider) => {
+            if let Err(error) = shared.handle.event(Event::ProviderLost { provider }).await {
+                tracing::debug!(%provider, %error, "a loss was not recorded");
+            }
+        }
+        Heard::OfferRequest { from, request, reply } => {
+            reply.send(match offer(from, &request.offer, shared).await {
+                Ok(lease_ms) => OfferReply::Accepted { lease_ms },
+                Err(refusal) => OfferReply::Refused(refusal),
+            });
+        }
+        Heard::CommitRequest { from, request, reply } => {
+            let assignment = request.assignment();
+            reply.send(match commit(from, request, shared).await {
+                Ok(()) => CommitReply::Ack { assignment },
+                Err(refusal) => CommitReply::Refused { assignment, refusal },
+            });
+        }
+        // The network lets only providers be asked these; refused all the same.
+        Heard::AssignRequest { request, reply, .. } => {
+            let refusal = not_ours();
+            reply.send(AssignReply::Refused { assignment: request.id, refusal });
+        }
+        Heard::RevealRequest { request, reply, .. } => {
+            let refusal = not_ours();
+            reply.send(RevealReply::Refused { assignment: request.assignment, refusal });
+        }
+        Heard::Cancel { reply, .. } => {
+            drop::<network::ReplyHandle<CancelReply>>(reply);
+        }
+    }
+}
+
+fn not_ours() -> Refusal {
+    Refusal::new(RefusalCode::Policy, "an aggregator executes nothing")
+}
+
+async fn offer(
+    from: ProviderId,
+    signed: &Signed<Offer>,
+    shared: &Shared,
+) -> Result<u64, Refusal> {
+    let invalid = |reason: String| Refusal::new(RefusalCode::Invalid, reason);
+    let verified = signed.verify().map_err(|error| invalid(error.to_string()))?;
+    let offer = verified.statement;
+    if verified.signer != from || offer.provider != from {
+        return Err(invalid(format!("signed by {}, sent by {from}", verified.signer)));
+    }
+    if offer.device.name.len() > DEVICE_NAME_MAX || !offer.fingerprint.is_bounded() {
+        return Err(invalid("device name or fingerprint is too long".into()));
+    }
+    let decided = shared.handle.request(|_| Event::Offer { offer: Box::new(offer) }, Vec::new());
+    match decided.await.map_err(|error| ours(&error))?.offer_refused {
+        Some(refusal) => Err(Refusal::new(RefusalCode::Policy, refusal.to_string())),
+        None => {
+            let ttl = shared.handle.ask(|core| core.config().offer_ttl_ms).await;
+            Ok(ttl.map_err(|error| ours(&error))? / LEASE_DIVISOR)
+        }
+    }
+}
+
+async fn commit(
+    from: ProviderId,
+    request: CommitRequest,
+    shared: &Shared,
+) -> Result<(), Refusal> {
+    let (event, rows) = match request {
+        CommitRequest::Committed { assignment, commitment } => {
+            let event = committed(from, assignment, &commitment)?;
+            (event, vec![Row::Commitment(assignment, commitment)])
+        }
+        CommitRequest::Failed { assignment, code, reason, .. } => {
+            tracing::info!(provider = %from, %assignment, ?code, reason = %reason.escape_debug(), "execution failed");
+            let guest_caused = is_guest_caused(code);
+            let code = Code::new(&format!("{code:?}"));
+            (Event::ExecutionFailed { assignment, guest_caused, code }, Vec::new())
+        }
+    };
+    let assignment = match &event {
+        Event::Committed { commitment } => commitment.assignment,
+        Event::ExecutionFailed { assignment, .. } => *assignment,
+        _ => return Err(Refusal::new(RefusalCode::Internal, "no such report")),
+    };
+    let known = ASSIGNMENTS.get(&*shared.store, &assignment).map_err(|error| ours(&error.into()))?;
+    if known.is_none_or(|known| known.provider != from) {
+        let reason = format!("assignment {assignment} was not given to {from}");
+        return Err(Refusal::new(RefusalCode::Unknown, reason));
+    }
+    shared.handle.request(move |_| event, rows).await.map(drop).map_err(|error| ours(&error))
+}
+
+fn committed(
+    from: ProviderId,
+    assignment: AssignmentId,
+    signed: &Signed<Commitment>,
+) -> Result<Event, Refusal> {
+    let invalid = |reason: String| Refusal::new(RefusalCode::Invalid, reason);
+    let verified = signed.verify().map_err(|error| invalid(error.to_string()))?;
+    let commitment = verified.statement;
+    if verified.signer != from || commitment.provider != from {
+        return Err(invalid(format!("signed by {}, sent by {from}", verified.signer)));
+    }
+    if commitment.assignment != assignment {
+        return Err(invalid(format!("the commitment is about {}", commitment.assignment)));
+    }
+    Ok(Event::Committed { commitment })
+}
+
+/// What the job did on every replica, as opposed to what the machine or the clock did.
+const fn is_guest_caused(code: FailureCode) -> bool {
+    matches!(code, FailureCode::Load | FailureCode::Trap | FailureCode::Guest | FailureCode::Limit)
+}
+
+fn ours(error: &Error) -> Refusal {
+    let code = match error {
+        Error::Busy { .. } => RefusalCode::Busy,
+        _ => RefusalCode::Internal,
+    };
+    tracing::debug!(%error, "a peer's report was not taken");
+    Refusal::new(code, "not recorded, try again")
+}
