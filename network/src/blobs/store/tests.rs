@@ -1,0 +1,166 @@
+use super::*;
+use crate::blobs::account::cost;
+
+const MIB: u64 = 1024 * 1024;
+
+fn content(size: usize) -> Vec<u8> {
+    (0..size).map(|index| (index / 7 % 251) as u8).collect()
+}
+
+fn store(quota: u64) -> (tempfile::TempDir, BlobStore) {
+    let dir = tempfile::tempdir().unwrap();
+    let store = BlobStore::open(dir.path().join("blobs"), quota).unwrap();
+    (dir, store)
+}
+
+#[test]
+fn what_is_put_is_read_back_also_after_a_restart() {
+    let (dir, store) = store(10 * MIB);
+    let mut blobs = Vec::new();
+    for size in [0, 1, 1024, 1025, 700_000] {
+        let bytes = content(size);
+        let blob = store.put_bytes(&bytes).unwrap();
+        assert_eq!(store.put_bytes(&bytes).unwrap(), blob, "twice is once");
+        blobs.push((blob, bytes));
+    }
+    let usage = store.usage();
+    drop(store);
+    let store = BlobStore::open(dir.path().join("blobs"), 10 * MIB).unwrap();
+    assert_eq!(store.usage(), usage);
+    for (blob, bytes) in blobs {
+        assert_eq!(store.read(&blob).unwrap(), bytes);
+        assert_eq!(fs::read(store.get(&blob.digest).unwrap()).unwrap(), bytes);
+    }
+}
+
+#[test]
+fn content_that_is_not_the_blob_is_refused_and_leaves_nothing() {
+    let (_dir, store) = store(10 * MIB);
+    let blob = BlobRef::of(&content(5000));
+    for (bytes, expected) in [
+        (content(4999), "has 4999 bytes, expected 5000"),
+        (content(5001), "bytes, expected 5000"),
+        (vec![0; 5000], "has digest"),
+    ] {
+        let error = store.put_reader(blob, &bytes[..]).unwrap_err().to_string();
+        assert!(error.contains(expected), "{error}");
+    }
+    assert!(!store.contains(&blob.digest));
+    let usage = store.usage();
+    assert_eq!((usage.used, usage.reserved, usage.blobs), (0, 0, 0));
+    assert_eq!(fs::read_dir(store.0.dir.join(TMP)).unwrap().count(), 0);
+}
+
+#[test]
+fn an_endless_reader_is_cut_off() {
+    let (_dir, store) = store(10 * MIB);
+    let blob = BlobRef::of(&content(100));
+    let error = store.put_reader(blob, std::io::repeat(1)).unwrap_err();
+    assert!(
+        matches!(error, Error::BlobSize { expected: 100, .. }),
+        "{error}"
+    );
+}
+
+#[test]
+fn the_quota_is_refused_by_name_and_freed_by_removal() {
+    let (_dir, store) = store(cost(5000) + cost(100));
+    let first = store.put_bytes(&content(5000)).unwrap();
+    let error = store.put_bytes(&content(4000)).unwrap_err();
+    assert!(matches!(error, Error::QuotaFull { .. }), "{error}");
+    assert!(error.is_retryable());
+    store.put_bytes(&content(100)).unwrap();
+    assert!(store.remove(&first.digest).unwrap());
+    assert!(!store.remove(&first.digest).unwrap());
+    assert!(!store.contains(&first.digest));
+    store.put_bytes(&content(4000)).unwrap();
+}
+
+#[test]
+fn a_full_disk_has_a_name_of_its_own() {
+    let full = std::io::Error::from(std::io::ErrorKind::StorageFull);
+    let error = Error::io("write", Path::new("x"), full);
+    assert!(matches!(error, Error::DiskFull { .. }), "{error}");
+}
+
+#[test]
+fn content_that_rotted_on_disk_is_noticed() {
+    let (_dir, store) = store(MIB);
+    let blob = store.put_bytes(&content(5000)).unwrap();
+    let path = store.get(&blob.digest).unwrap();
+    fs::write(&path, vec![1; 5000]).unwrap();
+    let error = store.read(&blob).unwrap_err();
+    assert!(matches!(error, Error::BlobDigest { .. }), "{error}");
+    fs::write(&path, [1]).unwrap();
+    let error = store.read(&blob).unwrap_err();
+    assert!(
+        matches!(error, Error::BlobSize { actual: 1, .. }),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_partial_blob_is_continued_after_a_restart() {
+    let (dir, store) = store(10 * MIB);
+    let bytes = content(3 * MIB as usize + 5);
+    let blob = BlobRef::of(&bytes);
+    let mut partial = store.begin(blob).unwrap();
+    assert_eq!(store.usage().reserved, cost(blob.size));
+    partial.append(&bytes[..MIB as usize]).unwrap();
+    partial.append(&bytes[MIB as usize..][..10]).unwrap();
+    drop(partial);
+    let usage = store.usage();
+    assert_eq!((usage.used, usage.reserved), (MIB + 10, 0));
+    drop(store);
+
+    let store = BlobStore::open(dir.path().join("blobs"), 10 * MIB).unwrap();
+    assert_eq!(store.usage().used, MIB + 10);
+    let mut partial = store.begin(blob).unwrap();
+    assert_eq!(partial.offset(), MIB, "a torn chunk does not count");
+    partial.append(&bytes[MIB as usize..]).unwrap();
+    partial.finish().unwrap();
+    assert_eq!(store.read(&blob).unwrap(), bytes);
+    let usage = store.usage();
+    assert_eq!((usage.used, usage.reserved), (cost(blob.size), 0));
+}
+
+#[test]
+fn a_partial_blob_that_rotted_is_not_stored_and_begins_anew() {
+    let (_dir, store) = store(10 * MIB);
+    let bytes = content(2 * MIB as usize);
+    let blob = BlobRef::of(&bytes);
+    let mut partial = store.begin(blob).unwrap();
+    partial.append(&vec![9; MIB as usize]).unwrap();
+    partial.append(&bytes[MIB as usize..]).unwrap();
+    let error = partial.finish().unwrap_err();
+    assert!(matches!(error, Error::BlobDigest { .. }), "{error}");
+    assert!(!store.contains(&blob.digest));
+    assert_eq!(store.begin(blob).unwrap().offset(), 0);
+}
+
+#[test]
+fn partial_blobs_make_room_for_whole_ones() {
+    let (_dir, store) = store(cost(2 * MIB));
+    let bytes = content(2 * MIB as usize);
+    let mut partial = store.begin(BlobRef::of(&bytes)).unwrap();
+    partial.append(&bytes[..MIB as usize]).unwrap();
+    let other = content(MIB as usize);
+    assert!(store.put_bytes(&other).is_err(), "its room is promised");
+    drop(partial);
+    store.put_bytes(&other).unwrap();
+    assert_eq!(store.usage().used, cost(MIB));
+}
+
+#[test]
+fn half_a_pair_is_removed_when_the_store_is_opened() {
+    let (dir, store) = store(MIB);
+    let one = store.put_bytes(&content(10)).unwrap().digest;
+    let two = store.put_bytes(&content(20)).unwrap().digest;
+    fs::remove_file(store.tree_path(&one)).unwrap();
+    fs::remove_file(store.path(&two)).unwrap();
+    fs::write(dir.path().join("blobs").join("stray"), "not ours").unwrap();
+    let again = BlobStore::open(dir.path().join("blobs"), MIB).unwrap();
+    assert_eq!(again.usage().blobs, 0);
+    assert_eq!(again.usage().used, 0);
+    assert!(!store.path(&one).exists() && !store.tree_path(&two).exists());
+}

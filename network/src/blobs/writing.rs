@@ -1,0 +1,214 @@
+//! Ways into the store. Every one hashes what it wrote before it counts, and ends in the same
+//! install: tree first, then the blob, whose presence is what makes it stored.
+
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+
+use jobs::digest::{BlobRef, Digest};
+
+use super::store::{BlobStore, remove_if_there};
+use super::tree::{STEP, TreeHasher};
+use crate::Error;
+use crate::protocol::blob::CHUNK_MAX;
+
+/// A file that is removed unless it was renamed away.
+struct Tmp(PathBuf);
+
+impl Drop for Tmp {
+    fn drop(&mut self) {
+        remove_if_there(&self.0);
+    }
+}
+
+/// Writes a new blob. The caller has reserved room for it.
+pub(super) fn write_new(
+    store: &BlobStore,
+    blob: BlobRef,
+    mut reader: impl Read,
+) -> Result<(), Error> {
+    let (data, tree) = (Tmp(store.tmp_path()), Tmp(store.tmp_path()));
+    let io = |error| Error::io("write", &data.0, error);
+    let mut file = File::create(&data.0).map_err(io)?;
+    let mut hasher = TreeHasher::create(&tree.0, blob.size)
+        .map_err(|error| Error::io("write", &tree.0, error))?;
+    let mut step = vec![0; STEP];
+    let mut size = 0_u64;
+    loop {
+        let read = match reader.read(&mut step) {
+            Ok(0) => break,
+            Ok(read) => read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(Error::io("read into", &data.0, error)),
+        };
+        size = size.saturating_add(read as u64);
+        if size > blob.size {
+            break;
+        }
+        let bytes = step.get(..read).unwrap_or_default();
+        file.write_all(bytes).map_err(io)?;
+        hasher.write(bytes).map_err(io)?;
+    }
+    check_size(blob, size)?;
+    check_digest(blob, hasher.finish().map_err(io)?)?;
+    file.sync_all().map_err(io)?;
+    install(store, blob, &data.0, &tree.0)
+}
+
+/// A blob that is being fetched. Every byte in it was verified when it was written. Dropped before
+/// it is finished, it stays for a later fetch to continue.
+#[derive(Debug)]
+pub(crate) struct Partial {
+    store: BlobStore,
+    blob: BlobRef,
+    path: PathBuf,
+    file: File,
+    offset: u64,
+    finished: bool,
+}
+
+impl Partial {
+    /// Opens what is there, or begins anew. The caller has reserved room for the whole blob.
+    pub(super) fn open(store: BlobStore, blob: BlobRef) -> Result<Self, Error> {
+        let path = store.partial_path(&blob.digest);
+        match open_partial(&path, blob.size) {
+            Ok((file, offset)) => Ok(Self {
+                store,
+                blob,
+                path,
+                file,
+                offset,
+                finished: false,
+            }),
+            Err(error) => {
+                store.account().release(blob);
+                Err(Error::io("open", &path, error))
+            }
+        }
+    }
+
+    /// Bytes that are there already.
+    pub(crate) const fn offset(&self) -> u64 {
+        self.offset
+    }
+
+    /// Appends verified bytes.
+    pub(crate) fn append(&mut self, bytes: &[u8]) -> Result<(), Error> {
+        let offset = self.offset.saturating_add(bytes.len() as u64);
+        if offset > self.blob.size {
+            return Err(size_error(self.blob, offset));
+        }
+        let written = self.file.write_all(bytes);
+        if let Err(error) = written {
+            // Part of the bytes may be there; what counts is what was there before.
+            let _ = self.file.set_len(self.offset);
+            return Err(Error::io("write", &self.path, error));
+        }
+        self.offset = offset;
+        Ok(())
+    }
+
+    /// Checks the whole blob once more, and stores it. If it is not the blob (a disk may have lost
+    /// what an earlier run wrote), nothing is kept.
+    pub(crate) fn finish(mut self) -> Result<PathBuf, Error> {
+        check_size(self.blob, self.offset)?;
+        let tree = Tmp(self.store.tmp_path());
+        let io = |error| Error::io("check", &self.path, error);
+        self.file.sync_all().map_err(io)?;
+        let actual = hash_file(&self.path, &tree.0, self.blob.size).map_err(io)?;
+        if let Err(error) = check_digest(self.blob, actual) {
+            // Begin anew next time.
+            self.file
+                .set_len(0)
+                .map_err(|error| Error::io("empty", &self.path, error))?;
+            self.offset = 0;
+            return Err(error);
+        }
+        install(&self.store, self.blob, &self.path, &tree.0)?;
+        self.finished = true;
+        Ok(self.store.path(&self.blob.digest))
+    }
+}
+
+impl Drop for Partial {
+    fn drop(&mut self) {
+        let mut account = self.store.account();
+        account.release(self.blob);
+        if !self.finished {
+            account.leave_partial(self.blob.digest, self.offset);
+        }
+    }
+}
+
+/// The file and how much of it counts: whole chunks, since a crash may have torn the last.
+fn open_partial(path: &Path, size: u64) -> io::Result<(File, u64)> {
+    let mut file = File::options()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(path)?;
+    let length = file.metadata()?.len();
+    let offset = if length > size {
+        0
+    } else {
+        length - length % u64::from(CHUNK_MAX)
+    };
+    file.set_len(offset)?;
+    io::Seek::seek(&mut file, io::SeekFrom::Start(offset))?;
+    Ok((file, offset))
+}
+
+fn hash_file(data: &Path, tree: &Path, size: u64) -> io::Result<Digest> {
+    let mut file = File::open(data)?;
+    let mut hasher = TreeHasher::create(tree, size)?;
+    let mut step = vec![0; STEP];
+    loop {
+        match file.read(&mut step)? {
+            0 => return hasher.finish(),
+            read => hasher.write(step.get(..read).unwrap_or_default())?,
+        }
+    }
+}
+
+/// Moves a checked and synced pair to its place.
+fn install(store: &BlobStore, blob: BlobRef, data: &Path, tree: &Path) -> Result<(), Error> {
+    let place = store.path(&blob.digest);
+    let folder = place.parent().unwrap_or(&place);
+    let io = |error| Error::io("store", &place, error);
+    fs::create_dir_all(folder).map_err(io)?;
+    // Held while the files move, so that a removal never sees half a pair.
+    let mut account = store.account();
+    fs::rename(tree, store.tree_path(&blob.digest)).map_err(io)?;
+    fs::rename(data, &place).map_err(io)?;
+    account.add(blob);
+    drop(account);
+    File::open(folder)
+        .and_then(|folder| folder.sync_all())
+        .map_err(io)
+}
+
+fn check_size(blob: BlobRef, actual: u64) -> Result<(), Error> {
+    if actual == blob.size {
+        return Ok(());
+    }
+    Err(size_error(blob, actual))
+}
+
+const fn size_error(blob: BlobRef, actual: u64) -> Error {
+    Error::BlobSize {
+        digest: blob.digest,
+        actual,
+        expected: blob.size,
+    }
+}
+
+fn check_digest(blob: BlobRef, actual: Digest) -> Result<(), Error> {
+    if actual == blob.digest {
+        return Ok(());
+    }
+    Err(Error::BlobDigest {
+        expected: blob.digest,
+        actual,
+    })
+}
