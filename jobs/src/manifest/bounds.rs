@@ -58,7 +58,7 @@ pub const NONCE_DIGITS: usize = 32;
 /// # Errors
 /// The first field out of bounds.
 pub fn check_bounds(package: &Package) -> Result<(), Error> {
-    schema(package.schema)?;
+    schema(package.schema.into())?;
     name("name", &package.name)?;
     let component = package.component.size;
     within("component.size", component, 1..=COMPONENT_BYTES_MAX as u64)?;
@@ -95,8 +95,8 @@ pub(super) fn within<T: PartialOrd + Display>(
     Err(field(key, value, bound))
 }
 
-pub(super) fn schema(schema: u32) -> Result<(), Error> {
-    if schema == PACKAGE_SCHEMA {
+pub(super) fn schema(schema: i64) -> Result<(), Error> {
+    if schema == i64::from(PACKAGE_SCHEMA) {
         return Ok(());
     }
     let bound = format!("must be {PACKAGE_SCHEMA}, the only schema there is");

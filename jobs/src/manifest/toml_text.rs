@@ -1,17 +1,23 @@
 //! The text form of a manifest. Numbers are read as wide as TOML has them and narrowed here, so
-//! that an absurd one is refused by its dotted key and not by the parser's idea of a type.
+//! that an absurd one is refused by its dotted key and bound, not by the parser's idea of a type.
 
 use std::fmt::Display;
+use std::ops::RangeInclusive;
 
 use serde::Deserialize;
 
 use super::bounds::{field, schema};
-use super::{Dtype, InputSource, Manifest, ModelSource, Replication, Split};
+use super::{
+    DEADLINE_MS_MAX, DEADLINE_MS_MIN, Dtype, FUEL_MAX, ITEMS_PER_SHARD_MAX, InputSource,
+    MEMORY_BYTES_MAX, MEMORY_BYTES_MIN, Manifest, ModelSource, Replication, Split, WALL_MS_MAX,
+};
 use crate::Error;
 use crate::compare::Comparator;
+use crate::items::ITEM_BYTES_MAX;
 use crate::money::Amount;
 use crate::offer::DeviceKind;
 use crate::package::{Limits, OutputFormat};
+use crate::verdict::REPLICAS_MAX;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -96,11 +102,12 @@ pub(super) fn parse(text: &str) -> Result<Manifest, Error> {
     // should learn about the version, not about the first unknown key.
     let table: toml::Table = text.parse().map_err(decode)?;
     if let Some(other) = table.get("schema").and_then(toml::Value::as_integer) {
-        schema(narrow("schema", other)?)?;
+        schema(other)?;
     }
     let text: Text = toml::from_str(text).map_err(decode)?;
-    schema(narrow("schema", text.schema)?)?;
+    schema(text.schema)?;
     let output = output(text.output)?;
+    let most = REPLICAS_MAX as u8;
     let manifest = Manifest {
         name: text.name,
         component: text.component,
@@ -108,32 +115,45 @@ pub(super) fn parse(text: &str) -> Result<Manifest, Error> {
         input: InputSource {
             path: text.input.path,
             split: split(&text.input.split)?,
-            items_per_shard: narrow("input.items_per_shard", text.input.items_per_shard)?,
+            items_per_shard: narrow(
+                "input.items_per_shard",
+                text.input.items_per_shard,
+                1..=ITEMS_PER_SHARD_MAX,
+            )?,
         },
         output,
         replication: Replication {
-            replicas: narrow("verify.replicas", text.verify.replicas)?,
-            max_replicas: narrow("verify.max_replicas", text.verify.max_replicas)?,
+            replicas: narrow("verify.replicas", text.verify.replicas, 1..=most)?,
+            max_replicas: narrow("verify.max_replicas", text.verify.max_replicas, 1..=most)?,
         },
         comparator: comparator(&text.verify)?,
         limits: limits(&text.limits)?,
         max_price: price(&text.price.max)?,
-        deadline_ms: narrow("schedule.deadline_ms", text.schedule.deadline_ms)?,
+        deadline_ms: narrow(
+            "schedule.deadline_ms",
+            text.schedule.deadline_ms,
+            DEADLINE_MS_MIN..=DEADLINE_MS_MAX,
+        )?,
         device: device(text.schedule.device.as_deref())?,
     };
     manifest.check()?;
     Ok(manifest)
 }
 
-/// Narrows a TOML integer; whether it is sensible is the bounds' business.
-fn narrow<T: TryFrom<i64>>(key: &str, value: i64) -> Result<T, Error> {
-    T::try_from(value).map_err(|_| {
-        let bound = match (value < 0, size_of::<T>()) {
-            (true, _) => "must not be negative".to_owned(),
-            (false, bytes) => format!("must fit in {} bits", bytes.saturating_mul(8)),
-        };
+/// Narrows a TOML integer that lies within a range of the narrower type.
+fn narrow<T>(key: &str, value: i64, range: RangeInclusive<T>) -> Result<T, Error>
+where
+    T: TryFrom<i64> + PartialOrd + Display,
+{
+    let refused = || {
+        let bound = format!("must be {} to {}", range.start(), range.end());
         field(key, value, bound)
-    })
+    };
+    let narrowed = T::try_from(value).map_err(|_| refused())?;
+    if range.contains(&narrowed) {
+        return Ok(narrowed);
+    }
+    Err(refused())
 }
 
 fn quoted(key: &str, value: &str, bound: impl Into<String>) -> Error {
@@ -210,7 +230,9 @@ fn output(text: OutputText) -> Result<OutputFormat, Error> {
                 let bound = "must be given with output.format = \"npy\"";
                 return Err(field("output.shape", "(nothing)", bound));
             };
-            let shape = shape.into_iter().map(|dim| narrow("output.shape", dim));
+            let shape = shape
+                .into_iter()
+                .map(|dim| narrow("output.shape", dim, 1..=u32::MAX));
             let shape = shape.collect::<Result<_, _>>()?;
             return Ok(OutputFormat::Npy { dtype, shape });
         }
@@ -252,10 +274,18 @@ fn comparator(text: &VerifyText) -> Result<Comparator, Error> {
 
 fn limits(text: &LimitsText) -> Result<Limits, Error> {
     Ok(Limits {
-        fuel: narrow("limits.fuel", text.fuel)?,
-        memory_bytes: narrow("limits.memory_bytes", text.memory_bytes)?,
-        output_bytes_per_item: narrow("limits.output_bytes_per_item", text.output_bytes_per_item)?,
-        wall_ms: narrow("limits.wall_ms", text.wall_ms)?,
+        fuel: narrow("limits.fuel", text.fuel, 1..=FUEL_MAX)?,
+        memory_bytes: narrow(
+            "limits.memory_bytes",
+            text.memory_bytes,
+            MEMORY_BYTES_MIN..=MEMORY_BYTES_MAX,
+        )?,
+        output_bytes_per_item: narrow(
+            "limits.output_bytes_per_item",
+            text.output_bytes_per_item,
+            1..=ITEM_BYTES_MAX,
+        )?,
+        wall_ms: narrow("limits.wall_ms", text.wall_ms, 1..=WALL_MS_MAX)?,
     })
 }
 
