@@ -1,0 +1,125 @@
+//! The worker's side.
+
+use std::fs::File;
+use std::process::exit;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+
+use super::frame::{Frame, FrameError};
+use super::harden::{Pipes, harden};
+use super::protocol::{Request, Response};
+use crate::engine::engine_id;
+use crate::failure::{Failure, FailureKind};
+use crate::limits::ShardLimits;
+use crate::sandbox::Sandbox;
+use crate::task::{ShardOutcome, ShardTask};
+
+/// Frames that wait between the reader and the worker. The parent asks one thing at a time.
+const REQUESTS_MAX: usize = 1;
+
+/// The parent is gone, or has closed its end: nothing is wrong.
+const EXIT_DONE: i32 = 0;
+/// The parent broke the protocol.
+const EXIT_PROTOCOL: i32 = 70;
+/// The process could not be hardened.
+const EXIT_HARDEN: i32 = 71;
+
+/// The whole life of a worker process. Call it first thing, while the process has one thread; it
+/// never returns. Standard input and output are the protocol, standard error is talk.
+pub fn main() -> ! {
+    match harden() {
+        Ok(pipes) => exit(serve(pipes)),
+        Err(reason) => {
+            eprintln!("worker does not start: {reason}");
+            exit(EXIT_HARDEN)
+        }
+    }
+}
+
+fn serve(pipes: Pipes) -> i32 {
+    let (requests, inbox) = sync_channel(REQUESTS_MAX);
+    let input = pipes.input;
+    let reader = std::thread::Builder::new().name("worker-reader".into());
+    let spawned = reader.spawn(move || read(input, &requests));
+    let result = spawned
+        .map_err(FrameError::Io)
+        .and_then(|_| answer(&inbox, pipes.output));
+    match result {
+        Ok(()) => EXIT_DONE,
+        Err(error) => {
+            eprintln!("worker gives up: {error}");
+            EXIT_PROTOCOL
+        }
+    }
+}
+
+/// Reads requests. When the parent goes away the worker ends at once, a running guest included: the
+/// kernel's death signal says the same, and neither alone is enough.
+fn read(mut input: File, requests: &SyncSender<Frame>) {
+    let code = loop {
+        match Frame::read(&mut input) {
+            Ok(Some(frame)) => {
+                if requests.send(frame).is_err() {
+                    break EXIT_DONE;
+                }
+            }
+            Ok(None) => break EXIT_DONE,
+            Err(error) => {
+                eprintln!("worker gives up: {error}");
+                break EXIT_PROTOCOL;
+            }
+        }
+    };
+    exit(code)
+}
+
+fn answer(inbox: &Receiver<Frame>, mut output: File) -> Result<(), FrameError> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .build()?;
+    let Ok(first) = inbox.recv() else {
+        return Ok(());
+    };
+    let Request::Hello(config) = first.word()? else {
+        return Err(postcard::Error::DeserializeBadEncoding.into());
+    };
+    let sandbox = match Sandbox::new(&config) {
+        Ok(sandbox) => sandbox,
+        Err(kind) => return say(&mut output, &Response::Failed(kind.into()), Vec::new()),
+    };
+    let engine = engine_id();
+    say(&mut output, &Response::Hello { engine }, Vec::new())?;
+    while let Ok(frame) = inbox.recv() {
+        match frame.word()? {
+            Request::Probe => {
+                say(&mut output, &Response::Probe(sandbox.probe()), Vec::new())?;
+            }
+            Request::Execute(task) => {
+                let done = runtime.block_on(execute(&sandbox, &task, &frame.body, &mut output));
+                match done {
+                    Ok(done) => {
+                        let (outcome, log) = (done.outcome, done.log);
+                        say(&mut output, &Response::Done { outcome, log }, done.outputs)?;
+                    }
+                    Err(failure) => say(&mut output, &Response::Failed(failure), Vec::new())?,
+                }
+            }
+            Request::Hello(_) => return Err(postcard::Error::DeserializeBadEncoding.into()),
+        }
+    }
+    Ok(())
+}
+
+async fn execute(
+    sandbox: &Sandbox,
+    task: &ShardTask,
+    items: &[u8],
+    output: &mut File,
+) -> Result<ShardOutcome, Failure> {
+    let prepared = sandbox.prepare(task, ShardLimits::from(task.limits))?;
+    say(output, &Response::Prepared, Vec::new()).map_err(FailureKind::lost)?;
+    prepared.run(items).await
+}
+
+fn say(output: &mut File, word: &Response, body: Vec<u8>) -> Result<(), FrameError> {
+    Frame::new(word, body)?.write(output)
+}

@@ -1,0 +1,219 @@
+//! What a worker gives up before it reads its first task.
+//!
+//! Nothing here can be taken back by the process: no new privileges, no network, no tracing of other
+//! processes, no programs to start, no core dumps with models in them. Files stay readable, because
+//! blobs and libraries are read by path; what the parent keeps secret must not be readable by its
+//! workers' user where that matters, and is never in their environment or among their descriptors.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io;
+
+use rustix::process::{Resource, Rlimit, Signal};
+use seccompiler::{
+    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
+    SeccompRule, TargetArch,
+};
+
+/// Open files of a worker, libraries and models included.
+const OPEN_FILES_MAX: u64 = 1024;
+
+/// Largest file a worker may write, in bytes: a compiled component.
+const WRITTEN_FILE_BYTES_MAX: u64 = 1 << 30;
+
+/// The variables a worker inherits if they are set; all others are cleared. Where libraries lie,
+/// which devices there are, how loud to log: nothing secret.
+pub const WORKER_ENVIRONMENT: &[&str] = &[
+    "ASSAY_ORT_DYLIB",
+    "ASSAY_HOME",
+    "LD_LIBRARY_PATH",
+    "CUDA_VISIBLE_DEVICES",
+    "NVIDIA_VISIBLE_DEVICES",
+    "RUST_LOG",
+];
+
+/// The pipes to the parent. Standard output itself leads to standard error from now on, so that no
+/// library can print into the protocol.
+pub(super) struct Pipes {
+    pub(super) input: File,
+    pub(super) output: File,
+}
+
+/// Gives everything up. Must run while the process has one thread.
+pub(super) fn harden() -> Result<Pipes, String> {
+    let pipes = take_pipes().map_err(|error| format!("cannot take the pipes: {error}"))?;
+    close_inherited(&pipes).map_err(|error| format!("cannot close files: {error}"))?;
+    rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
+        .and_then(|()| rustix::thread::set_no_new_privs(true))
+        .map_err(|error| format!("cannot set process controls: {error}"))?;
+    limit(Resource::Core, 0)?;
+    limit(Resource::Nofile, OPEN_FILES_MAX)?;
+    limit(Resource::Fsize, WRITTEN_FILE_BYTES_MAX)?;
+    for filter in filters()? {
+        seccompiler::apply_filter_all_threads(&filter)
+            .map_err(|error| format!("cannot install the system call filter: {error}"))?;
+    }
+    Ok(pipes)
+}
+
+fn take_pipes() -> io::Result<Pipes> {
+    use rustix::stdio::{dup2_stdin, dup2_stdout, stderr, stdin, stdout};
+    let input = File::from(rustix::io::fcntl_dupfd_cloexec(stdin(), 3)?);
+    let output = File::from(rustix::io::fcntl_dupfd_cloexec(stdout(), 3)?);
+    dup2_stdout(stderr())?;
+    dup2_stdin(File::open("/dev/null")?)?;
+    Ok(Pipes { input, output })
+}
+
+/// Closes whatever the parent let slip, except standard streams and pipes.
+#[expect(
+    unsafe_code,
+    reason = "there is no safe way to close what one does not own"
+)]
+fn close_inherited(pipes: &Pipes) -> io::Result<()> {
+    use std::os::fd::AsRawFd;
+    let keep = [pipes.input.as_raw_fd(), pipes.output.as_raw_fd()];
+    // The list is complete before the first is closed: it was read through one of them.
+    let listed = std::fs::read_dir("/proc/self/fd")?
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<i32>().ok())
+        .collect::<Vec<_>>();
+    for fd in listed
+        .into_iter()
+        .filter(|fd| *fd > 2 && !keep.contains(fd))
+    {
+        // SAFETY: nothing in this process has opened a file before (the caller is the first code of
+        // a fresh process), so no Rust value owns `fd`. A number that is no longer open, such as the
+        // one the list was read through, gives EBADF, which is ignored.
+        unsafe { libc::close(fd) };
+    }
+    Ok(())
+}
+
+fn limit(resource: Resource, max: u64) -> Result<(), String> {
+    let current = rustix::process::getrlimit(resource).maximum;
+    let max = Some(current.map_or(max, |current| current.min(max)));
+    let new = Rlimit {
+        current: max,
+        maximum: max,
+    };
+    rustix::process::setrlimit(resource, new)
+        .map_err(|error| format!("cannot limit {resource:?} to {max:?}: {error}"))
+}
+
+/// System calls that no task needs. Each would reach another machine, another process or the kernel's
+/// configuration.
+const DENIED: &[libc::c_long] = &[
+    // Other machines and local sockets.
+    libc::SYS_socket,
+    libc::SYS_socketpair,
+    libc::SYS_connect,
+    libc::SYS_bind,
+    libc::SYS_listen,
+    libc::SYS_accept,
+    libc::SYS_accept4,
+    libc::SYS_sendto,
+    libc::SYS_sendmsg,
+    libc::SYS_sendmmsg,
+    // Ways around this filter.
+    libc::SYS_io_uring_setup,
+    libc::SYS_io_uring_enter,
+    libc::SYS_io_uring_register,
+    // Other processes and their memory.
+    libc::SYS_ptrace,
+    libc::SYS_process_vm_readv,
+    libc::SYS_process_vm_writev,
+    libc::SYS_pidfd_getfd,
+    libc::SYS_kcmp,
+    libc::SYS_execve,
+    libc::SYS_execveat,
+    libc::SYS_setns,
+    libc::SYS_unshare,
+    // The machine.
+    libc::SYS_mount,
+    libc::SYS_umount2,
+    libc::SYS_pivot_root,
+    libc::SYS_chroot,
+    libc::SYS_kexec_load,
+    libc::SYS_init_module,
+    libc::SYS_finit_module,
+    libc::SYS_delete_module,
+    libc::SYS_bpf,
+    libc::SYS_perf_event_open,
+    libc::SYS_userfaultfd,
+    libc::SYS_reboot,
+    libc::SYS_swapon,
+    libc::SYS_swapoff,
+    libc::SYS_sethostname,
+    libc::SYS_setdomainname,
+    libc::SYS_settimeofday,
+    libc::SYS_clock_settime,
+    libc::SYS_acct,
+    libc::SYS_quotactl,
+    // Keys that the kernel keeps.
+    libc::SYS_add_key,
+    libc::SYS_request_key,
+    libc::SYS_keyctl,
+    // Rights.
+    libc::SYS_setuid,
+    libc::SYS_setgid,
+    libc::SYS_setreuid,
+    libc::SYS_setregid,
+    libc::SYS_setresuid,
+    libc::SYS_setresgid,
+    libc::SYS_capset,
+];
+
+#[cfg(target_arch = "x86_64")]
+const DENIED_HERE: &[libc::c_long] = &[libc::SYS_fork, libc::SYS_vfork, libc::SYS_kexec_file_load];
+#[cfg(not(target_arch = "x86_64"))]
+const DENIED_HERE: &[libc::c_long] = &[];
+
+/// Two filters, because one filter has one answer: what is denied gets EPERM, and `clone3`, whose
+/// flags a filter cannot see, gets ENOSYS, upon which the C library uses `clone`, whose flags it can.
+fn filters() -> Result<[BpfProgram; 2], String> {
+    let mut denied: BTreeMap<i64, Vec<SeccompRule>> = DENIED
+        .iter()
+        .chain(DENIED_HERE)
+        .map(|call| (*call, Vec::new()))
+        .collect();
+    // A clone that is not a thread is a fork.
+    let thread = libc::CLONE_THREAD as u64;
+    let fork = SeccompCondition::new(
+        0,
+        SeccompCmpArgLen::Dword,
+        SeccompCmpOp::MaskedEq(thread),
+        0,
+    )
+    .and_then(|condition| SeccompRule::new(vec![condition]))
+    .map_err(|error| error.to_string())?;
+    denied.insert(libc::SYS_clone, vec![fork]);
+    let hidden = BTreeMap::from([(libc::SYS_clone3, Vec::new())]);
+    Ok([
+        program(denied, libc::EPERM)?,
+        program(hidden, libc::ENOSYS)?,
+    ])
+}
+
+fn program(rules: BTreeMap<i64, Vec<SeccompRule>>, errno: i32) -> Result<BpfProgram, String> {
+    let arch = TargetArch::try_from(std::env::consts::ARCH).map_err(|error| error.to_string())?;
+    let answer = SeccompAction::Errno(errno.unsigned_abs());
+    SeccompFilter::new(rules, SeccompAction::Allow, answer, arch)
+        .and_then(BpfProgram::try_from)
+        .map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_filters_compile_and_name_no_call_twice() {
+        let filters = filters().unwrap();
+        assert!(filters.iter().all(|filter| !filter.is_empty()));
+        let mut calls: Vec<_> = DENIED.iter().chain(DENIED_HERE).collect();
+        let count = calls.len();
+        calls.sort_unstable();
+        calls.dedup();
+        assert_eq!(calls.len(), count);
+    }
+}

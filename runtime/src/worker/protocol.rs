@@ -1,0 +1,55 @@
+//! The words between a parent and its worker. The parent asks one thing at a time.
+//!
+//! ```text
+//! parent                         worker
+//! Hello(settings)          ->
+//!                          <-    Hello { engine }        hardened, ready for tasks
+//! Probe                    ->
+//!                          <-    Probe(report)
+//! Execute(task) + items    ->
+//!                          <-    Prepared                compiled, models loaded; the wall clock starts
+//!                          <-    Done(outcome) + outputs
+//!                                or Failed(failure), also in place of Prepared
+//! ```
+
+use jobs::outcome::Outcome;
+use serde::{Deserialize, Serialize};
+
+use crate::failure::Failure;
+use crate::log::LogLine;
+use crate::sandbox::SandboxConfig;
+use crate::task::{ProbeReport, ShardTask};
+
+/// What a parent asks.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Request {
+    /// The first word: how to make the sandbox.
+    Hello(SandboxConfig),
+    /// What can this machine do?
+    Probe,
+    /// Execute a shard; its items are the frame's body.
+    Execute(ShardTask),
+}
+
+/// What a worker answers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Response {
+    /// Hardened and ready.
+    Hello {
+        /// The worker's [`crate::engine::engine_id`], which must equal the parent's.
+        engine: String,
+    },
+    /// Devices and fingerprints.
+    Probe(ProbeReport),
+    /// The guest is entered now.
+    Prepared,
+    /// An outcome; its outputs are the frame's body.
+    Done {
+        /// What is committed to.
+        outcome: Outcome,
+        /// What the guest logged.
+        log: Vec<LogLine>,
+    },
+    /// No outcome.
+    Failed(Failure),
+}

@@ -1,0 +1,138 @@
+//! Small guests, written as core modules in text and made into components of the real world.
+
+use wit_component::{ComponentEncoder, StringEncoding, dummy_module, embed_component_metadata};
+use wit_parser::{ManglingAndAbi, Resolve, WorldId};
+
+fn world() -> (Resolve, WorldId) {
+    let mut resolve = Resolve::default();
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../guest-sdk/wit");
+    let (package, _) = resolve.push_dir(path).unwrap();
+    let world = resolve.select_world(&[package], Some("inference")).unwrap();
+    (resolve, world)
+}
+
+/// A component that imports everything the world has.
+#[allow(dead_code, reason = "shared by several test programs")]
+pub fn whole_world() -> Vec<u8> {
+    let (resolve, world) = world();
+    componentise(
+        dummy_module(&resolve, world, ManglingAndAbi::Standard32),
+        &resolve,
+        world,
+    )
+}
+
+fn componentise(mut module: Vec<u8>, resolve: &Resolve, world: WorldId) -> Vec<u8> {
+    embed_component_metadata(&mut module, resolve, world, StringEncoding::UTF8).unwrap();
+    let mut encoder = ComponentEncoder::default()
+        .validate(true)
+        .module(&module)
+        .unwrap();
+    encoder.encode().unwrap()
+}
+
+/// A guest that runs `body` and then returns its items.
+///
+/// In `body`, `$items` and `$count` are the items (pointer and length of eight bytes each), and `$i`,
+/// `$j` are free. It may leave the function itself by way of `$ok` or `$err`, which take what `run`
+/// shall return. Its strings are at 2048.
+pub fn guest(imports: &str, pages: u32, extra: &str, body: &str) -> Vec<u8> {
+    let text = format!(
+        r#"(module
+  {imports}
+  (memory (export "memory") {pages})
+  (global $top (mut i32) (i32.const 65536))
+  (func $realloc (export "cabi_realloc") (param i32 i32 i32 $size i32) (result i32)
+    (local $at i32) (local $missing i32)
+    (local.set $at (i32.and (i32.add (global.get $top) (i32.const 7)) (i32.const -8)))
+    (global.set $top (i32.add (local.get $at) (local.get $size)))
+    (local.set $missing (i32.sub
+      (i32.shr_u (i32.add (global.get $top) (i32.const 65535)) (i32.const 16))
+      (memory.size)))
+    (if (i32.gt_s (local.get $missing) (i32.const 0))
+      (then (if (i32.lt_s (memory.grow (local.get $missing)) (i32.const 0)) (then unreachable))))
+    (local.get $at))
+  (func $ok (param $list i32) (param $length i32) (result i32)
+    (i32.store8 (i32.const 1024) (i32.const 0))
+    (i32.store (i32.const 1028) (local.get $list))
+    (i32.store (i32.const 1032) (local.get $length))
+    (i32.const 1024))
+  (func $err (param $case i32) (param $text i32) (param $length i32) (result i32)
+    (i32.store8 (i32.const 1024) (i32.const 1))
+    (i32.store8 (i32.const 1028) (local.get $case))
+    (i32.store (i32.const 1032) (local.get $text))
+    (i32.store (i32.const 1036) (local.get $length))
+    (i32.const 1024))
+  {extra}
+  (func (export "run") (param $items i32) (param $count i32) (result i32)
+    (local $i i32) (local $j i32)
+    {body}
+    (call $ok (local.get $items) (local.get $count))))"#
+    )
+    .replace(
+        "(param i32 i32 i32 $size i32)",
+        "(param i32 i32 i32) (param $size i32)",
+    );
+    let (resolve, world) = world();
+    let module = wat::parse_str(&text).unwrap_or_else(|error| panic!("{error}\n{text}"));
+    componentise(module, &resolve, world)
+}
+
+/// Returns its items.
+pub fn echo() -> Vec<u8> {
+    guest("", 2, "", "")
+}
+
+/// Traps.
+pub fn trap() -> Vec<u8> {
+    guest("", 2, "", "unreachable")
+}
+
+/// Never returns.
+pub fn endless() -> Vec<u8> {
+    guest("", 2, "", "(loop $again (br $again))")
+}
+
+/// A component written by hand: `parts` before a core instance `$main` with `memory`, `cabi_realloc`
+/// and `run`, whose `run` is lifted and exported.
+#[allow(dead_code, reason = "shared by several test programs")]
+pub fn by_hand(parts: &str) -> Vec<u8> {
+    let text = format!(
+        r#"(component
+  (import "assay:job/types@0.1.0" (instance $types
+    (type $e (variant (case "bad-input" string) (case "model" string) (case "failed" string)))
+    (export "job-error" (type (eq $e)))))
+  (alias export $types "job-error" (type $job-error))
+  {parts}
+  (alias core export $main "memory" (core memory $memory))
+  (alias core export $main "cabi_realloc" (core func $realloc))
+  (alias core export $main "run" (core func $core-run))
+  (type $run (func (param "items" (list (list u8)))
+    (result (result (list (list u8)) (error $job-error)))))
+  (func $run (type $run)
+    (canon lift (core func $core-run) (memory $memory) (realloc $realloc)))
+  (export "run" (func $run)))"#
+    );
+    wat::parse_str(&text).unwrap_or_else(|error| panic!("{error}\n{text}"))
+}
+
+/// The core module of an echo for [`by_hand`], as `$echo`; `extra` is run first.
+#[allow(dead_code, reason = "shared by several test programs")]
+pub fn echo_module(imports: &str, extra: &str) -> String {
+    format!(
+        r#"(core module $echo
+    {imports}
+    (memory (export "memory") 2)
+    (global $top (mut i32) (i32.const 65536))
+    (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32)
+      (global.get $top)
+      (global.set $top (i32.and (i32.add (i32.add (global.get $top) (local.get 3)) (i32.const 7))
+        (i32.const -8))))
+    (func (export "run") (param i32 i32) (result i32)
+      {extra}
+      (i32.store8 (i32.const 1024) (i32.const 0))
+      (i32.store (i32.const 1028) (local.get 0))
+      (i32.store (i32.const 1032) (local.get 1))
+      (i32.const 1024)))"#
+    )
+}
