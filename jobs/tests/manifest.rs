@@ -1,5 +1,11 @@
 //! Golden manifests: each `tests/manifest/NAME.toml` stands next to `NAME.json`, what it is
 //! resolved to, or `NAME.err`, the words by which it is refused. `ASSAY_BLESS=1` rewrites them.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "in a test a panic is a failure with a line number"
+)]
 
 use std::fs;
 use std::path::{Path, PathBuf};

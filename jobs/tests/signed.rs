@@ -1,6 +1,13 @@
 //! Our signatures as others see them: a golden signed package that must verify for ever, and
 //! OpenSSL as a second opinion. `ASSAY_BLESS=1` signs the golden package anew, with a new key.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "in a test a panic is a failure with a line number"
+)]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;

@@ -81,76 +81,78 @@ fn the_curve_is_p256_and_the_point_uncompressed() {
     }
 }
 
+type Spoil = fn(&mut Value);
+
 /// Every way to spoil a bundle, and the words by which each is refused.
+const SPOILINGS: &[(&str, Spoil)] = &[
+    ("media type", |b| {
+        b["mediaType"] = json!("application/vnd.dev.sigstore.bundle+json;version=0.2");
+    }),
+    ("missing field", |b| {
+        b.as_object_mut().unwrap().remove("mediaType");
+    }),
+    ("unknown field", |b| b["extra"] = json!(1)),
+    ("unknown field", |b| {
+        b["messageSignature"]["extra"] = json!(1);
+    }),
+    ("unknown field", |b| {
+        b["verificationMaterial"]["extra"] = json!(1);
+    }),
+    ("certificates are not accepted yet", |b| {
+        b["verificationMaterial"]["certificate"] = json!({"rawBytes": "AAAA"});
+    }),
+    ("certificate chains are not accepted yet", |b| {
+        b["verificationMaterial"]["x509CertificateChain"] = json!({"certificates": []});
+    }),
+    ("log entries are not accepted yet", |b| {
+        b["verificationMaterial"]["tlogEntries"] = json!([{"logIndex": "1"}]);
+    }),
+    ("timestamps are not accepted yet", |b| {
+        b["verificationMaterial"]["timestampVerificationData"] = json!({});
+    }),
+    ("names no public key", |b| {
+        let material = b["verificationMaterial"].as_object_mut().unwrap();
+        material.remove("publicKey");
+    }),
+    ("it names the key", |b| {
+        b["verificationMaterial"]["publicKey"]["hint"] = json!("");
+    }),
+    ("DSSE", |b| b["dsseEnvelope"] = json!({"payload": ""})),
+    ("no message signature", |b| {
+        b.as_object_mut().unwrap().remove("messageSignature");
+    }),
+    ("digest algorithm", |b| {
+        b["messageSignature"]["messageDigest"]["algorithm"] = json!("SHA2_512");
+    }),
+    ("signed content has digest", |b| {
+        b["messageSignature"]["messageDigest"]["digest"] = json!("AAAA");
+    }),
+    ("missing field", |b| {
+        let signature = b["messageSignature"].as_object_mut().unwrap();
+        signature.remove("messageDigest");
+    }),
+    ("not base64", |b| {
+        b["messageSignature"]["signature"] = json!("????");
+    }),
+    ("does not verify", |b| {
+        b["messageSignature"]["signature"] = json!("");
+    }),
+    ("does not verify", |b| {
+        let text = b["messageSignature"]["signature"].as_str().unwrap();
+        let mut raw = base64_decode(text);
+        *raw.last_mut().unwrap() ^= 1;
+        b["messageSignature"]["signature"] = json!(base64_encode(&raw));
+    }),
+    ("does not verify", |b| {
+        let text = b["messageSignature"]["signature"].as_str().unwrap();
+        let mut raw = base64_decode(text);
+        raw.push(0);
+        b["messageSignature"]["signature"] = json!(base64_encode(&raw));
+    }),
+];
+
 #[test]
 fn spoilt_bundles_are_refused() {
-    type Spoil = fn(&mut Value);
-    let spoilings: &[(&str, Spoil)] = &[
-        ("media type", |b| {
-            b["mediaType"] = json!("application/vnd.dev.sigstore.bundle+json;version=0.2");
-        }),
-        ("missing field", |b| {
-            b.as_object_mut().unwrap().remove("mediaType");
-        }),
-        ("unknown field", |b| b["extra"] = json!(1)),
-        ("unknown field", |b| {
-            b["messageSignature"]["extra"] = json!(1);
-        }),
-        ("unknown field", |b| {
-            b["verificationMaterial"]["extra"] = json!(1);
-        }),
-        ("certificates are not accepted yet", |b| {
-            b["verificationMaterial"]["certificate"] = json!({"rawBytes": "AAAA"});
-        }),
-        ("certificate chains are not accepted yet", |b| {
-            b["verificationMaterial"]["x509CertificateChain"] = json!({"certificates": []});
-        }),
-        ("log entries are not accepted yet", |b| {
-            b["verificationMaterial"]["tlogEntries"] = json!([{"logIndex": "1"}]);
-        }),
-        ("timestamps are not accepted yet", |b| {
-            b["verificationMaterial"]["timestampVerificationData"] = json!({});
-        }),
-        ("names no public key", |b| {
-            let material = b["verificationMaterial"].as_object_mut().unwrap();
-            material.remove("publicKey");
-        }),
-        ("it names the key", |b| {
-            b["verificationMaterial"]["publicKey"]["hint"] = json!("");
-        }),
-        ("DSSE", |b| b["dsseEnvelope"] = json!({"payload": ""})),
-        ("no message signature", |b| {
-            b.as_object_mut().unwrap().remove("messageSignature");
-        }),
-        ("digest algorithm", |b| {
-            b["messageSignature"]["messageDigest"]["algorithm"] = json!("SHA2_512");
-        }),
-        ("signed content has digest", |b| {
-            b["messageSignature"]["messageDigest"]["digest"] = json!("AAAA");
-        }),
-        ("missing field", |b| {
-            let signature = b["messageSignature"].as_object_mut().unwrap();
-            signature.remove("messageDigest");
-        }),
-        ("not base64", |b| {
-            b["messageSignature"]["signature"] = json!("????");
-        }),
-        ("does not verify", |b| {
-            b["messageSignature"]["signature"] = json!("");
-        }),
-        ("does not verify", |b| {
-            let text = b["messageSignature"]["signature"].as_str().unwrap();
-            let mut raw = base64_decode(text);
-            *raw.last_mut().unwrap() ^= 1;
-            b["messageSignature"]["signature"] = json!(base64_encode(&raw));
-        }),
-        ("does not verify", |b| {
-            let text = b["messageSignature"]["signature"].as_str().unwrap();
-            let mut raw = base64_decode(text);
-            raw.push(0);
-            b["messageSignature"]["signature"] = json!(base64_encode(&raw));
-        }),
-    ];
     let key = key();
     let bundle = key.sign_blob(b"content").unwrap();
     let pem = key.public_key_pem();
@@ -160,7 +162,7 @@ fn spoilt_bundles_are_refused() {
         b["verificationMaterial"]["tlogEntries"] = json!([]);
     });
     verify_blob(b"content", &empty, &pem).unwrap();
-    for (words, spoil) in spoilings {
+    for (words, spoil) in SPOILINGS {
         let error = verify_blob(b"content", &changed(&bundle, spoil), &pem).unwrap_err();
         assert!(error.to_string().contains(words), "{words}: {error}");
     }
