@@ -139,7 +139,7 @@ impl Core {
             return Err(Refusal::InsufficientFunds { have, need });
         }
         let fund = Transfer::Post {
-            id: TransferId::derive(&[b"fund", id.0.as_bytes()]),
+            id: TransferId::derive(&[b"fund".as_slice(), id.0.as_bytes()]),
             from: Account::Client(client),
             to: escrow,
             amount: spec.max_price,

@@ -12,7 +12,7 @@ use jobs::digest::Digest;
 use jobs::ids::{AssignmentId, JobId, ProviderId};
 use ledger::{Account, Transfer, TransferId};
 use rand_chacha::ChaCha8Rng;
-use rand_core::{RngCore, SeedableRng};
+use rand_chacha::rand_core::{RngCore, SeedableRng};
 
 use super::action::Action;
 use super::config::{ATTEMPTS_PER_PROVIDER_MAX, REFUSALS_PER_JOB_MAX};
@@ -166,7 +166,7 @@ impl Core {
         };
         let attempt = u32::try_from(attempt).unwrap_or(u32::MAX);
         let assignment = AssignmentId::derive(id, index, attempt, to);
-        let reservation = TransferId::derive(&[b"reserve", assignment.0.as_bytes()]);
+        let reservation = TransferId::derive(&[b"reserve".as_slice(), assignment.0.as_bytes()]);
         let Some(share) = self.jobs.get(&id).map(|job| job.quote.share) else {
             return false;
         };

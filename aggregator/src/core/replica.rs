@@ -204,7 +204,7 @@ impl Core {
         };
         let (assignment, provider) = (replica.assignment, replica.provider);
         let (pending, busy) = (replica.reservation, replica.is_busy());
-        let id = TransferId::derive(&[b"void", assignment.0.as_bytes()]);
+        let id = TransferId::derive(&[b"void".as_slice(), assignment.0.as_bytes()]);
         let timed_out = matches!(cause, Cause::NotAccepted | Cause::Overdue);
         let give_back = if timed_out {
             Transfer::Expire { id, pending }
@@ -311,9 +311,9 @@ impl Core {
 pub(super) fn slash_id(provider: ProviderId, evidence: Evidence) -> TransferId {
     match evidence {
         Evidence::Equivocation { assignment, .. } | Evidence::RevealMismatch { assignment, .. } => {
-            TransferId::derive(&[b"slash", &provider.0, assignment.0.as_bytes()])
+            TransferId::derive(&[b"slash".as_slice(), &provider.0, assignment.0.as_bytes()])
         }
-        Evidence::Operator => TransferId::derive(&[b"slash", &provider.0]),
+        Evidence::Operator => TransferId::derive(&[b"slash".as_slice(), &provider.0]),
     }
 }
 

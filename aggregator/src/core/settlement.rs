@@ -197,7 +197,7 @@ impl Core {
         self.sabotage_transfers(id, shares, &mut transfers);
         if !fee.is_zero() {
             transfers.push(Transfer::Post {
-                id: TransferId::derive(&[b"fee", id.0.as_bytes(), &index.to_le_bytes()]),
+                id: TransferId::derive(&[b"fee".as_slice(), id.0.as_bytes(), &index.to_le_bytes()]),
                 from: Account::Escrow(id),
                 to: Account::Fee,
                 amount: fee,
@@ -268,14 +268,14 @@ impl Core {
         let mut transfers = Vec::new();
         if !rest.is_zero() {
             transfers.push(Transfer::Post {
-                id: TransferId::derive(&[b"return", id.0.as_bytes()]),
+                id: TransferId::derive(&[b"return".as_slice(), id.0.as_bytes()]),
                 from: escrow,
                 to: Account::Client(client),
                 amount: rest,
             });
         }
         transfers.push(Transfer::Close {
-            id: TransferId::derive(&[b"close", id.0.as_bytes()]),
+            id: TransferId::derive(&[b"close".as_slice(), id.0.as_bytes()]),
             account: escrow,
         });
         if self.transfer(&transfers, fx) {
@@ -365,7 +365,7 @@ impl Core {
             }
         }
         let post = Transfer::Post {
-            id: TransferId::derive(&[b"move", id.as_bytes()]),
+            id: TransferId::derive(&[b"move".as_slice(), id.as_bytes()]),
             from,
             to,
             amount,
@@ -406,7 +406,7 @@ impl Core {
             Some(super::Sabotage::PayTwice) => {
                 let winner = shares.iter().find(|share| !share.paid.is_zero());
                 transfers.extend(winner.map(|share| Transfer::Post {
-                    id: TransferId::derive(&[b"again", share.assignment.0.as_bytes()]),
+                    id: TransferId::derive(&[b"again".as_slice(), share.assignment.0.as_bytes()]),
                     from: Account::Escrow(id),
                     to: Account::Provider(share.provider),
                     amount: share.paid,
@@ -429,12 +429,12 @@ fn settle_share(share: &Share) -> Transfer {
     let (assignment, pending) = (share.assignment.0, share.reservation);
     if share.paid.is_zero() {
         return Transfer::VoidPending {
-            id: TransferId::derive(&[b"void", assignment.as_bytes()]),
+            id: TransferId::derive(&[b"void".as_slice(), assignment.as_bytes()]),
             pending,
         };
     }
     Transfer::PostPending {
-        id: TransferId::derive(&[b"pay", assignment.as_bytes()]),
+        id: TransferId::derive(&[b"pay".as_slice(), assignment.as_bytes()]),
         pending,
         amount: share.paid,
     }
