@@ -2,9 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::Error;
 use crate::ids::ProviderId;
-use crate::money::Amount;
-use crate::outcome::Fingerprint;
+use crate::money::{AMOUNT_MAX, Amount};
+use crate::outcome::{FINGERPRINT_FIELD_MAX, Fingerprint};
 use crate::statement::Statement;
 use crate::time::Timestamp;
 
@@ -64,6 +65,99 @@ pub struct Offer {
     pub issued: Timestamp,
 }
 
+impl Offer {
+    /// Checks what a stranger could have made absurd.
+    ///
+    /// # Errors
+    /// [`Error::Field`] naming the first field that is out of bounds.
+    pub fn check(&self) -> Result<(), Error> {
+        let refuse = |key: &str, value: String, bound: String| {
+            Err(Error::Field {
+                key: format!("offer.{key}"),
+                value: value.chars().take(80).collect(),
+                bound,
+            })
+        };
+        if self.device.name.len() > DEVICE_NAME_MAX {
+            let bound = format!("must be at most {DEVICE_NAME_MAX} bytes");
+            return refuse("device.name", format!("{:?}", self.device.name), bound);
+        }
+        for (key, amount) in [
+            ("price.per_gfuel", self.price.per_gfuel),
+            ("price.per_device_second", self.price.per_device_second),
+        ] {
+            if amount > AMOUNT_MAX {
+                return refuse(
+                    key,
+                    amount.to_string(),
+                    format!("must be at most {AMOUNT_MAX}"),
+                );
+            }
+        }
+        if !self.fingerprint.is_bounded() {
+            let bound = format!("must have no field over {FINGERPRINT_FIELD_MAX} bytes");
+            return refuse("fingerprint", format!("{:?}", self.fingerprint), bound);
+        }
+        if self.capacity == 0 {
+            return refuse("capacity", "0".to_owned(), "must be at least 1".to_owned());
+        }
+        Ok(())
+    }
+}
+
 impl Statement for Offer {
     const DOMAIN: &'static str = "assay/offer/v1";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn offer() -> Offer {
+        Offer {
+            provider: ProviderId([1; 32]),
+            device: DeviceSpec {
+                kind: DeviceKind::Cpu,
+                name: "x".repeat(DEVICE_NAME_MAX),
+                memory_bytes: 1,
+            },
+            price: Price {
+                per_gfuel: AMOUNT_MAX,
+                per_device_second: Amount::ZERO,
+            },
+            fingerprint: Fingerprint {
+                engine: "x".repeat(FINGERPRINT_FIELD_MAX),
+                library: String::new(),
+                execution_provider: String::new(),
+                device: String::new(),
+                options: String::new(),
+            },
+            capacity: 1,
+            memory_bytes_max: 1,
+            fuel_max: 1,
+            model_bytes_max: 1,
+            issued: Timestamp(0),
+        }
+    }
+
+    #[test]
+    fn absurd_offers_are_refused_by_field() {
+        assert_eq!(offer().check(), Ok(()));
+        type Spoil = fn(&mut Offer);
+        let spoilings: [(&str, Spoil); 5] = [
+            ("offer.device.name", |o| o.device.name.push('x')),
+            ("offer.price.per_gfuel", |o| o.price.per_gfuel.0 += 1),
+            ("offer.price.per_device_second", |o| {
+                o.price.per_device_second = Amount(u128::MAX);
+            }),
+            ("offer.fingerprint", |o| o.fingerprint.engine.push('x')),
+            ("offer.capacity", |o| o.capacity = 0),
+        ];
+        for (key, spoil) in spoilings {
+            let mut bad = offer();
+            spoil(&mut bad);
+            let error = bad.check().unwrap_err().to_string();
+            assert!(error.starts_with(&format!("{key} = ")), "{error}");
+        }
+    }
 }

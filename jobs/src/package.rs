@@ -19,6 +19,9 @@ pub const PACKAGE_MAX: usize = 64 * 1024;
 
 /// Everything that defines a job. Nothing in it is optional: what the manifest left out was resolved
 /// when the package was made.
+///
+/// A package is stored and sent as its canonical text, never in a binary encoding: its tagged enums
+/// need a self-describing format.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Package {
