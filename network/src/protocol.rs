@@ -135,9 +135,9 @@ pub(crate) trait Wire: Clone + Send + 'static {
     /// Largest encoded reply in bytes.
     const REPLY_MAX: usize;
     /// What is asked.
-    type Request: Serialize + DeserializeOwned + fmt::Debug + Send + 'static;
+    type Request: Serialize + DeserializeOwned + fmt::Debug + Send + Sync + 'static;
     /// What is answered.
-    type Reply: Serialize + DeserializeOwned + fmt::Debug + Send + 'static;
+    type Reply: Serialize + DeserializeOwned + fmt::Debug + Send + Sync + 'static;
     /// What every reply echoes.
     type Echo: Copy + PartialEq + fmt::Debug + Send + 'static;
 
