@@ -75,6 +75,11 @@ impl<R> ReplyHandle<R> {
         self.0.send(reply).is_ok()
     }
 
+    /// Whether the peer may still be listening. A daemon can skip a request nobody waits for.
+    pub fn is_awaited(&self) -> bool {
+        !self.0.is_closed()
+    }
+
     /// A handle and where its answer arrives.
     pub(crate) fn channel() -> (Self, oneshot::Receiver<R>) {
         let (sender, receiver) = oneshot::channel();

@@ -27,7 +27,9 @@ mod lane;
 mod presence;
 
 pub use client::Client;
-pub use config::{ConnectionCaps, NetworkConfig, Role};
+pub use config::{
+    CONFIG_ADDRESSES_MAX, ConnectionCaps, DISCOVERED_MAX, EVENT_QUEUE, NetworkConfig, Role,
+};
 pub use error::Error;
 pub use event::{Event, EventReceiver, ReplyHandle};
 pub use event_loop::{EventLoop, Network};

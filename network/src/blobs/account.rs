@@ -52,6 +52,14 @@ impl Account {
         self.stored.get(digest).copied()
     }
 
+    pub(super) fn blobs(&self) -> impl Iterator<Item = BlobRef> + '_ {
+        let stored = self.stored.iter();
+        stored.map(|(digest, size)| BlobRef {
+            digest: *digest,
+            size: *size,
+        })
+    }
+
     pub(super) fn usage(&self) -> Usage {
         Usage {
             used: self.used,

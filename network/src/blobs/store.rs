@@ -148,6 +148,11 @@ impl BlobStore {
         Ok(true)
     }
 
+    /// Every stored blob, in no particular order.
+    pub fn list(&self) -> Vec<BlobRef> {
+        self.account().blobs().collect()
+    }
+
     /// How full the store is.
     pub fn usage(&self) -> Usage {
         self.account().usage()

@@ -18,17 +18,22 @@ use crate::blobs;
 use crate::config::{ADDRESSES_PER_PEER_MAX, ANSWERS_MAX};
 use crate::identity::provider_id_of;
 use crate::lane::{Channel, Inbound, LaneEvent};
+use crate::protocol::assign::AssignWire;
 use crate::protocol::blob::BlobWire;
+use crate::protocol::cancel::CancelWire;
+use crate::protocol::commit::CommitWire;
+use crate::protocol::offer::OfferWire;
+use crate::protocol::reveal::RevealWire;
 use crate::protocol::{BlobReply, Refusal, RefusalCode, Wire};
 
 impl EventLoop {
     pub(super) fn on_behaviour(&mut self, event: BehaviourEvent) {
         match event {
-            BehaviourEvent::Offer(event) => self.on_control(event),
-            BehaviourEvent::Assign(event) => self.on_control(event),
-            BehaviourEvent::Commit(event) => self.on_control(event),
-            BehaviourEvent::Reveal(event) => self.on_control(event),
-            BehaviourEvent::Cancel(event) => self.on_control(event),
+            BehaviourEvent::Offer(event) => self.on_control::<OfferWire>(event),
+            BehaviourEvent::Assign(event) => self.on_control::<AssignWire>(event),
+            BehaviourEvent::Commit(event) => self.on_control::<CommitWire>(event),
+            BehaviourEvent::Reveal(event) => self.on_control::<RevealWire>(event),
+            BehaviourEvent::Cancel(event) => self.on_control::<CancelWire>(event),
             BehaviourEvent::Blob(event) => self.on_blob(event),
             BehaviourEvent::Ping(event) => self.on_ping(&event),
             BehaviourEvent::Identify(event) => self.on_identify(event),

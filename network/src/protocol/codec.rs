@@ -96,7 +96,7 @@ impl<P: Wire> request_response::Codec for Codec<P> {
     where
         T: AsyncWrite + Unpin + Send,
     {
-        write_frame(io, &request, P::REQUEST_MAX).await
+        write_frame(io, &frame_of(&request, P::REQUEST_MAX)?).await
     }
 
     async fn write_response<T>(
@@ -108,7 +108,7 @@ impl<P: Wire> request_response::Codec for Codec<P> {
     where
         T: AsyncWrite + Unpin + Send,
     {
-        write_frame(io, &reply, P::REPLY_MAX).await
+        write_frame(io, &frame_of(&reply, P::REPLY_MAX)?).await
     }
 }
 
@@ -196,17 +196,16 @@ fn decode<M: DeserializeOwned>(body: &[u8]) -> Result<M, Fault> {
     }
 }
 
-async fn write_frame<T, M>(io: &mut T, message: &Result<M, Fault>, max: usize) -> io::Result<()>
-where
-    T: AsyncWrite + Unpin + Send,
-    M: Serialize,
-{
-    let frame = match message {
-        Ok(message) => encode(KIND_MESSAGE, message, max)?,
-        Err(fault) => encode(KIND_FAULT, fault, FAULT_MAX)?,
-    };
-    io.write_all(&frame).await?;
+async fn write_frame<T: AsyncWrite + Unpin + Send>(io: &mut T, frame: &[u8]) -> io::Result<()> {
+    io.write_all(frame).await?;
     io.flush().await
+}
+
+fn frame_of<M: Serialize>(message: &Result<M, Fault>, max: usize) -> io::Result<Vec<u8>> {
+    match message {
+        Ok(message) => encode(KIND_MESSAGE, message, max),
+        Err(fault) => encode(KIND_FAULT, fault, FAULT_MAX),
+    }
 }
 
 fn encode<M: Serialize>(kind: u8, message: &M, max: usize) -> io::Result<Vec<u8>> {
@@ -253,8 +252,7 @@ mod tests {
     #[tokio::test]
     async fn a_written_frame_is_read_back() {
         for value in [0u32, 1, 300, u32::MAX] {
-            let mut bytes = Vec::new();
-            write_frame(&mut bytes, &Ok(value), MAX).await.unwrap();
+            let bytes = frame_of(&Ok(value), MAX).unwrap();
             assert_eq!(read(&bytes).await, Ok(value));
         }
     }
@@ -298,9 +296,7 @@ mod tests {
 
     #[tokio::test]
     async fn nothing_larger_than_the_cap_is_written() {
-        let error = write_frame(&mut Vec::new(), &Ok(vec![0u8; MAX]), MAX)
-            .await
-            .unwrap_err();
+        let error = frame_of(&Ok(vec![0u8; MAX]), MAX).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::InvalidData);
     }
 }
