@@ -249,7 +249,7 @@ fn open_key(directory: &Path) -> io::Result<Key> {
     let path = directory.join(KEY_FILE);
     if !path.try_exists()? {
         let mut key = [0; KEY_BYTES];
-        getrandom::fill(&mut key).map_err(io::Error::other)?;
+        getrandom::fill(&mut key).map_err(|error| io::Error::other(error.to_string()))?;
         let temporary = temporary(directory);
         write_private(&temporary, &[&key])?;
         let linked = fs::hard_link(&temporary, &path);

@@ -18,6 +18,8 @@ mod harness;
 mod isolation;
 #[path = "worker/lifecycle.rs"]
 mod lifecycle;
+#[path = "worker/onnx.rs"]
+mod onnx;
 #[path = "worker/protocol.rs"]
 mod protocol;
 
@@ -31,5 +33,10 @@ fn main() -> std::process::ExitCode {
     {
         runtime::worker::main();
     }
-    harness::run(&[lifecycle::CASES, isolation::CASES, protocol::CASES])
+    harness::run(&[
+        lifecycle::CASES,
+        isolation::CASES,
+        onnx::CASES,
+        protocol::CASES,
+    ])
 }

@@ -98,7 +98,7 @@ impl Drop for Scratch {
 impl Scratch {
     fn new(parent: &std::path::Path) -> std::io::Result<Self> {
         let mut name = [0; 8];
-        getrandom::fill(&mut name).map_err(std::io::Error::other)?;
+        getrandom::fill(&mut name).map_err(|error| std::io::Error::other(error.to_string()))?;
         let path = parent.join(format!("worker-{}", hex::encode(name)));
         std::fs::create_dir_all(&path)?;
         Ok(Self(path))

@@ -216,4 +216,31 @@ mod tests {
         calls.dedup();
         assert_eq!(calls.len(), count);
     }
+
+    /// A filter binds the thread that installs it, so a test can try it without giving up its process.
+    #[test]
+    fn a_filtered_thread_reaches_no_network_and_starts_no_program_but_starts_threads() {
+        use std::net::{TcpListener, TcpStream, UdpSocket};
+        use std::os::unix::net::UnixStream;
+        let filtered = std::thread::spawn(|| {
+            rustix::thread::set_no_new_privs(true).unwrap();
+            for filter in filters().unwrap() {
+                seccompiler::apply_filter(&filter).unwrap();
+            }
+            let program = || std::process::Command::new("/bin/true").status().map(drop);
+            for (what, tried) in [
+                ("listen", TcpListener::bind("127.0.0.1:0").map(drop)),
+                ("connect", TcpStream::connect("127.0.0.1:1").map(drop)),
+                ("datagrams", UdpSocket::bind("127.0.0.1:0").map(drop)),
+                ("a pair", UnixStream::pair().map(drop)),
+                ("a program", program()),
+            ] {
+                let refused = tried.err().map(|error| error.kind());
+                assert_eq!(refused, Some(io::ErrorKind::PermissionDenied), "{what}");
+            }
+            assert!(std::fs::read("/proc/self/status").is_ok());
+            std::thread::spawn(|| 7).join().unwrap()
+        });
+        assert_eq!(filtered.join().unwrap(), 7);
+    }
 }

@@ -28,7 +28,7 @@ pub const CASES: &[Case] = &[
     ),
     ("the_wall_clock_stops_a_guest", the_wall_clock_stops_a_guest),
     (
-        "a_worker_that_ignores_the_wall_clock_is_killed",
+        "a_worker_that_is_stopped_is_killed",
         a_worker_that_is_stopped_is_killed,
     ),
     (
@@ -327,10 +327,10 @@ fn a_whole_job_runs_locally_in_order() {
     };
     block_on(async {
         let mut seen = Vec::new();
-        let done = run_local(&job(&one.component, 4), &pool, |shard| {
-            seen.push(shard.span.index)
-        });
-        let done = done.await.unwrap();
+        let good = job(&one.component, 4);
+        let done = run_local(&good, &pool, |shard| seen.push(shard.span.index))
+            .await
+            .unwrap();
         assert_eq!(done.outputs, items);
         assert_eq!((done.shards, seen), (6, vec![0, 1, 2, 3, 4, 5]));
         let bad = task(dir.path(), &trap()).component;
