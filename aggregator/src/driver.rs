@@ -88,7 +88,9 @@ pub struct AggregatorConfig {
 
 impl std::fmt::Debug for AggregatorConfig {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("AggregatorConfig").field("data", &self.data).finish_non_exhaustive()
+        f.debug_struct("AggregatorConfig")
+            .field("data", &self.data)
+            .finish_non_exhaustive()
     }
 }
 
@@ -149,12 +151,23 @@ pub async fn start(config: AggregatorConfig) -> Result<Running, Error> {
     settings.blobs = Some(Arc::new(blobs.clone()));
     let (network, events, event_loop) = Network::new(settings)?;
     let mut tasks = vec![tokio::spawn(event_loop.run())];
-    let p2p = network.listeners().await?.iter().map(ToString::to_string).collect::<Vec<_>>();
+    let p2p = network
+        .listeners()
+        .await?
+        .iter()
+        .map(ToString::to_string)
+        .collect::<Vec<_>>();
 
     let listener = api::server::bind(config.http)
         .await
-        .map_err(|source| Error::Http { address: config.http, source })?;
-    let http = listener.local_addr().map_err(|source| Error::Http { address: config.http, source })?;
+        .map_err(|source| Error::Http {
+            address: config.http,
+            source,
+        })?;
+    let http = listener.local_addr().map_err(|source| Error::Http {
+        address: config.http,
+        source,
+    })?;
 
     let (handle, inbox) = handle::channel();
     let shared = Arc::new(Shared {
@@ -173,12 +186,27 @@ pub async fn start(config: AggregatorConfig) -> Result<Running, Error> {
     tasks.push(machine.spawn(inbox, Arc::clone(&shared)));
     shared.handle.event(Event::Restarted).await?;
     tasks.push(tokio::spawn(tick(Arc::clone(&shared), stopping.clone())));
-    tasks.push(tokio::spawn(peers::serve(Arc::clone(&shared), events, stopping.clone())));
+    tasks.push(tokio::spawn(peers::serve(
+        Arc::clone(&shared),
+        events,
+        stopping.clone(),
+    )));
     let token = OperatorToken::new(config.operator_token);
     let backend = backend::Driver::new(Arc::clone(&shared));
-    tasks.push(tokio::spawn(api::server::serve(listener, backend, token, stopping.clone())));
+    tasks.push(tokio::spawn(api::server::serve(
+        listener,
+        backend,
+        token,
+        stopping.clone(),
+    )));
     tasks.push(tokio::spawn(close(shared, stopping)));
-    Ok(Running { id, http, p2p, stop, tasks })
+    Ok(Running {
+        id,
+        http,
+        p2p,
+        stop,
+        tasks,
+    })
 }
 
 /// Audits the ledger of a stopped aggregator.
@@ -201,12 +229,18 @@ pub struct Audit {
 
 impl Audit {
     pub(crate) const fn new(report: AuditReport) -> Self {
-        Self { clean: report.is_clean(), report }
+        Self {
+            clean: report.is_clean(),
+            report,
+        }
     }
 }
 
 fn open_store(data: &Path) -> Result<RocksStore, Error> {
-    let directory = |source| Error::Directory { path: data.to_owned(), source };
+    let directory = |source| Error::Directory {
+        path: data.to_owned(),
+        source,
+    };
     std::fs::create_dir_all(data).map_err(directory)?;
     Ok(RocksStore::open(data.join("store"))?)
 }
@@ -215,7 +249,11 @@ fn open_store(data: &Path) -> Result<RocksStore, Error> {
 async fn tick(shared: Arc<Shared>, mut stop: watch::Receiver<bool>) {
     let mut idle = 0;
     while !pause(TICK, &mut stop).await {
-        let open = shared.handle.ask(crate::core::Core::open_jobs).await.unwrap_or(0);
+        let open = shared
+            .handle
+            .ask(crate::core::Core::open_jobs)
+            .await
+            .unwrap_or(0);
         idle = if open == 0 { idle + 1 } else { 0 };
         if idle % IDLE_TICKS != 0 {
             continue;
@@ -231,9 +269,7 @@ async fn close(shared: Arc<Shared>, mut stop: watch::Receiver<bool>) {
     let stopped = stop.wait_for(|stop| *stop).await.is_err();
     tracing::debug!(stopped, "closing");
     shared.handle.close();
-    if let Err(error) = shared.network.shutdown().await {
-        tracing::debug!(%error, "the network was closed already");
-    }
+    shared.network.shutdown().await;
 }
 
 /// Waits; answers whether the aggregator stops.
@@ -249,5 +285,7 @@ pub(crate) async fn pause(time: Duration, stop: &mut watch::Receiver<bool>) -> b
 #[expect(clippy::disallowed_methods, reason = "the driver's one clock")]
 pub(crate) fn clock() -> Timestamp {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    Timestamp(since.map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX)))
+    Timestamp(since.map_or(0, |since| {
+        u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+    }))
 }

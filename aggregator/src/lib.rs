@@ -11,3 +11,6 @@
 #![warn(missing_docs)]
 
 pub mod core;
+pub mod driver;
+
+pub use driver::{AggregatorConfig, Audit, Error, Running, audit_at_rest, start};

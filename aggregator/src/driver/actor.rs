@@ -34,16 +34,39 @@ fn perform_one(action: Action, shared: Arc<Shared>) {
         Action::Journal(_) | Action::Reply { .. } | Action::OfferRefused { .. } => {}
         Action::Prepare { job } => prepare::start(job, shared),
         Action::Dispatch(assignment) => spawn(async move { dispatch(*assignment, &shared).await }),
-        Action::CancelAssignment { assignment, provider } => {
+        Action::CancelAssignment {
+            assignment,
+            provider,
+        } => {
             spawn(async move { cancel(assignment, provider, &shared).await });
         }
-        Action::RequestReveal { assignment, provider } => {
+        Action::RequestReveal {
+            assignment,
+            provider,
+        } => {
             spawn(async move { reveal::request(assignment, provider, &shared).await });
         }
-        Action::Compare { job, shard, left, right, left_outputs, right_outputs } => {
+        Action::Compare {
+            job,
+            shard,
+            left,
+            right,
+            left_outputs,
+            right_outputs,
+        } => {
             spawn(async move {
                 let agree = agree(job, left_outputs, right_outputs, Arc::clone(&shared)).await?;
-                report(&shared, Event::Compared { job, shard, left, right, agree }).await
+                report(
+                    &shared,
+                    Event::Compared {
+                        job,
+                        shard,
+                        left,
+                        right,
+                        agree,
+                    },
+                )
+                .await
             });
         }
         Action::Merge { job, canonical } => {
@@ -52,7 +75,11 @@ fn perform_one(action: Action, shared: Arc<Shared>) {
         Action::Finished { job, outcome } => {
             spawn(async move { merge::record(job, outcome, &shared).await });
         }
-        Action::Banned { provider, evidence, slashed } => {
+        Action::Banned {
+            provider,
+            evidence,
+            slashed,
+        } => {
             tracing::warn!(%provider, ?evidence, %slashed, "provider banned");
         }
         Action::Demoted { provider, score } => {
@@ -80,9 +107,14 @@ pub(crate) async fn report(shared: &Shared, event: Event) -> Result<(), Error> {
 async fn dispatch(assignment: Assignment, shared: &Shared) -> Result<(), Error> {
     let (id, provider) = (assignment.id, assignment.provider);
     let package = PACKAGES.get(&*shared.store, &assignment.job)?;
-    let package = package.ok_or_else(|| Error::Log(format!("{} has no package", assignment.job)))?;
+    let package =
+        package.ok_or_else(|| Error::Log(format!("{} has no package", assignment.job)))?;
     let signed = Signed::sign(&assignment, &shared.key)?;
-    let request = AssignRequest { id, assignment: signed, package };
+    let request = AssignRequest {
+        id,
+        assignment: signed,
+        package,
+    };
     let mut pause = SEND_PAUSE;
     for _ in 0..SEND_TRIES {
         match shared.network.assign(provider, request.clone()).await {
@@ -92,7 +124,14 @@ async fn dispatch(assignment: Assignment, shared: &Shared) -> Result<(), Error> 
             Ok(AssignReply::Refused { refusal, .. }) => {
                 tracing::debug!(%provider, %refusal, "assignment refused");
                 let code = Code::new(&format!("{:?}", refusal.code));
-                return report(shared, Event::AssignRefused { assignment: id, code }).await;
+                return report(
+                    shared,
+                    Event::AssignRefused {
+                        assignment: id,
+                        code,
+                    },
+                )
+                .await;
             }
             Err(error) => {
                 tracing::debug!(%provider, %error, "assignment unanswered");
@@ -102,11 +141,21 @@ async fn dispatch(assignment: Assignment, shared: &Shared) -> Result<(), Error> 
         }
     }
     let code = Code::new("unreachable");
-    report(shared, Event::AssignRefused { assignment: id, code }).await
+    report(
+        shared,
+        Event::AssignRefused {
+            assignment: id,
+            code,
+        },
+    )
+    .await
 }
 
 async fn cancel(id: AssignmentId, provider: ProviderId, shared: &Shared) -> Result<(), Error> {
-    shared.network.cancel(provider, CancelRequest { assignment: id }).await?;
+    shared
+        .network
+        .cancel(provider, CancelRequest { assignment: id })
+        .await?;
     Ok(())
 }
 

@@ -39,13 +39,18 @@ impl Backend for Driver {
         signed: SignedPackage,
     ) -> Answer<SubmitReply> {
         let verified = signed.verify().map_err(|error| refused_package(&error))?;
-        self.0.signers.check(verified.client).map_err(|error| refused_package(&error))?;
+        self.0
+            .signers
+            .check(verified.client)
+            .map_err(|error| refused_package(&error))?;
         let (client, job, package) = (verified.client, verified.id, verified.package);
         let mut rows = vec![Row::Package(job, signed)];
         if let Some(key) = idempotency_key {
             // Keys are a client's own: another client's equal key is another key.
             let key = format!("{client}/{key}");
-            let used = IDEMPOTENCY.get(&*self.0.store, &key).map_err(|error| internal(&error.into()))?;
+            let used = IDEMPOTENCY
+                .get(&*self.0.store, &key)
+                .map_err(|error| internal(&error.into()))?;
             if used.is_some_and(|used| used != job.0) {
                 return Err(Problem::new(
                     422,
@@ -57,8 +62,20 @@ impl Backend for Driver {
             rows.push(Row::Idempotency(key, job.0));
         }
         let spec = JobSpec::of(&package);
-        let event = move |request| Event::Submit { request, client, job, spec };
-        match self.0.handle.request(event, rows).await.map_err(|error| internal(&error))?.reply {
+        let event = move |request| Event::Submit {
+            request,
+            client,
+            job,
+            spec,
+        };
+        match self
+            .0
+            .handle
+            .request(event, rows)
+            .await
+            .map_err(|error| internal(&error))?
+            .reply
+        {
             Some(Ok(Reply::Admitted { quote, .. })) => Ok(SubmitReply {
                 job,
                 missing: prepare::missing(&self.0, &package),
@@ -78,7 +95,9 @@ impl Backend for Driver {
     ) -> Answer<()> {
         let (package, open) = self.package(job).await?;
         let Some(blob) = package.blobs().find(|blob| blob.digest == digest) else {
-            return Err(Problem::not_found(format_args!("blob {digest} in job {job}")));
+            return Err(Problem::not_found(format_args!(
+                "blob {digest} in job {job}"
+            )));
         };
         if !open {
             return Err(Problem::conflict(format!("job {job} has ended")));
@@ -97,7 +116,9 @@ impl Backend for Driver {
             let mut jobs: Vec<_> = core.view_jobs().into_iter().map(|job| job.id).collect();
             jobs.reverse();
             jobs.truncate(limit);
-            jobs.into_iter().filter_map(|id| views::job(core, id)).collect::<Vec<_>>()
+            jobs.into_iter()
+                .filter_map(|id| views::job(core, id))
+                .collect::<Vec<_>>()
         };
         let views = self.ask(listed).await?;
         views.into_iter().map(|view| self.named(view)).collect()
@@ -116,15 +137,20 @@ impl Backend for Driver {
 
     async fn record(&self, job: JobId) -> Answer<JobRecord> {
         let view = self.job(job).await?;
-        let bytes = RECORDS.get(&*self.0.store, &job).map_err(|error| internal(&error.into()))?;
+        let bytes = RECORDS
+            .get(&*self.0.store, &job)
+            .map_err(|error| internal(&error.into()))?;
         let bytes = bytes.ok_or_else(|| not_done(&view))?;
         serde_json::from_slice(&bytes).map_err(|error| internal(&Error::Log(error.to_string())))
     }
 
     async fn record_blob(&self, job: JobId, digest: Digest) -> Answer<(BlobRef, PathBuf)> {
         let record = self.record(job).await?;
-        let named = blobs_of(&record).into_iter().find(|blob| blob.digest == digest);
-        let missing = || Problem::not_found(format_args!("blob {digest} in the record of job {job}"));
+        let named = blobs_of(&record)
+            .into_iter()
+            .find(|blob| blob.digest == digest);
+        let missing =
+            || Problem::not_found(format_args!("blob {digest} in the record of job {job}"));
         self.file(named.ok_or_else(missing)?)
     }
 
@@ -141,11 +167,16 @@ impl Backend for Driver {
         // On the machine's own thread, so that no batch is written while it is read.
         let audited = self.ask(move |_| ledger::audit(&*shared.store)).await?;
         let report = audited.map_err(|error| internal(&error.into()))?;
-        serde_json::to_value(Audit::new(report)).map_err(|error| internal(&Error::Log(error.to_string())))
+        serde_json::to_value(Audit::new(report))
+            .map_err(|error| internal(&Error::Log(error.to_string())))
     }
 
     async fn deposit(&self, deposit: DepositRequest) -> Answer<bool> {
-        let DepositRequest { account, amount, reference } = deposit;
+        let DepositRequest {
+            account,
+            amount,
+            reference,
+        } = deposit;
         if reference.is_empty() || reference.len() > REFERENCE_MAX {
             let length = reference.len();
             return Err(Problem::invalid(format!(
@@ -153,7 +184,9 @@ impl Backend for Driver {
             )));
         }
         if amount == Amount::ZERO || amount > jobs::money::AMOUNT_MAX {
-            return Err(Problem::invalid(format!("amount = {amount}: must be more than 0")));
+            return Err(Problem::invalid(format!(
+                "amount = {amount}: must be more than 0"
+            )));
         }
         let movement = match account.parse::<Account>() {
             Ok(Account::Client(client)) => Movement::Deposit(client),
@@ -165,7 +198,12 @@ impl Backend for Driver {
         };
         let id = Digest::bind(Domain::Transfer, &[b"deposit", reference.as_bytes()]);
         let before = self.ask(|core| core.ledger().head().seq).await?;
-        let event = move |request| Event::Move { request, id, movement, amount };
+        let event = move |request| Event::Move {
+            request,
+            id,
+            movement,
+            amount,
+        };
         let decided = self.0.handle.request(event, Vec::new()).await;
         match decided.map_err(|error| internal(&error))?.reply {
             Some(Ok(_)) => Ok(self.ask(|core| core.ledger().head().seq).await? > before),
@@ -177,11 +215,17 @@ impl Backend for Driver {
     async fn health(&self) -> Answer<Health> {
         let (providers, open) = self
             .ask(|core| {
-                let online = core.view_providers().iter().filter(|provider| provider.online).count();
+                let online = core
+                    .view_providers()
+                    .iter()
+                    .filter(|provider| provider.online)
+                    .count();
                 (online, core.open_jobs())
             })
             .await?;
-        let head = super::rows::LOG_HEAD.get(&*self.0.store).map_err(|error| internal(&error.into()))?;
+        let head = super::rows::LOG_HEAD
+            .get(&*self.0.store)
+            .map_err(|error| internal(&error.into()))?;
         Ok(Health {
             status: "ok".into(),
             aggregator: self.0.id,
@@ -199,7 +243,11 @@ impl Driver {
         &self,
         question: impl FnOnce(&crate::core::Core) -> T + Send + 'static,
     ) -> Answer<T> {
-        self.0.handle.ask(question).await.map_err(|error| internal(&error))
+        self.0
+            .handle
+            .ask(question)
+            .await
+            .map_err(|error| internal(&error))
     }
 
     /// The package of a known job and whether the job is open.
@@ -212,8 +260,11 @@ impl Driver {
 
     /// Adds what only the package knows.
     fn named(&self, mut view: JobView) -> Answer<JobView> {
-        let signed = PACKAGES.get(&*self.0.store, &view.id).map_err(|error| internal(&error.into()))?;
-        let package = signed.and_then(|signed| Package::from_canonical(signed.package.as_bytes()).ok());
+        let signed = PACKAGES
+            .get(&*self.0.store, &view.id)
+            .map_err(|error| internal(&error.into()))?;
+        let package =
+            signed.and_then(|signed| Package::from_canonical(signed.package.as_bytes()).ok());
         if let Some(package) = package {
             view.name = package.name;
             view.items = package.input.items;
@@ -230,15 +281,22 @@ impl Driver {
         let mut body = body;
         let copied = tokio::io::copy(&mut body, &mut sender).await;
         drop(sender);
-        let stored = stored.await.map_err(|error| internal(&Error::Log(error.to_string())))?;
+        let stored = stored
+            .await
+            .map_err(|error| internal(&Error::Log(error.to_string())))?;
         match (stored, copied) {
             (Ok(_), _) => Ok(()),
-            (Err(error @ (network::Error::QuotaFull { .. } | network::Error::DiskFull { .. })), _) => {
+            (
+                Err(error @ (network::Error::QuotaFull { .. } | network::Error::DiskFull { .. })),
+                _,
+            ) => {
                 tracing::warn!(%error, "no room for a blob");
                 let detail = "the aggregator has no room for this blob";
                 Err(Problem::new(507, "storage-full", "Storage is full", detail))
             }
-            (Err(network::Error::Io { source, .. }), _) => Err(internal(&Error::Log(source.to_string()))),
+            (Err(network::Error::Io { source, .. }), _) => {
+                Err(internal(&Error::Log(source.to_string())))
+            }
             (Err(error), _) => Err(Problem::invalid(error.to_string())),
         }
     }
@@ -246,7 +304,12 @@ impl Driver {
     fn file(&self, blob: BlobRef) -> Answer<(BlobRef, PathBuf)> {
         let path = self.0.blobs.get(&blob.digest);
         path.map(|path| (blob, path)).ok_or_else(|| {
-            Problem::new(410, "gone", "No longer kept", format!("blob {} was removed", blob.digest))
+            Problem::new(
+                410,
+                "gone",
+                "No longer kept",
+                format!("blob {} was removed", blob.digest),
+            )
         })
     }
 }
@@ -262,22 +325,36 @@ fn blobs_of(record: &JobRecord) -> Vec<BlobRef> {
             blobs.extend(receipt.map(|receipt| receipt.statement.opening.outcome.outputs));
         }
     }
-    blobs.extend(record.settlement.verify().map(|settlement| settlement.statement.result));
+    blobs.extend(
+        record
+            .settlement
+            .verify()
+            .map(|settlement| settlement.statement.result),
+    );
     blobs
 }
 
 fn not_done(view: &JobView) -> Problem {
-    Problem::conflict(format!("job {} is {}, its result is not stored", view.id, view.phase))
+    Problem::conflict(format!(
+        "job {} is {}, its result is not stored",
+        view.id, view.phase
+    ))
 }
 
 fn refused_package(error: &jobs::Error) -> Problem {
     match error {
-        jobs::Error::Signature { .. } => {
-            Problem::new(401, "signature", "Signature does not verify", error.to_string())
-        }
-        jobs::Error::UnknownSigner { .. } => {
-            Problem::new(403, "unknown-signer", "Signer not trusted", error.to_string())
-        }
+        jobs::Error::Signature { .. } => Problem::new(
+            401,
+            "signature",
+            "Signature does not verify",
+            error.to_string(),
+        ),
+        jobs::Error::UnknownSigner { .. } => Problem::new(
+            403,
+            "unknown-signer",
+            "Signer not trusted",
+            error.to_string(),
+        ),
         _ => Problem::invalid(error.to_string()),
     }
 }

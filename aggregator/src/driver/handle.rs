@@ -60,8 +60,15 @@ impl Handle {
     /// reports of the driver's own tasks, whose number is bounded.
     pub(crate) async fn event_with(&self, event: Event, rows: Vec<Row>) -> Result<Decided, Error> {
         let (answer, decided) = oneshot::channel();
-        let message = Message::Event { event: Box::new(|_| event), rows, answer };
-        self.sender()?.send(message).await.map_err(|_| Error::Stopping)?;
+        let message = Message::Event {
+            event: Box::new(|_| event),
+            rows,
+            answer,
+        };
+        self.sender()?
+            .send(message)
+            .await
+            .map_err(|_| Error::Stopping)?;
         decided.await.map_err(|_| Error::Stopping)?
     }
 
@@ -72,11 +79,20 @@ impl Handle {
         rows: Vec<Row>,
     ) -> Result<Decided, Error> {
         let (answer, decided) = oneshot::channel();
-        let message = Message::Event { event: Box::new(event), rows, answer };
-        self.sender()?.try_send(message).map_err(|error| match error {
-            mpsc::error::TrySendError::Full(_) => Error::Busy { waiting: QUEUE_MAX, max: QUEUE_MAX },
-            mpsc::error::TrySendError::Closed(_) => Error::Stopping,
-        })?;
+        let message = Message::Event {
+            event: Box::new(event),
+            rows,
+            answer,
+        };
+        self.sender()?
+            .try_send(message)
+            .map_err(|error| match error {
+                mpsc::error::TrySendError::Full(_) => Error::Busy {
+                    waiting: QUEUE_MAX,
+                    max: QUEUE_MAX,
+                },
+                mpsc::error::TrySendError::Closed(_) => Error::Stopping,
+            })?;
         decided.await.map_err(|_| Error::Stopping)?
     }
 

@@ -1,8 +1,10 @@
 //! The one task that owns the core and writes to the store.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use jobs::digest::{Digest, Domain};
+use jobs::ids::AssignmentId;
 use jobs::time::Timestamp;
 use ledger::{JournalEntry, Ledger};
 use store::{Batch, KeyRange, Kv};
@@ -22,6 +24,9 @@ const BATCH_EVENTS_MAX: usize = 128;
 /// Events between two snapshots: bounds how long a restart takes.
 const SNAPSHOT_EVENTS: u64 = 2000;
 
+/// Largest snapshot in bytes.
+const SNAPSHOT_BYTES_MAX: usize = store::VALUE_BYTES_MAX / 2;
+
 /// Events kept behind the snapshot, for whoever wants to replay a decision.
 const EVENTS_KEPT: u64 = 100_000;
 
@@ -33,6 +38,8 @@ pub(crate) struct Machine {
     head: LogHead,
     snapshot: u64,
     requests: u64,
+    /// First commitments in the batch at hand, which the store does not show yet.
+    fresh: BTreeMap<AssignmentId, Vec<u8>>,
     /// Why nothing is stored any more. Reads go on; every event is refused.
     halted: Option<String>,
 }
@@ -58,11 +65,23 @@ impl Machine {
             let detail = format!("the ledger ends at entry {stored}, the events lead to {derived}");
             return Err(Error::Log(detail));
         }
-        Ok(Self { core, store, head, snapshot, requests: 0, halted: None })
+        Ok(Self {
+            core,
+            store,
+            head,
+            snapshot,
+            requests: 0,
+            fresh: BTreeMap::new(),
+            halted: None,
+        })
     }
 
     /// Runs on a thread of its own, because a synced write blocks.
-    pub(crate) fn spawn(self, inbox: mpsc::Receiver<Message>, shared: Arc<Shared>) -> JoinHandle<()> {
+    pub(crate) fn spawn(
+        self,
+        inbox: mpsc::Receiver<Message>,
+        shared: Arc<Shared>,
+    ) -> JoinHandle<()> {
         let executor = tokio::runtime::Handle::current();
         tokio::task::spawn_blocking(move || {
             let _entered = executor.enter();
@@ -89,10 +108,15 @@ impl Machine {
         let mut staged = Vec::new();
         let mut questions = Vec::new();
         let before = self.head;
+        self.fresh.clear();
         for message in messages.drain(..) {
             match message {
                 Message::Ask(question) => questions.push(question),
-                Message::Event { event, rows, answer } => {
+                Message::Event {
+                    event,
+                    rows,
+                    answer,
+                } => {
                     if let Some(reason) = &self.halted {
                         let _ = answer.send(Err(Error::NotStored(reason.clone())));
                         continue;
@@ -100,7 +124,11 @@ impl Machine {
                     self.requests = self.requests.wrapping_add(1);
                     let event = event(RequestId(self.requests));
                     match self.stage(event, &rows, &mut batch) {
-                        Ok((decided, actions)) => staged.push(Staged { answer, decided, actions }),
+                        Ok((decided, actions)) => staged.push(Staged {
+                            answer,
+                            decided,
+                            actions,
+                        }),
                         Err(error) => {
                             let _ = answer.send(Err(Error::NotStored(error.to_string())));
                             self.halt(&error.to_string());
@@ -128,12 +156,13 @@ impl Machine {
     ) -> Result<(Decided, Vec<Action>), Error> {
         let now = self.core.now().max(clock());
         let head = next(&self.head, now, &event)?;
-        let logged = Logged { now, event: event.clone(), chain: head.chain };
+        let logged = Logged {
+            now,
+            event: event.clone(),
+            chain: head.chain,
+        };
         EVENTS.put(batch, &self.head.seq, &logged)?;
         LOG_HEAD.put(batch, &head)?;
-        for row in rows {
-            row.stage(&*self.store, batch)?;
-        }
         let actions = self.core.step(now, event);
         self.head = head;
         let mut decided = Decided::default();
@@ -142,7 +171,9 @@ impl Machine {
             match action {
                 Action::Journal(entries) => journal.extend(entries.iter().cloned()),
                 Action::Reply { reply, .. } => decided.reply = Some(reply.clone()),
-                Action::OfferRefused { refusal, .. } => decided.offer_refused = Some(refusal.clone()),
+                Action::OfferRefused { refusal, .. } => {
+                    decided.offer_refused = Some(refusal.clone())
+                }
                 Action::Dispatch(assignment) => {
                     ASSIGNMENTS.put(batch, &assignment.id, assignment)?;
                 }
@@ -150,10 +181,22 @@ impl Machine {
             }
         }
         self.core.ledger().stage(&journal, batch)?;
+        // What came with a refused request is not kept: strangers must not fill the disk.
+        if !matches!(decided.reply, Some(Err(_))) {
+            for row in rows {
+                row.stage(&*self.store, &mut self.fresh, batch)?;
+            }
+        }
         Ok((decided, actions))
     }
 
-    fn commit(&mut self, mut batch: Batch, staged: Vec<Staged>, before: LogHead, shared: &Arc<Shared>) {
+    fn commit(
+        &mut self,
+        mut batch: Batch,
+        staged: Vec<Staged>,
+        before: LogHead,
+        shared: &Arc<Shared>,
+    ) {
         if let Err(error) = self.stage_snapshot(&mut batch) {
             tracing::error!(%error, "could not stage a snapshot");
         }
@@ -164,7 +207,12 @@ impl Machine {
             refuse(staged, &error.to_string());
             return;
         }
-        for Staged { answer, decided, actions } in staged {
+        for Staged {
+            answer,
+            decided,
+            actions,
+        } in staged
+        {
             // A requester that went away is no concern of the decision's.
             let _ = answer.send(Ok(decided));
             actor::perform(actions, shared);
@@ -175,7 +223,26 @@ impl Machine {
         if self.head.seq < self.snapshot.saturating_add(SNAPSHOT_EVENTS) {
             return Ok(());
         }
-        SNAPSHOT.put(batch, &0, &Snapshot { head: self.head, core: self.core.clone() })?;
+        let mut own = Batch::new();
+        SNAPSHOT.put(
+            &mut own,
+            &0,
+            &Snapshot {
+                head: self.head,
+                core: self.core.clone(),
+            },
+        )?;
+        if own.bytes() > SNAPSHOT_BYTES_MAX {
+            // The log alone is enough; only a restart takes longer.
+            tracing::warn!(
+                bytes = own.bytes(),
+                max = SNAPSHOT_BYTES_MAX,
+                "snapshot too large"
+            );
+            self.snapshot = self.head.seq;
+            return Ok(());
+        }
+        batch.append(own);
         let keep_from = self.head.seq.saturating_sub(EVENTS_KEPT);
         for seq in self.snapshot.saturating_sub(EVENTS_KEPT)..keep_from {
             EVENTS.delete(batch, &seq);
@@ -215,7 +282,10 @@ fn replay(kv: &dyn Kv, config: Config) -> Result<(Core, LogHead, u64), Error> {
     EVENTS.for_each(kv, start, |seq, row| {
         let expected = next(&head, row.now, &row.event)?;
         if seq != head.seq || expected.chain != row.chain {
-            return Err(Error::Log(format!("event {seq} does not follow event {}", head.seq)));
+            return Err(Error::Log(format!(
+                "event {seq} does not follow event {}",
+                head.seq
+            )));
         }
         head = expected;
         core.step(row.now, row.event);
@@ -223,7 +293,10 @@ fn replay(kv: &dyn Kv, config: Config) -> Result<(Core, LogHead, u64), Error> {
     })?;
     let stored = LOG_HEAD.get(kv)?.unwrap_or_default();
     if stored != head {
-        let detail = format!("the log ends at event {}, its head says {}", head.seq, stored.seq);
+        let detail = format!(
+            "the log ends at event {}, its head says {}",
+            head.seq, stored.seq
+        );
         return Err(Error::Log(detail));
     }
     Ok((core, head, snapshot))
@@ -232,7 +305,14 @@ fn replay(kv: &dyn Kv, config: Config) -> Result<(Core, LogHead, u64), Error> {
 /// The log's head after one more event.
 fn next(head: &LogHead, now: Timestamp, event: &Event) -> Result<LogHead, Error> {
     let event = postcard::to_stdvec(event).map_err(|error| Error::Log(error.to_string()))?;
-    let parts: [&[u8]; 4] =
-        [head.chain.as_bytes(), &head.seq.to_le_bytes(), &now.0.to_le_bytes(), &event];
-    Ok(LogHead { seq: head.seq.saturating_add(1), chain: Digest::bind(Domain::EventLog, &parts) })
+    let parts: [&[u8]; 4] = [
+        head.chain.as_bytes(),
+        &head.seq.to_le_bytes(),
+        &now.0.to_le_bytes(),
+        &event,
+    ];
+    Ok(LogHead {
+        seq: head.seq.saturating_add(1),
+        chain: Digest::bind(Domain::EventLog, &parts),
+    })
 }

@@ -41,10 +41,17 @@ pub(crate) async fn merge(
         }
     });
     let event = match merged.await.map_err(|_| Error::Stopping)?? {
-        Ok((result, shards)) => Event::Merged { job, result, shards },
+        Ok((result, shards)) => Event::Merged {
+            job,
+            result,
+            shards,
+        },
         Err(error) => {
             tracing::info!(%job, %error, "outputs cannot be merged");
-            Event::MergeFailed { job, code: Code::new("outputs_do_not_fit_format") }
+            Event::MergeFailed {
+                job,
+                code: Code::new("outputs_do_not_fit_format"),
+            }
         }
     };
     report(shared, event).await
@@ -57,7 +64,11 @@ pub(crate) async fn record(
     outcome: JobOutcome,
     shared: &Arc<Shared>,
 ) -> Result<(), Error> {
-    let JobOutcome::Done { result, shards: expected } = outcome else {
+    let JobOutcome::Done {
+        result,
+        shards: expected,
+    } = outcome
+    else {
         return report(shared, Event::Recorded { job }).await;
     };
     let parts = parts(job, shared).await?;
@@ -66,20 +77,33 @@ pub(crate) async fn record(
         let shards = shard_records(&worker, &parts)?;
         let digest = shards_digest(&shards)?;
         if digest != expected {
-            return Err(Error::Log(format!("records of {job} changed since they were merged")));
+            return Err(Error::Log(format!(
+                "records of {job} changed since they were merged"
+            )));
         }
         let package = signed_package(&worker, job)?;
         let settlement = settlement(job, &parts, result, digest)?;
         let settlement = Signed::sign(&settlement, &worker.key)?;
-        Ok(JobRecord { package, shards, settlement })
+        Ok(JobRecord {
+            package,
+            shards,
+            settlement,
+        })
     });
     let record = built.await.map_err(|_| Error::Stopping)??;
     let rows = vec![Row::Record(job, Box::new(record))];
-    shared.handle.event_with(Event::Recorded { job }, rows).await.map(drop)
+    shared
+        .handle
+        .event_with(Event::Recorded { job }, rows)
+        .await
+        .map(drop)
 }
 
 async fn parts(job: JobId, shared: &Shared) -> Result<RecordParts, Error> {
-    let parts = shared.handle.ask(move |core| core.record_parts(job)).await?;
+    let parts = shared
+        .handle
+        .ask(move |core| core.record_parts(job))
+        .await?;
     parts.ok_or_else(|| Error::Log(format!("{job} is not to be merged")))
 }
 
@@ -94,7 +118,10 @@ fn settlement(
     result: BlobRef,
     shards: Digest,
 ) -> Result<Settlement, Error> {
-    let end = parts.end.as_ref().ok_or_else(|| Error::Log(format!("{job} has not ended")))?;
+    let end = parts
+        .end
+        .as_ref()
+        .ok_or_else(|| Error::Log(format!("{job} has not ended")))?;
     Ok(Settlement {
         job,
         client: parts.client,
@@ -114,7 +141,10 @@ fn shard_records(shared: &Shared, parts: &RecordParts) -> Result<Vec<ShardRecord
         .shards
         .iter()
         .map(|shard| {
-            let replicas = shard.replicas.iter().map(|replica| replica_record(shared, replica));
+            let replicas = shard
+                .replicas
+                .iter()
+                .map(|replica| replica_record(shared, replica));
             Ok(ShardRecord {
                 index: shard.index,
                 input: shard.input,

@@ -57,27 +57,44 @@ async fn take(event: network::Event, shared: &Shared) {
                 tracing::debug!(%provider, %error, "a loss was not recorded");
             }
         }
-        Heard::OfferRequest { from, request, reply } => {
+        Heard::OfferRequest {
+            from,
+            request,
+            reply,
+        } => {
             reply.send(match offer(from, &request.offer, shared).await {
                 Ok(lease_ms) => OfferReply::Accepted { lease_ms },
                 Err(refusal) => OfferReply::Refused(refusal),
             });
         }
-        Heard::CommitRequest { from, request, reply } => {
+        Heard::CommitRequest {
+            from,
+            request,
+            reply,
+        } => {
             let assignment = request.assignment();
             reply.send(match commit(from, request, shared).await {
                 Ok(()) => CommitReply::Ack { assignment },
-                Err(refusal) => CommitReply::Refused { assignment, refusal },
+                Err(refusal) => CommitReply::Refused {
+                    assignment,
+                    refusal,
+                },
             });
         }
         // The network lets only providers be asked these; refused all the same.
         Heard::AssignRequest { request, reply, .. } => {
             let refusal = not_ours();
-            reply.send(AssignReply::Refused { assignment: request.id, refusal });
+            reply.send(AssignReply::Refused {
+                assignment: request.id,
+                refusal,
+            });
         }
         Heard::RevealRequest { request, reply, .. } => {
             let refusal = not_ours();
-            reply.send(RevealReply::Refused { assignment: request.assignment, refusal });
+            reply.send(RevealReply::Refused {
+                assignment: request.assignment,
+                refusal,
+            });
         }
         Heard::Cancel { reply, .. } => {
             drop::<network::ReplyHandle<CancelReply>>(reply);
@@ -89,21 +106,27 @@ fn not_ours() -> Refusal {
     Refusal::new(RefusalCode::Policy, "an aggregator executes nothing")
 }
 
-async fn offer(
-    from: ProviderId,
-    signed: &Signed<Offer>,
-    shared: &Shared,
-) -> Result<u64, Refusal> {
+async fn offer(from: ProviderId, signed: &Signed<Offer>, shared: &Shared) -> Result<u64, Refusal> {
     let invalid = |reason: String| Refusal::new(RefusalCode::Invalid, reason);
-    let verified = signed.verify().map_err(|error| invalid(error.to_string()))?;
+    let verified = signed
+        .verify()
+        .map_err(|error| invalid(error.to_string()))?;
     let offer = verified.statement;
     if verified.signer != from || offer.provider != from {
-        return Err(invalid(format!("signed by {}, sent by {from}", verified.signer)));
+        return Err(invalid(format!(
+            "signed by {}, sent by {from}",
+            verified.signer
+        )));
     }
     if offer.device.name.len() > DEVICE_NAME_MAX || !offer.fingerprint.is_bounded() {
         return Err(invalid("device name or fingerprint is too long".into()));
     }
-    let decided = shared.handle.request(|_| Event::Offer { offer: Box::new(offer) }, Vec::new());
+    let decided = shared.handle.request(
+        |_| Event::Offer {
+            offer: Box::new(offer),
+        },
+        Vec::new(),
+    );
     match decided.await.map_err(|error| ours(&error))?.offer_refused {
         Some(refusal) => Err(Refusal::new(RefusalCode::Policy, refusal.to_string())),
         None => {
@@ -113,21 +136,32 @@ async fn offer(
     }
 }
 
-async fn commit(
-    from: ProviderId,
-    request: CommitRequest,
-    shared: &Shared,
-) -> Result<(), Refusal> {
+async fn commit(from: ProviderId, request: CommitRequest, shared: &Shared) -> Result<(), Refusal> {
     let (event, rows) = match request {
-        CommitRequest::Committed { assignment, commitment } => {
+        CommitRequest::Committed {
+            assignment,
+            commitment,
+        } => {
             let event = committed(from, assignment, &commitment)?;
             (event, vec![Row::Commitment(assignment, commitment)])
         }
-        CommitRequest::Failed { assignment, code, reason, .. } => {
+        CommitRequest::Failed {
+            assignment,
+            code,
+            reason,
+            ..
+        } => {
             tracing::info!(provider = %from, %assignment, ?code, reason = %reason.escape_debug(), "execution failed");
             let guest_caused = is_guest_caused(code);
             let code = Code::new(&format!("{code:?}"));
-            (Event::ExecutionFailed { assignment, guest_caused, code }, Vec::new())
+            (
+                Event::ExecutionFailed {
+                    assignment,
+                    guest_caused,
+                    code,
+                },
+                Vec::new(),
+            )
         }
     };
     let assignment = match &event {
@@ -135,12 +169,19 @@ async fn commit(
         Event::ExecutionFailed { assignment, .. } => *assignment,
         _ => return Err(Refusal::new(RefusalCode::Internal, "no such report")),
     };
-    let known = ASSIGNMENTS.get(&*shared.store, &assignment).map_err(|error| ours(&error.into()))?;
+    let known = ASSIGNMENTS
+        .get(&*shared.store, &assignment)
+        .map_err(|error| ours(&error.into()))?;
     if known.is_none_or(|known| known.provider != from) {
         let reason = format!("assignment {assignment} was not given to {from}");
         return Err(Refusal::new(RefusalCode::Unknown, reason));
     }
-    shared.handle.request(move |_| event, rows).await.map(drop).map_err(|error| ours(&error))
+    shared
+        .handle
+        .request(move |_| event, rows)
+        .await
+        .map(drop)
+        .map_err(|error| ours(&error))
 }
 
 fn committed(
@@ -149,20 +190,31 @@ fn committed(
     signed: &Signed<Commitment>,
 ) -> Result<Event, Refusal> {
     let invalid = |reason: String| Refusal::new(RefusalCode::Invalid, reason);
-    let verified = signed.verify().map_err(|error| invalid(error.to_string()))?;
+    let verified = signed
+        .verify()
+        .map_err(|error| invalid(error.to_string()))?;
     let commitment = verified.statement;
     if verified.signer != from || commitment.provider != from {
-        return Err(invalid(format!("signed by {}, sent by {from}", verified.signer)));
+        return Err(invalid(format!(
+            "signed by {}, sent by {from}",
+            verified.signer
+        )));
     }
     if commitment.assignment != assignment {
-        return Err(invalid(format!("the commitment is about {}", commitment.assignment)));
+        return Err(invalid(format!(
+            "the commitment is about {}",
+            commitment.assignment
+        )));
     }
     Ok(Event::Committed { commitment })
 }
 
 /// What the job did on every replica, as opposed to what the machine or the clock did.
 const fn is_guest_caused(code: FailureCode) -> bool {
-    matches!(code, FailureCode::Load | FailureCode::Trap | FailureCode::Guest | FailureCode::Limit)
+    matches!(
+        code,
+        FailureCode::Load | FailureCode::Trap | FailureCode::Guest | FailureCode::Limit
+    )
 }
 
 fn ours(error: &Error) -> Refusal {

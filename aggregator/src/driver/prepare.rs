@@ -40,8 +40,10 @@ pub(crate) fn package(shared: &Shared, job: JobId) -> Result<Package, Error> {
 
 /// The blobs of a package that are not here yet.
 pub(crate) fn missing(shared: &Shared, package: &Package) -> Vec<BlobRef> {
-    let mut missing: Vec<BlobRef> =
-        package.blobs().filter(|blob| !shared.blobs.contains(&blob.digest)).collect();
+    let mut missing: Vec<BlobRef> = package
+        .blobs()
+        .filter(|blob| !shared.blobs.contains(&blob.digest))
+        .collect();
     missing.sort();
     missing.dedup();
     missing
@@ -50,7 +52,9 @@ pub(crate) fn missing(shared: &Shared, package: &Package) -> Vec<BlobRef> {
 /// Prepares a job if all of its blobs are here; the last upload starts this again.
 pub(crate) fn start(job: JobId, shared: Arc<Shared>) {
     tokio::spawn(async move {
-        let Ok(_permit) = shared.heavy.acquire().await else { return };
+        let Ok(_permit) = shared.heavy.acquire().await else {
+            return;
+        };
         if !shared.preparing.enter(job) {
             return;
         }
@@ -107,7 +111,10 @@ fn prepare(shared: &Shared, job: JobId) -> Result<Option<Vec<BlobRef>>, Failure>
     let spans = plan::plan(package.input.items, package.items_per_shard);
     let mut shards = Vec::with_capacity(spans.len());
     for span in spans {
-        let run = items.iter().skip(span.first_item as usize).take(span.items as usize);
+        let run = items
+            .iter()
+            .skip(span.first_item as usize)
+            .take(span.items as usize);
         let encoded = items::encode(&run.collect::<Vec<_>>())?;
         shards.push(shared.blobs.put_bytes(&encoded)?);
     }

@@ -35,7 +35,11 @@ pub(crate) async fn request(
         if attempt > 0 {
             tokio::time::sleep(PAUSE).await;
         }
-        match shared.network.reveal(provider, RevealRequest { assignment: id }).await {
+        match shared
+            .network
+            .reveal(provider, RevealRequest { assignment: id })
+            .await
+        {
             Ok(RevealReply::Revealed(reveal)) => return take(*reveal, provider, shared).await,
             Ok(RevealReply::Refused { refusal, .. }) => {
                 tracing::debug!(%provider, %refusal, "reveal refused");
@@ -79,10 +83,16 @@ async fn check(
     shared: &Shared,
 ) -> Result<(), String> {
     let provider = assignment.provider;
-    let receipt = reveal.receipt.verify(provider).map_err(|error| error.to_string())?.statement;
+    let receipt = reveal
+        .receipt
+        .verify(provider)
+        .map_err(|error| error.to_string())?
+        .statement;
     let signed: Option<Signed<Commitment>> =
         evidence(&*shared.store, assignment.id, COMMITMENT).map_err(|error| error.to_string())?;
-    let committed = signed.and_then(|signed| signed.verify().ok()).map(|known| known.statement);
+    let committed = signed
+        .and_then(|signed| signed.verify().ok())
+        .map(|known| known.statement);
     if receipt.assignment != *assignment
         || receipt.package != *package
         || Some(receipt.commitment) != committed
@@ -92,13 +102,22 @@ async fn check(
     }
     let outcome = &reveal.opening.outcome;
     if outcome.items != assignment.items || !outcome.fingerprint.is_bounded() {
-        return Err(format!("{} outputs for {} items", outcome.items, assignment.items));
+        return Err(format!(
+            "{} outputs for {} items",
+            outcome.items, assignment.items
+        ));
     }
     let largest = largest_outputs(assignment, package);
     if outcome.outputs.size > largest {
-        return Err(format!("outputs of {} bytes, at most {largest}", outcome.outputs.size));
+        return Err(format!(
+            "outputs of {} bytes, at most {largest}",
+            outcome.outputs.size
+        ));
     }
-    let fetched = shared.network.fetch_blob(&[provider], outcome.outputs, &shared.blobs).await;
+    let fetched = shared
+        .network
+        .fetch_blob(&[provider], outcome.outputs, &shared.blobs)
+        .await;
     fetched.map_err(|error| error.to_string())?;
     let (blobs, outputs, root) = (shared.blobs.clone(), outcome.outputs, outcome.root);
     let (count, limit) = (assignment.items, package.limits.output_bytes_per_item);
@@ -120,7 +139,10 @@ fn check_outputs(
         return Err(format!("{} outputs for {count} items", outputs.len()));
     }
     if let Some(long) = outputs.iter().find(|output| output.len() > limit as usize) {
-        return Err(format!("an output of {} bytes, at most {limit}", long.len()));
+        return Err(format!(
+            "an output of {} bytes, at most {limit}",
+            long.len()
+        ));
     }
     if merkle::root(&outputs) != *root {
         return Err("the outputs have another root".into());
@@ -131,5 +153,7 @@ fn check_outputs(
 /// Size of an encoded list whose outputs are all as long as allowed.
 fn largest_outputs(assignment: &Assignment, package: &Package) -> u64 {
     let per_item = u64::from(package.limits.output_bytes_per_item).saturating_add(4);
-    per_item.saturating_mul(u64::from(assignment.items)).saturating_add(4)
+    per_item
+        .saturating_mul(u64::from(assignment.items))
+        .saturating_add(4)
 }

@@ -1,5 +1,7 @@
 //! What the driver stores beside the ledger: the event log, and signed statements as evidence.
 
+use std::collections::BTreeMap;
+
 use jobs::assignment::Assignment;
 use jobs::commitment::Commitment;
 use jobs::digest::Digest;
@@ -78,15 +80,23 @@ impl Row {
     ///
     /// A commitment never replaces an earlier one: the first is what the provider is bound to, a
     /// different second one is kept beside it as evidence.
-    pub(crate) fn stage(&self, kv: &dyn store::Kv, batch: &mut Batch) -> Result<(), StoreError> {
+    pub(crate) fn stage(
+        &self,
+        kv: &dyn store::Kv,
+        fresh: &mut BTreeMap<AssignmentId, Vec<u8>>,
+        batch: &mut Batch,
+    ) -> Result<(), StoreError> {
         match self {
             Self::Package(job, package) => PACKAGES.put(batch, job, package),
             Self::Commitment(assignment, commitment) => {
                 let bytes = encode(commitment, Column::Receipts)?;
-                let kind = match EVIDENCE.get(kv, &(*assignment, COMMITMENT))? {
-                    Some(first) if first != bytes => CONTRADICTION,
+                let stored = EVIDENCE.get(kv, &(*assignment, COMMITMENT))?;
+                let first = stored.as_ref().or_else(|| fresh.get(assignment));
+                let kind = match first {
+                    Some(first) if *first != bytes => CONTRADICTION,
                     _ => COMMITMENT,
                 };
+                fresh.entry(*assignment).or_insert_with(|| bytes.clone());
                 EVIDENCE.put(batch, &(*assignment, kind), &bytes)
             }
             Self::Receipt(assignment, receipt) => {
@@ -106,8 +116,10 @@ impl Row {
 }
 
 fn encode<T: Serialize>(value: &T, column: Column) -> Result<Vec<u8>, StoreError> {
-    postcard::to_stdvec(value)
-        .map_err(|error| StoreError::Encode { column, detail: error.to_string() })
+    postcard::to_stdvec(value).map_err(|error| StoreError::Encode {
+        column,
+        detail: error.to_string(),
+    })
 }
 
 /// A piece of evidence, decoded.
@@ -116,7 +128,9 @@ pub(crate) fn evidence<T: serde::de::DeserializeOwned>(
     assignment: AssignmentId,
     kind: u8,
 ) -> Result<Option<T>, StoreError> {
-    let Some(bytes) = EVIDENCE.get(kv, &(assignment, kind))? else { return Ok(None) };
+    let Some(bytes) = EVIDENCE.get(kv, &(assignment, kind))? else {
+        return Ok(None);
+    };
     let value = postcard::from_bytes(&bytes).map_err(|error| StoreError::Row {
         column: Column::Receipts,
         key: assignment.to_string(),

@@ -11,7 +11,12 @@ use crate::core::{Core, JobOutcome};
 /// A job, without what only its package knows.
 pub(crate) fn job(core: &Core, id: JobId) -> Option<JobView> {
     let view = core.view_job(id)?;
-    let states = || view.shards.iter().flat_map(|shard| &shard.replicas).map(|replica| &replica.state);
+    let states = || {
+        view.shards
+            .iter()
+            .flat_map(|shard| &shard.replicas)
+            .map(|replica| &replica.state)
+    };
     let count = |wanted: fn(&ReplicaState) -> bool| {
         u32::try_from(states().filter(|state| wanted(state)).count()).unwrap_or(u32::MAX)
     };
@@ -51,7 +56,9 @@ pub(crate) fn job(core: &Core, id: JobId) -> Option<JobView> {
 }
 
 fn paid(core: &Core, id: JobId) -> Vec<(jobs::ids::ProviderId, Amount)> {
-    core.record_parts(id).map(|parts| parts.paid).unwrap_or_default()
+    core.record_parts(id)
+        .map(|parts| parts.paid)
+        .unwrap_or_default()
 }
 
 /// Every provider.

@@ -1,0 +1,122 @@
+//! Knows who lied, and looks at what the core decided: no wrong result is accepted, no honest provider
+//! slashed, no acknowledgement forgotten, no money held when all is over.
+
+use std::collections::BTreeSet;
+
+use jobs::digest::Digest;
+use jobs::ids::{JobId, ProviderId};
+use ledger::TransferId;
+
+use super::peer::{Peer, Vice, position};
+use super::plan::{JobPlan, TOLERANCE};
+use crate::core::{Comparison, Core, Evidence, JobOutcome};
+
+/// What it watches over in one seed.
+#[derive(Debug, Default)]
+pub(super) struct Oracle {
+    /// Whether wrong outputs can be equal, so that a quorum may be wrong.
+    collusion: bool,
+    /// Jobs whose admission the client was told.
+    pub(super) admitted: BTreeSet<JobId>,
+    /// Deposits the operator was told are done.
+    pub(super) deposited: BTreeSet<Digest>,
+}
+
+impl Oracle {
+    pub(super) fn new(peers: &[Peer]) -> Self {
+        let of = |vice: Vice| peers.iter().filter(|peer| peer.vice == vice).count();
+        let vices = [Vice::Collude, Vice::Lazy, Vice::Straddle];
+        Self {
+            collusion: vices.iter().any(|vice| of(*vice) > 1),
+            ..Self::default()
+        }
+    }
+
+    /// A provider was banned.
+    pub(super) fn banned(
+        &self,
+        peers: &[Peer],
+        id: ProviderId,
+        evidence: Evidence,
+    ) -> Result<(), String> {
+        let peer = peers.iter().find(|peer| peer.id() == id);
+        let guilty = peer.is_some_and(|peer| peer.vice.is_provable());
+        if guilty && evidence != Evidence::Operator {
+            Ok(())
+        } else {
+            let vice = peer.map(|peer| peer.vice);
+            Err(format!("{id} ({vice:?}) was banned for {evidence:?}"))
+        }
+    }
+
+    /// A job ended.
+    pub(super) fn finished(
+        &self,
+        core: &Core,
+        plan: &JobPlan,
+        outcome: &JobOutcome,
+    ) -> Result<(), String> {
+        if !matches!(outcome, JobOutcome::Done { .. }) {
+            return Ok(());
+        }
+        let Some(parts) = core.record_parts(plan.id) else {
+            return Err(format!("job {} is done and has no record", plan.id));
+        };
+        let shards = jobs::plan::shard_count(plan.spec.items, plan.spec.items_per_shard);
+        if parts.shards.len() != shards as usize {
+            return Err(format!("job {} is done with shards missing", plan.id));
+        }
+        if self.collusion || plan.spec.replicas < 2 {
+            return Ok(());
+        }
+        let judged = parts.shards.iter().flat_map(|shard| &shard.replicas);
+        for replica in judged.filter(|replica| replica.agreed) {
+            let at = position(&replica.opening.outcome.outputs);
+            if !is_right(plan, at) {
+                let provider = replica.provider;
+                return Err(format!("a wrong result of {provider} was accepted: {at}"));
+            }
+        }
+        Ok(())
+    }
+
+    /// The aggregator is back: whatever it acknowledged must still be known.
+    pub(super) fn remembered(&self, core: &Core) -> Result<(), String> {
+        for job in &self.admitted {
+            if core.view_job(*job).is_none() {
+                return Err(format!("job {job} was acknowledged and is forgotten"));
+            }
+        }
+        for id in &self.deposited {
+            let transfer = TransferId::derive(&[b"move".as_slice(), id.as_bytes()]);
+            if core.ledger().applied_transfer(&transfer).is_none() {
+                return Err(format!("deposit {id} was acknowledged and is forgotten"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Faults have stopped long ago: every job has ended and nothing is held.
+    pub(super) fn settled(&self, core: &Core) -> Result<(), String> {
+        self.remembered(core)?;
+        if core.open_jobs() > 0 {
+            return Err(format!("{} jobs never ended", core.open_jobs()));
+        }
+        let balances = core.view_balances();
+        let held = core.ledger().open_pendings().count();
+        if held > 0 || !balances.escrow.is_zero() || !balances.reserved.is_zero() {
+            let escrow = balances.escrow;
+            return Err(format!("{held} reservations and {escrow} are still held"));
+        }
+        Ok(())
+    }
+}
+
+/// Whether an output lies where an honest one, or one within tolerance of it, can lie.
+fn is_right(plan: &JobPlan, at: i64) -> bool {
+    match plan.spec.comparison {
+        Comparison::Exact if plan.spec.models > 0 => [0, 1_000, 2_000].contains(&at),
+        Comparison::Exact => at == 0,
+        Comparison::Numeric => at.abs() <= plan.scatter.saturating_add(TOLERANCE),
+    }
+}

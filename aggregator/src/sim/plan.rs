@@ -1,0 +1,197 @@
+//! What a seed brings about: providers, jobs, deposits and the times of the great faults.
+
+use jobs::digest::{BlobRef, Digest};
+use jobs::ids::{ClientId, JobId, ProviderId};
+use jobs::money::Amount;
+use jobs::offer::{DeviceKind, DeviceSpec, Offer, Price};
+use jobs::outcome::Fingerprint;
+use jobs::package::Limits;
+use jobs::time::Timestamp;
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::{RngCore, SeedableRng};
+
+use super::peer::{Peer, Vice};
+use crate::core::{Comparison, JobSpec};
+
+/// Simulated milliseconds after which no fault is injected any more.
+pub(super) const FAULTS_UNTIL_MS: u64 = 400_000;
+/// Simulated milliseconds after which a seed ends in any case; every job must have ended by then.
+pub(super) const END_MS: u64 = 600_000;
+/// Latest submission, in simulated milliseconds.
+const SUBMIT_UNTIL_MS: u64 = 150_000;
+/// Tolerance of numeric jobs, in symbolic units.
+pub(super) const TOLERANCE: i64 = 10;
+/// Fuel limit of every job.
+pub(super) const FUEL_LIMIT: u64 = 2_000_000_000;
+/// Wall-clock limit of every job, in milliseconds.
+pub(super) const WALL_MS: u64 = 20_000;
+
+/// The seeded source of all chance.
+#[derive(Debug)]
+pub(super) struct Dice(ChaCha8Rng);
+
+impl Dice {
+    pub(super) fn new(seed: u64) -> Self {
+        Self(ChaCha8Rng::seed_from_u64(seed))
+    }
+
+    /// A number from `low` to `high`, both included.
+    pub(super) fn range(&mut self, low: u64, high: u64) -> u64 {
+        let width = high.saturating_sub(low).saturating_add(1);
+        low.saturating_add(self.0.next_u64().checked_rem(width).unwrap_or(0))
+    }
+
+    /// True in `permille` of a thousand cases.
+    pub(super) fn chance(&mut self, permille: u64) -> bool {
+        self.range(0, 999) < permille
+    }
+}
+
+/// What the oracle knows of a job.
+#[derive(Clone, Debug)]
+pub(super) struct JobPlan {
+    pub(super) id: JobId,
+    pub(super) client: ClientId,
+    pub(super) spec: JobSpec,
+    /// When the client first submits it.
+    pub(super) submit_ms: u64,
+    /// When the client gives it up, if it does.
+    pub(super) cancel_ms: Option<u64>,
+    /// Its input is not what the package says.
+    pub(super) bad_blobs: bool,
+    /// Its guest traps on every honest provider.
+    pub(super) bad_guest: bool,
+    /// Its outputs cannot be merged.
+    pub(super) bad_merge: bool,
+    /// How far honest outputs of a numeric job scatter: more than half the tolerance makes agreement
+    /// intransitive.
+    pub(super) scatter: i64,
+}
+
+pub(super) fn peers(dice: &mut Dice, seed: u64) -> Vec<Peer> {
+    let count = dice.range(6, 14);
+    let classes = dice.range(1, 3);
+    (0..count)
+        .map(|index| {
+            // At least four can be relied on, so that most jobs can be done.
+            let vice = if index < 4 { Vice::None } else { vice(dice) };
+            let class = dice.range(1, classes).saturating_sub(1);
+            Peer::new(vice, offer(dice, seed, index, class), class)
+        })
+        .collect()
+}
+
+fn vice(dice: &mut Dice) -> Vice {
+    match dice.range(0, 17) {
+        0..=3 => Vice::None,
+        4 | 5 => Vice::Wrong,
+        6 => Vice::Straddle,
+        7 | 8 => Vice::Collude,
+        9 => Vice::Lazy,
+        10 => Vice::Copy,
+        11 => Vice::Equivocate,
+        12 => Vice::Stall,
+        13 => Vice::Withhold,
+        14 => Vice::FalseAlarm,
+        _ => Vice::Flaky,
+    }
+}
+
+fn offer(dice: &mut Dice, seed: u64, index: u64, class: u64) -> Offer {
+    Offer {
+        provider: ProviderId(*name("provider", seed, index).as_bytes()),
+        device: DeviceSpec {
+            kind: DeviceKind::Cpu,
+            name: "simulated".into(),
+            memory_bytes: 1 << 34,
+        },
+        price: Price {
+            per_gfuel: Amount(u128::from(dice.range(0, 3_000))),
+            per_device_second: Amount(u128::from(dice.range(0, 3_000))),
+        },
+        fingerprint: Fingerprint {
+            engine: "simulated".into(),
+            library: "simulated".into(),
+            execution_provider: "cpu".into(),
+            device: format!("class {class}"),
+            options: String::new(),
+        },
+        capacity: u16::try_from(dice.range(1, 3)).unwrap_or(1),
+        memory_bytes_max: 1 << 30,
+        fuel_max: u64::MAX,
+        model_bytes_max: 1 << 30,
+        issued: Timestamp(0),
+    }
+}
+
+pub(super) fn client(seed: u64, index: u64) -> ClientId {
+    ClientId(name("client", seed, index))
+}
+
+pub(super) fn jobs(dice: &mut Dice, seed: u64) -> Vec<JobPlan> {
+    let count = dice.range(1, 4);
+    (0..count).map(|index| job(dice, seed, index)).collect()
+}
+
+fn job(dice: &mut Dice, seed: u64, index: u64) -> JobPlan {
+    let shards = dice.range(2, 8);
+    let items = shards.saturating_mul(4).saturating_sub(dice.range(0, 3));
+    let replicas = match dice.range(0, 9) {
+        0 => 1,
+        1..=6 => 2,
+        _ => 3,
+    };
+    let numeric = dice.chance(350);
+    let models = u32::from(dice.chance(500));
+    let submit_ms = dice.range(3_000, SUBMIT_UNTIL_MS);
+    let cancelled = dice.chance(60);
+    let cancel_ms = submit_ms.saturating_add(dice.range(500, 60_000));
+    let wide = dice.chance(400);
+    JobPlan {
+        id: JobId(name("job", seed, index)),
+        client: client(seed, dice.range(0, 1)),
+        spec: JobSpec {
+            items: u32::try_from(items).unwrap_or(1),
+            items_per_shard: 4,
+            replicas,
+            max_replicas: replicas.saturating_add(u8::try_from(dice.range(0, 3)).unwrap_or(0)),
+            comparison: if numeric {
+                Comparison::Numeric
+            } else {
+                Comparison::Exact
+            },
+            limits: Limits {
+                fuel: FUEL_LIMIT,
+                memory_bytes: 1 << 24,
+                output_bytes_per_item: 1024,
+                wall_ms: WALL_MS,
+            },
+            models,
+            model_bytes_max: u64::from(models).saturating_mul(1 << 20),
+            device: None,
+            max_price: Amount(u128::from(dice.range(20_000, 2_000_000))),
+            deadline_ms: dice.range(40_000, 200_000),
+        },
+        submit_ms,
+        cancel_ms: cancelled.then_some(cancel_ms),
+        bad_blobs: dice.chance(30),
+        bad_guest: dice.chance(50),
+        bad_merge: dice.chance(30),
+        scatter: if wide { 7 } else { 2 },
+    }
+}
+
+/// A symbol: the digest of what it stands for.
+pub(super) fn name(kind: &str, seed: u64, index: u64) -> Digest {
+    Digest::of(format!("{kind} {seed} {index}").as_bytes())
+}
+
+/// Symbolic blobs, one a shard.
+pub(super) fn shard_inputs(plan: &JobPlan) -> Vec<BlobRef> {
+    let shards = jobs::plan::shard_count(plan.spec.items, plan.spec.items_per_shard);
+    let blob = |index: u32| BlobRef {
+        digest: Digest::of(format!("input {} {index}", plan.id).as_bytes()),
+        size: 100,
+    };
+    (0..shards).map(blob).collect()
+}

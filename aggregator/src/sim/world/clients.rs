@@ -1,0 +1,84 @@
+//! Clients and the operator: they ask until they are answered.
+
+use super::{Event, Item, RequestId, World};
+use crate::core::Reply;
+
+/// Times a request is made again while there is no answer.
+const AGAIN_MAX: u8 = 8;
+
+impl World {
+    /// A client or the operator asks for something, and asks again until there is an answer.
+    pub(super) fn request(&mut self, item: Item) {
+        self.requested = self.requested.saturating_add(1);
+        let request = RequestId(self.requested);
+        let again = self.dice.range(3_000, 8_000);
+        let (event, retry) = match item {
+            Item::Submit(index, tries) => {
+                let Some(plan) = self.jobs.get(index) else {
+                    return;
+                };
+                let event = Event::Submit {
+                    request,
+                    client: plan.client,
+                    job: plan.id,
+                    spec: plan.spec.clone(),
+                };
+                let told = self.oracle.admitted.contains(&plan.id);
+                let retry = (!told && tries < AGAIN_MAX)
+                    .then(|| Item::Submit(index, tries.saturating_add(1)));
+                (event, retry)
+            }
+            Item::Cancel(index) => {
+                let Some(plan) = self.jobs.get(index) else {
+                    return;
+                };
+                let (job, client) = (plan.id, plan.client);
+                let event = Event::Cancel {
+                    request,
+                    job,
+                    client,
+                };
+                (event, None)
+            }
+            Item::Move(index, tries) => {
+                let Some(&(id, movement, amount)) = self.moves.get(index) else {
+                    return;
+                };
+                let event = Event::Move {
+                    request,
+                    id,
+                    movement,
+                    amount,
+                };
+                let told = self.oracle.deposited.contains(&id);
+                let retry = (!told && tries < AGAIN_MAX)
+                    .then(|| Item::Move(index, tries.saturating_add(1)));
+                (event, retry)
+            }
+            _ => return,
+        };
+        self.requests.insert(request, item);
+        if let Some(retry) = retry {
+            self.at(again, retry);
+        }
+        let lost = self.faulty() && self.dice.chance(100);
+        if !lost {
+            self.feed(event);
+        }
+    }
+
+    /// An acknowledgement has reached whoever asked: from now on it must never be forgotten.
+    pub(super) fn answered(&mut self, asked: Item, reply: Option<Reply>) {
+        match (asked, reply) {
+            (Item::Submit(..), Some(Reply::Admitted { job, .. })) => {
+                self.oracle.admitted.insert(job);
+            }
+            (Item::Move(index, _), Some(Reply::Moved)) => {
+                if let Some((id, _, _)) = self.moves.get(index) {
+                    self.oracle.deposited.insert(*id);
+                }
+            }
+            _ => {}
+        }
+    }
+}

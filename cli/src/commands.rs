@@ -1,0 +1,22 @@
+//! One file a command.
+
+pub(crate) mod aggregator;
+pub(crate) mod component;
+pub(crate) mod demo;
+pub(crate) mod devnet;
+pub(crate) mod job;
+pub(crate) mod key;
+pub(crate) mod ledger;
+pub(crate) mod provider;
+pub(crate) mod receipt;
+pub(crate) mod sim;
+
+/// Waits for Ctrl-C or SIGTERM.
+pub(crate) async fn wait_for_stop() -> anyhow::Result<()> {
+    let mut terminate =
+        tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
+    tokio::select! {
+        interrupted = tokio::signal::ctrl_c() => Ok(interrupted?),
+        _ = terminate.recv() => Ok(()),
+    }
+}

@@ -1,0 +1,157 @@
+//! `assay aggregator`: run an aggregator, or ask one.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use aggregator::AggregatorConfig;
+use anyhow::{Context, Result};
+use clap::Subcommand;
+use jobs::envelope::SignerPolicy;
+use jobs::ids::ClientId;
+
+use crate::commands::ledger::At;
+use crate::commands::wait_for_stop;
+use crate::devnet::Ready;
+use crate::home;
+use crate::output::{Output, table};
+
+/// Run an aggregator.
+#[derive(Debug, Subcommand)]
+pub(crate) enum AggregatorCommand {
+    /// Serve until Ctrl-C or SIGTERM.
+    Start {
+        /// Directory of its key, store and blobs.
+        #[arg(long)]
+        data: PathBuf,
+        /// Where its HTTP interface listens; port 0 picks one.
+        #[arg(long, default_value = "127.0.0.1:7700")]
+        http: SocketAddr,
+        /// Multiaddress it listens on for peers; may be repeated.
+        #[arg(long, default_values = ["/ip4/127.0.0.1/udp/7701/quic-v1", "/ip4/127.0.0.1/tcp/7701"])]
+        p2p: Vec<String>,
+        /// Fee on what providers get, in basis points (50 to 200).
+        #[arg(long, default_value_t = 100)]
+        fee_bps: u16,
+        /// Take jobs of this client only; may be repeated [default: anyone who pays].
+        #[arg(long)]
+        trust: Vec<ClientId>,
+        /// Bound on the blobs it holds, in bytes.
+        #[arg(long, default_value_t = aggregator::driver::BLOB_QUOTA)]
+        blob_quota: u64,
+    },
+    /// Show an aggregator's health.
+    Status {
+        #[command(flatten)]
+        at: At,
+    },
+    /// List the providers an aggregator knows.
+    Providers {
+        #[command(flatten)]
+        at: At,
+    },
+}
+
+pub(crate) async fn run(command: AggregatorCommand, output: Output) -> Result<()> {
+    match command {
+        AggregatorCommand::Start { data, http, p2p, fee_bps, trust, blob_quota } => {
+            let config = AggregatorConfig {
+                seed: identity(&data.join("identity.key"))?,
+                operator_token: operator_token(&data.join("operator.token"))?,
+                signers: policy(trust),
+                data,
+                http,
+                p2p,
+                fee_bps,
+                blob_quota,
+            };
+            start(config, output).await
+        }
+        AggregatorCommand::Status { at } => {
+            let health = at.client().health().await?;
+            output.data(&health, || {
+                format!(
+                    "status     {}\naggregator {}\nversion    {}\nproviders  {} online\njobs       {} open\n\
+                     events     {}\np2p        {}",
+                    health.status,
+                    health.aggregator,
+                    health.version,
+                    health.providers,
+                    health.open_jobs,
+                    health.events,
+                    health.p2p.join("\n           "),
+                )
+            })
+        }
+        AggregatorCommand::Providers { at } => providers(&at, output).await,
+    }
+}
+
+async fn start(config: AggregatorConfig, output: Output) -> Result<()> {
+    let data = config.data.clone();
+    let running = aggregator::start(config).await?;
+    let ready = Ready {
+        id: running.id.to_string(),
+        http: format!("http://{}", running.http),
+        p2p: running.p2p.clone(),
+    };
+    ready.write(&data)?;
+    output.data(&ready, || format!("aggregator {} serves at {}", ready.id, ready.http))?;
+    wait_for_stop().await?;
+    output.say("stopping");
+    running.stop().await;
+    Ok(())
+}
+
+async fn providers(at: &At, output: Output) -> Result<()> {
+    let providers = at.client().providers().await?;
+    output.data(&providers, || {
+        let rows: Vec<Vec<String>> = providers
+            .iter()
+            .map(|provider| {
+                let standing = match (&provider.banned, provider.eligible) {
+                    (Some(_), _) => "banned",
+                    (None, false) => "demoted",
+                    (None, true) => "good",
+                };
+                vec![
+                    provider.id.to_string(),
+                    if provider.online { "online" } else { "offline" }.into(),
+                    standing.into(),
+                    format!("{:.3}", f64::from(provider.reputation_ppm) / 1e6),
+                    format!("{}/{}", provider.agreements, provider.disagreements),
+                    provider.device.name.clone(),
+                ]
+            })
+            .collect();
+        table(&["provider", "", "standing", "reputation", "agreed/disagreed", "device"], &rows)
+    })
+}
+
+/// Whose jobs are taken: everyone's, unless somebody is named.
+pub(crate) fn policy(trust: Vec<ClientId>) -> SignerPolicy {
+    if trust.is_empty() { SignerPolicy::Any } else { SignerPolicy::Trusted(trust.into_iter().collect()) }
+}
+
+/// The secret seed in `path`; made on the first start.
+fn identity(path: &Path) -> Result<[u8; 32]> {
+    let secret = secret(path)?;
+    let mut seed = [0; 32];
+    hex::decode_to_slice(&secret, &mut seed)
+        .with_context(|| format!("{} does not hold 64 hexadecimal digits", path.display()))?;
+    Ok(seed)
+}
+
+fn operator_token(path: &Path) -> Result<String> {
+    secret(path)
+}
+
+/// A random secret of 32 bytes in hexadecimal; made on the first start, readable by its owner alone.
+fn secret(path: &Path) -> Result<String> {
+    if !path.exists() {
+        let mut bytes = [0; 32];
+        getrandom::fill(&mut bytes).map_err(|error| anyhow::anyhow!("no randomness: {error}"))?;
+        home::write_secret(path, &hex::encode(bytes))?;
+    }
+    let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
+    Ok(text.trim().to_owned())
+}

@@ -1,0 +1,149 @@
+//! `assay devnet`: a whole market on this machine.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use api::client::Client;
+use api::types::DepositRequest;
+use clap::{Args, Subcommand};
+use jobs::money::Amount;
+use serde_json::json;
+
+use crate::commands::demo;
+use crate::devnet::{Devnet, Plan};
+use crate::exit::{Exit, fail};
+use crate::home;
+use crate::output::Output;
+
+/// Run a whole market on this machine.
+#[derive(Debug, Subcommand)]
+pub(crate) enum DevnetCommand {
+    /// Start an aggregator and providers as separate processes on loopback, until interrupted.
+    Up {
+        #[command(flatten)]
+        market: Market,
+    },
+    /// Start a market, run a signed job through it, verify the result offline and tell what happened.
+    Demo {
+        #[command(flatten)]
+        market: Market,
+        /// The manifest.
+        #[arg(long, default_value = "examples/embed/job.toml")]
+        job: PathBuf,
+        /// Text to embed with the same job; the nearest items are shown.
+        #[arg(long, default_value = "a friend who helps in hard times")]
+        query: String,
+    },
+}
+
+/// Who takes part.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Market {
+    /// Providers in all.
+    #[arg(long, default_value_t = 5)]
+    providers: u16,
+    /// Of these, how many misbehave.
+    #[arg(long, default_value_t = 1)]
+    cheating: u16,
+    /// How they misbehave: wrong, lazy, copy, stall, crash or equivocate.
+    #[arg(long, default_value = "wrong")]
+    misbehave: String,
+    /// The aggregator's fee in basis points (50 to 200).
+    #[arg(long, default_value_t = 100)]
+    fee_bps: u16,
+    /// Where every process keeps its data [default: a new directory under ~/.cache/assay/devnet].
+    #[arg(long)]
+    dir: Option<PathBuf>,
+}
+
+impl Market {
+    /// The plan, with its directory made.
+    pub(crate) fn plan(&self) -> Result<Plan> {
+        let dir = match &self.dir {
+            Some(dir) => dir.clone(),
+            None => home::home()?.join("devnet").join(format!("{}-{}", unix_seconds(), std::process::id())),
+        };
+        std::fs::create_dir_all(&dir).with_context(|| dir.display().to_string())?;
+        Ok(Plan {
+            dir: dir.canonicalize()?,
+            providers: self.providers,
+            cheating: self.cheating,
+            misbehave: self.misbehave.clone(),
+            fee_bps: self.fee_bps,
+        })
+    }
+}
+
+pub(crate) async fn run(command: DevnetCommand, output: Output) -> Result<()> {
+    match command {
+        DevnetCommand::Up { market } => up(&market.plan()?, output).await,
+        DevnetCommand::Demo { market, job, query } => demo::run(&market.plan()?, &job, &query, output).await,
+    }
+}
+
+async fn up(plan: &Plan, output: Output) -> Result<()> {
+    let devnet = Devnet::up(plan)?;
+    fund(&devnet, &plan.dir).await?;
+    let value = json!({
+        "http": devnet.ready.http,
+        "p2p": devnet.ready.p2p,
+        "dir": plan.dir,
+        "key": plan.dir.join("client.key"),
+        "aggregator": { "id": devnet.ready.id, "pid": devnet.aggregator.pid() },
+        "providers": devnet.providers.iter().map(|(daemon, id)| json!({
+            "name": daemon.name, "id": id, "pid": daemon.pid(), "data": daemon.data,
+        })).collect::<Vec<_>>(),
+    });
+    output.data(&value, || {
+        format!(
+            "aggregator  {}\nproviders   {} ({} misbehave: {})\nclient key  {}\nlogs        {}/*/log\n\
+             try: assay job submit examples/embed/job.toml --aggregator {} --key {} --wait\n\
+             stop with Ctrl-C",
+            devnet.ready.http,
+            plan.providers,
+            plan.cheating,
+            plan.misbehave,
+            plan.dir.join("client.key").display(),
+            plan.dir.display(),
+            devnet.ready.http,
+            plan.dir.join("client.key").display(),
+        )
+    })?;
+    crate::commands::wait_for_stop().await?;
+    output.say("stopping");
+    devnet.down()
+}
+
+/// Makes the market's client key, and deposits its money and every provider's stake.
+pub(crate) async fn fund(devnet: &Devnet, dir: &Path) -> Result<jobs::envelope::ClientKey> {
+    let path = dir.join("client.key");
+    let key = if path.exists() { super::key::load(&path)? } else { super::key::create(&path)? };
+    let client = Client::new(&devnet.ready.http);
+    let token = devnet.operator_token()?;
+    let mut deposits = vec![(format!("client:{}", key.client_id()?), "1000")];
+    deposits.extend(devnet.providers.iter().map(|(_, id)| (format!("stake:{id}"), "100")));
+    for (account, units) in deposits {
+        let amount: Amount = units.parse()?;
+        let reference = format!("devnet-{account}");
+        client.deposit(&token, &DepositRequest { account, amount, reference }).await?;
+    }
+    Ok(key)
+}
+
+/// Waits until the aggregator has heard from `count` providers.
+pub(crate) async fn wait_for_providers(client: &Client, count: u16) -> Result<()> {
+    for _ in 0..600 {
+        let online = client.providers().await?.iter().filter(|provider| provider.online).count();
+        if online >= usize::from(count) {
+            return Ok(());
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
+    fail(Exit::Timeout, format!("fewer than {count} providers made an offer within a minute"))
+}
+
+#[expect(clippy::disallowed_methods, reason = "names a directory; nothing is decided by it")]
+fn unix_seconds() -> u64 {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    now.map(|elapsed| elapsed.as_secs()).unwrap_or_default()
+}

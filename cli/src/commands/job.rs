@@ -1,0 +1,276 @@
+//! `assay job`: check, run, submit and follow jobs.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use api::client::Client;
+use api::types::{JobPhase, JobView};
+use clap::Subcommand;
+use jobs::digest::BlobRef;
+use jobs::ids::JobId;
+use jobs::package::OutputFormat;
+use jobs::plan::shard_count;
+use serde_json::json;
+
+use crate::commands::ledger::At;
+use crate::commands::{key, receipt};
+use crate::exit::{Exit, fail};
+use crate::job::{Prepared, prepare};
+use crate::output::{Output, table};
+
+/// Pause between two looks at a job that is under way.
+const POLL: Duration = Duration::from_millis(200);
+
+/// Check, run, submit and follow jobs.
+#[derive(Debug, Subcommand)]
+pub(crate) enum JobCommand {
+    /// Read a manifest and everything it names, and show the package without submitting it.
+    Validate {
+        /// The manifest.
+        #[arg(default_value = "job.toml")]
+        manifest: PathBuf,
+    },
+    /// Run a job on this machine, in the sandbox that providers use. Nothing is signed or paid.
+    Run {
+        /// The manifest.
+        #[arg(default_value = "job.toml")]
+        manifest: PathBuf,
+        /// Required: there is no remote `run`, see `submit`.
+        #[arg(long, required = true)]
+        local: bool,
+        /// Where the merged result goes.
+        #[arg(long, default_value = "result")]
+        out: PathBuf,
+    },
+    /// Sign a job, submit it and upload what the aggregator lacks.
+    Submit {
+        /// The manifest.
+        #[arg(default_value = "job.toml")]
+        manifest: PathBuf,
+        #[command(flatten)]
+        at: At,
+        /// The key that signs and pays.
+        #[arg(long, default_value = "assay.key", env = "ASSAY_KEY")]
+        key: PathBuf,
+        /// Wait until the job ends.
+        #[arg(long)]
+        wait: bool,
+        /// With --wait: directory for result and receipts, which are verified.
+        #[arg(long, requires = "wait")]
+        out: Option<PathBuf>,
+    },
+    /// Show a job.
+    Status {
+        /// The job's id.
+        job: JobId,
+        #[command(flatten)]
+        at: At,
+    },
+    /// Follow a job until it ends. Ends with code 3 if the job failed.
+    Watch {
+        /// The job's id.
+        job: JobId,
+        #[command(flatten)]
+        at: At,
+    },
+    /// List the newest jobs.
+    List {
+        #[command(flatten)]
+        at: At,
+    },
+    /// Download result and receipts of a finished job, and verify them.
+    Result {
+        /// The job's id.
+        job: JobId,
+        #[command(flatten)]
+        at: At,
+        /// Directory to write.
+        #[arg(long, default_value = "job-result")]
+        out: PathBuf,
+    },
+}
+
+pub(crate) async fn run(command: JobCommand, output: Output) -> Result<()> {
+    match command {
+        JobCommand::Validate { manifest } => validate(&manifest, output),
+        JobCommand::Run { manifest, out, .. } => run_local(&manifest, &out, output).await,
+        JobCommand::Submit { manifest, at, key, wait, out } => {
+            let prepared = prepare(&manifest)?;
+            let key = key::load(&key)?;
+            let client = at.client();
+            let job = submit(&client, &prepared, &key, output).await?;
+            if !wait {
+                return output.data(&json!({ "job": job }), || job.to_string());
+            }
+            let view = watch(&client, job, output).await?;
+            if let (Some(out), JobPhase::Done) = (&out, view.phase) {
+                fetch(&client, &view, out).await?;
+            }
+            finish(&view, output)
+        }
+        JobCommand::Status { job, at } => {
+            let view = at.client().job(job).await?;
+            output.data(&view, || describe(&view))
+        }
+        JobCommand::Watch { job, at } => finish(&watch(&at.client(), job, output).await?, output),
+        JobCommand::List { at } => list(&at.client().jobs().await?, output),
+        JobCommand::Result { job, at, out } => {
+            let client = at.client();
+            let view = client.job(job).await?;
+            if view.phase != JobPhase::Done {
+                return fail(Exit::JobFailed, format!("job {job} is {}, there is no result", view.phase));
+            }
+            let result = fetch(&client, &view, &out).await?;
+            output.data(&json!({ "result": result, "receipts": out }), || {
+                format!("result    {}\nreceipts  {}", result.display(), out.display())
+            })
+        }
+    }
+}
+
+fn validate(manifest: &Path, output: Output) -> Result<()> {
+    let prepared = prepare(manifest)?;
+    let package = &prepared.package;
+    let shards = shard_count(package.input.items, package.items_per_shard);
+    output.data(package, || {
+        format!(
+            "valid     {} ({} items in {shards} shards, {} to {} replicas, at most {})",
+            package.name,
+            package.input.items,
+            package.replication.replicas,
+            package.replication.max_replicas,
+            package.max_price,
+        )
+    })
+}
+
+async fn run_local(manifest: &Path, out: &Path, output: Output) -> Result<()> {
+    let prepared = prepare(manifest)?;
+    let (outputs, meters) = crate::commands::provider::execute_locally(&prepared, output).await?;
+    let merged = jobs::input::merge(&prepared.package.output, &outputs)?;
+    std::fs::write(out, merged).with_context(|| out.display().to_string())?;
+    let value = json!({ "items": outputs.len(), "result": out, "meters": meters });
+    output.data(&value, || {
+        format!("{} items, {} fuel, result in {}", outputs.len(), meters.fuel, out.display())
+    })
+}
+
+/// Signs, submits and uploads. Safe to repeat: the same package is the same job.
+pub(crate) async fn submit(
+    client: &Client,
+    prepared: &Prepared,
+    key: &jobs::envelope::ClientKey,
+    output: Output,
+) -> Result<JobId> {
+    let signed = key.sign_package(&prepared.package)?;
+    let reply = client.submit(&signed).await?;
+    output.say(format_args!("submitted {} ({} shards, {} in escrow)", reply.job, reply.shards, reply.escrowed));
+    let bar = output.bar(reply.missing.len() as u64, "upload");
+    for blob in &reply.missing {
+        let found = prepared.files.iter().find(|(held, _)| held == blob);
+        let (_, path) = found.with_context(|| format!("the aggregator asks for {}, which this job does not have", blob.digest))?;
+        client.put_blob(reply.job, *blob, path).await?;
+        bar.inc(1);
+    }
+    bar.finish_and_clear();
+    Ok(reply.job)
+}
+
+/// Follows a job until it ends.
+pub(crate) async fn watch(client: &Client, job: JobId, output: Output) -> Result<JobView> {
+    let mut last = None;
+    let mut bar: Option<indicatif::ProgressBar> = None;
+    loop {
+        let view = client.job(job).await?;
+        let bar = bar.get_or_insert_with(|| output.bar(u64::from(view.shards), "shards"));
+        bar.set_position(u64::from(view.shards_accepted));
+        bar.set_message(format!("{} replicas, {} disagree", view.replicas, view.disagreements));
+        let now = (view.phase, view.shards_accepted);
+        if bar.is_hidden() && last != Some(now) {
+            output.say(format_args!("{}: {} of {} shards", view.phase, view.shards_accepted, view.shards));
+            last = Some(now);
+        }
+        if view.phase.is_terminal() {
+            bar.finish_and_clear();
+            return Ok(view);
+        }
+        tokio::time::sleep(POLL).await;
+    }
+}
+
+/// Downloads result, record and every blob the record names, then verifies the lot offline.
+pub(crate) async fn fetch(client: &Client, view: &JobView, out: &Path) -> Result<PathBuf> {
+    let blobs = out.join("blobs");
+    std::fs::create_dir_all(&blobs).with_context(|| blobs.display().to_string())?;
+    let record = client.record(view.id).await?;
+    std::fs::write(out.join(receipt::RECORD_FILE), serde_json::to_vec_pretty(&record)?)?;
+
+    let settlement = record.settlement.verify()?.statement;
+    let verified = record.package.verify()?;
+    let mut wanted: Vec<BlobRef> = vec![verified.package.input.blob];
+    for shard in &record.shards {
+        wanted.push(shard.input);
+        for replica in &shard.replicas {
+            let receipt = replica.receipt.verify(replica.provider)?.statement;
+            wanted.push(receipt.opening.outcome.outputs);
+        }
+    }
+    wanted.sort();
+    wanted.dedup();
+    for blob in wanted {
+        client.record_blob(view.id, blob, &receipt::blob_path(out, &blob)).await?;
+    }
+    let result_blob = receipt::blob_path(out, &settlement.result);
+    client.result(view.id, settlement.result, &result_blob).await?;
+    let extension = match verified.package.output {
+        OutputFormat::Npy { .. } => "npy",
+        OutputFormat::Jsonl => "jsonl",
+        OutputFormat::Items => "items",
+    };
+    let result = out.join(format!("result.{extension}"));
+    std::fs::copy(&result_blob, &result)?;
+    receipt::verify_dir(out)?;
+    Ok(result)
+}
+
+fn finish(view: &JobView, output: Output) -> Result<()> {
+    output.data(view, || describe(view))?;
+    if view.phase == JobPhase::Done {
+        return Ok(());
+    }
+    fail(Exit::JobFailed, format!("job {} failed: {}", view.id, view.reason.as_deref().unwrap_or("unknown")))
+}
+
+fn list(jobs: &[JobView], output: Output) -> Result<()> {
+    output.data(&jobs, || {
+        let rows: Vec<Vec<String>> = jobs
+            .iter()
+            .map(|job| {
+                let shards = format!("{}/{}", job.shards_accepted, job.shards);
+                vec![job.id.to_string(), job.name.clone(), job.phase.to_string(), shards]
+            })
+            .collect();
+        table(&["job", "name", "phase", "shards"], &rows)
+    })
+}
+
+fn describe(view: &JobView) -> String {
+    let mut lines = vec![
+        format!("job       {}", view.id),
+        format!("name      {}", view.name),
+        format!("phase     {}", view.phase),
+        format!("shards    {} of {} accepted", view.shards_accepted, view.shards),
+        format!(
+            "replicas  {} ({} agreed, {} disagreed)",
+            view.replicas, view.agreements, view.disagreements
+        ),
+        format!(
+            "escrow    {} put in, {} left, {} fee, {} returned",
+            view.escrowed, view.escrow_left, view.fee, view.returned
+        ),
+    ];
+    lines.extend(view.paid.iter().map(|(id, amount)| format!("paid      {}  {amount}", id.short())));
+    lines.extend(view.reason.iter().map(|reason| format!("reason    {reason}")));
+    lines.join("\n")
+}

@@ -1,0 +1,79 @@
+//! `assay receipt`: check a finished job offline.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use clap::Subcommand;
+use jobs::digest::BlobRef;
+use jobs::ids::{AggregatorId, ClientId};
+use jobs::record::{JobRecord, RecordReport};
+
+use crate::exit::{Coded, Exit, fail};
+use crate::output::Output;
+
+/// Check what a finished job left behind.
+#[derive(Debug, Subcommand)]
+pub(crate) enum ReceiptCommand {
+    /// Verify signatures, Merkle roots, comparisons and payments of a job, without any network.
+    Verify {
+        /// Directory written by `assay job result` (or by the demo).
+        dir: PathBuf,
+        /// Accept only a job signed by this client.
+        #[arg(long)]
+        client: Option<ClientId>,
+        /// Accept only a settlement signed by this aggregator.
+        #[arg(long)]
+        aggregator: Option<AggregatorId>,
+    },
+}
+
+pub(crate) fn run(command: &ReceiptCommand, output: Output) -> Result<()> {
+    let ReceiptCommand::Verify { dir, client, aggregator } = command;
+    let report = verify_dir(dir)?;
+    if client.is_some_and(|client| client != report.client) {
+        return fail(Exit::Signature, format!("the job was signed by {}", report.client));
+    }
+    if aggregator.is_some_and(|aggregator| aggregator != report.aggregator) {
+        return fail(Exit::Signature, format!("the settlement was signed by {}", report.aggregator));
+    }
+    output.data(&report, || text(&report))
+}
+
+/// Verifies the record in `dir` against the blobs beside it.
+pub(crate) fn verify_dir(dir: &Path) -> Result<RecordReport> {
+    let path = dir.join(RECORD_FILE);
+    let bytes = std::fs::read(&path).with_context(|| path.display().to_string()).code(Exit::Usage)?;
+    let record: JobRecord = serde_json::from_slice(&bytes)
+        .with_context(|| format!("{} is not a job record", path.display()))
+        .code(Exit::Verification)?;
+    let blob = |blob: &BlobRef| std::fs::read(blob_path(dir, blob)).ok();
+    record.verify(&blob).code(Exit::Verification)
+}
+
+/// Name of the record in a job's directory.
+pub(crate) const RECORD_FILE: &str = "record.json";
+
+/// Where a job's directory holds a blob.
+pub(crate) fn blob_path(dir: &Path, blob: &BlobRef) -> PathBuf {
+    dir.join("blobs").join(blob.digest.to_hex())
+}
+
+fn text(report: &RecordReport) -> String {
+    let paid: Vec<String> =
+        report.paid.iter().map(|(id, amount)| format!("  {}  {amount}", id.short())).collect();
+    format!(
+        "verified  job {}\nclient    {}\nshards    {} of {} items, {} replicas, {} agreed, {} disagreed\n\
+         escrowed  {}, fee {}, returned {}\npaid\n{}",
+        report.job,
+        report.client,
+        report.shards,
+        report.items,
+        report.replicas,
+        report.agreements,
+        report.disagreements,
+        report.escrowed,
+        report.fee,
+        report.returned,
+        paid.join("\n"),
+    )
+}

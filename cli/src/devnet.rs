@@ -1,0 +1,235 @@
+//! A market on one machine: an aggregator and providers as separate processes on loopback, each with
+//! a data directory of its own.
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use serde::{Deserialize, Serialize};
+
+/// Time within which a daemon must be ready.
+const READY_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Time a daemon gets to end after a request to stop, before it is killed.
+const STOP_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What a daemon writes to `ready.json` once it serves.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Ready {
+    /// The daemon's key.
+    pub(crate) id: String,
+    /// Base of its HTTP interface; empty for a provider.
+    #[serde(default)]
+    pub(crate) http: String,
+    /// Where peers reach it.
+    #[serde(default)]
+    pub(crate) p2p: Vec<String>,
+}
+
+impl Ready {
+    /// The file's name in a data directory.
+    pub(crate) const FILE: &'static str = "ready.json";
+
+    /// Writes the file whole or not at all.
+    pub(crate) fn write(&self, data: &Path) -> Result<()> {
+        let (part, whole) = (data.join("ready.json.part"), data.join(Self::FILE));
+        std::fs::write(&part, serde_json::to_vec_pretty(self)?)?;
+        Ok(std::fs::rename(part, whole)?)
+    }
+}
+
+/// One daemon and how to start it again.
+#[derive(Debug)]
+pub(crate) struct Daemon {
+    /// `aggregator` or `provider-3`.
+    pub(crate) name: String,
+    /// Its data directory.
+    pub(crate) data: PathBuf,
+    arguments: Vec<String>,
+    child: Child,
+}
+
+impl Daemon {
+    /// Starts `assay` with these arguments and waits until it serves.
+    pub(crate) fn start(name: &str, data: &Path, arguments: Vec<String>) -> Result<(Self, Ready)> {
+        std::fs::create_dir_all(data)?;
+        let child = spawn(name, data, &arguments)?;
+        let mut daemon =
+            Self { name: name.to_owned(), data: data.to_owned(), arguments, child };
+        let ready = daemon.wait_ready()?;
+        Ok((daemon, ready))
+    }
+
+    /// Kills the process with SIGKILL, as a power failure would.
+    pub(crate) fn kill(&mut self) -> Result<()> {
+        self.child.kill()?;
+        self.child.wait()?;
+        Ok(())
+    }
+
+    /// Starts it again on the same data directory.
+    pub(crate) fn restart(&mut self) -> Result<Ready> {
+        self.child = spawn(&self.name, &self.data, &self.arguments)?;
+        self.wait_ready()
+    }
+
+    /// The process id.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Whether the process has ended, and how.
+    pub(crate) fn ended(&mut self) -> Result<Option<ExitStatus>> {
+        Ok(self.child.try_wait()?)
+    }
+
+    /// Asks the process to end, and kills it if it does not.
+    pub(crate) fn stop(&mut self) -> Result<()> {
+        if self.ended()?.is_some() {
+            return Ok(());
+        }
+        let terminated = Command::new("kill").arg(self.pid().to_string()).status();
+        let deadline = Instant::now() + STOP_TIMEOUT;
+        while terminated.as_ref().is_ok_and(ExitStatus::success) && Instant::now() < deadline {
+            if self.ended()?.is_some() {
+                return Ok(());
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        self.kill()
+    }
+
+    fn wait_ready(&mut self) -> Result<Ready> {
+        let file = self.data.join(Ready::FILE);
+        let deadline = Instant::now() + READY_TIMEOUT;
+        loop {
+            if let Ok(bytes) = std::fs::read(&file) {
+                return serde_json::from_slice(&bytes).context("ready.json is malformed");
+            }
+            if let Some(status) = self.ended()? {
+                bail!("{} ended with {status} before it was ready:\n{}", self.name, self.log_tail());
+            }
+            if Instant::now() > deadline {
+                bail!("{} is not ready after {READY_TIMEOUT:?}:\n{}", self.name, self.log_tail());
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    fn log_tail(&self) -> String {
+        let log = std::fs::read_to_string(self.data.join("log")).unwrap_or_default();
+        let lines: Vec<&str> = log.lines().collect();
+        let tail = lines.iter().skip(lines.len().saturating_sub(15));
+        tail.copied().collect::<Vec<_>>().join("\n")
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        // A process that already ended is what we want; nothing else can be done here.
+        let _ = self.stop();
+    }
+}
+
+fn spawn(name: &str, data: &Path, arguments: &[String]) -> Result<Child> {
+    let ready = data.join(Ready::FILE);
+    if ready.exists() {
+        std::fs::remove_file(&ready)?;
+    }
+    let log = std::fs::OpenOptions::new().create(true).append(true).open(data.join("log"))?;
+    Command::new(std::env::current_exe()?)
+        .args(arguments)
+        .stdin(Stdio::null())
+        .stdout(log.try_clone()?)
+        .stderr(log)
+        .spawn()
+        .with_context(|| format!("cannot start {name}"))
+}
+
+/// How many of what to start.
+#[derive(Clone, Debug)]
+pub(crate) struct Plan {
+    /// Where every data directory lies.
+    pub(crate) dir: PathBuf,
+    /// Providers in all.
+    pub(crate) providers: u16,
+    /// Of these, how many misbehave.
+    pub(crate) cheating: u16,
+    /// How they misbehave.
+    pub(crate) misbehave: String,
+    /// The aggregator's fee in basis points.
+    pub(crate) fee_bps: u16,
+}
+
+/// A running market.
+#[derive(Debug)]
+pub(crate) struct Devnet {
+    /// The aggregator.
+    pub(crate) aggregator: Daemon,
+    /// Its HTTP interface and addresses.
+    pub(crate) ready: Ready,
+    /// Providers, the cheating ones first, with their ids.
+    pub(crate) providers: Vec<(Daemon, String)>,
+}
+
+impl Devnet {
+    /// Starts every process and waits until each serves.
+    pub(crate) fn up(plan: &Plan) -> Result<Self> {
+        if plan.cheating > plan.providers {
+            bail!("--cheating {} is more than --providers {}", plan.cheating, plan.providers);
+        }
+        let data = plan.dir.join("aggregator");
+        // Fixed by the first start, so that a restarted aggregator is found where it was.
+        let (http, p2p) = (free_port()?, free_port()?);
+        let arguments = [
+            "aggregator".to_owned(),
+            "start".to_owned(),
+            format!("--data={}", data.display()),
+            format!("--http=127.0.0.1:{http}"),
+            format!("--p2p=/ip4/127.0.0.1/tcp/{p2p}"),
+            format!("--fee-bps={}", plan.fee_bps),
+        ];
+        let (aggregator, ready) = Daemon::start("aggregator", &data, arguments.to_vec())?;
+        let mut devnet = Self { aggregator, ready, providers: Vec::new() };
+        for index in 0..plan.providers {
+            devnet.add_provider(plan, index)?;
+        }
+        Ok(devnet)
+    }
+
+    fn add_provider(&mut self, plan: &Plan, index: u16) -> Result<()> {
+        let name = format!("provider-{}", index + 1);
+        let data = plan.dir.join(&name);
+        let mut arguments =
+            vec!["provider".to_owned(), "start".to_owned(), format!("--data={}", data.display())];
+        arguments.extend(self.ready.p2p.iter().map(|address| format!("--aggregator={address}")));
+        if index < plan.cheating {
+            arguments.push(format!("--misbehave={}", plan.misbehave));
+        }
+        let (daemon, ready) = Daemon::start(&name, &data, arguments)?;
+        self.providers.push((daemon, ready.id));
+        Ok(())
+    }
+
+    /// The operator's token, which lets deposits in.
+    pub(crate) fn operator_token(&self) -> Result<String> {
+        let path = self.aggregator.data.join("operator.token");
+        let token = std::fs::read_to_string(&path).with_context(|| path.display().to_string())?;
+        Ok(token.trim().to_owned())
+    }
+
+    /// Stops every process, providers first.
+    pub(crate) fn down(mut self) -> Result<()> {
+        for (provider, _) in &mut self.providers {
+            provider.stop()?;
+        }
+        self.aggregator.stop()
+    }
+}
+
+/// A port of the loopback interface that nobody listens on. Another process may take it before we
+/// do; the daemon then says that the port is in use.
+fn free_port() -> Result<u16> {
+    Ok(std::net::TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
+}
