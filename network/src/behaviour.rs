@@ -12,8 +12,8 @@ use libp2p::{StreamProtocol, Swarm, SwarmBuilder, identify, noise, ping, tcp, ya
 
 use crate::Error;
 use crate::config::{
-    BLOB_STREAMS_MAX, CONTROL_STREAMS_MAX, ConnectionCaps, DISCOVERED_MAX, IDLE_TIMEOUT,
-    KAD_PACKET_MAX, KAD_RECORDS_MAX, KNOWN_PEERS_MAX, NetworkConfig, Role,
+    ConnectionCaps, DISCOVERED_MAX, IDLE_TIMEOUT, KAD_PACKET_MAX, KAD_RECORDS_MAX, KNOWN_PEERS_MAX,
+    NetworkConfig, Role,
 };
 use crate::protocol::Wire;
 use crate::protocol::assign::AssignWire;
@@ -123,7 +123,7 @@ impl Behaviour {
             commit: control(aggregator, config),
             reveal: control(provider.clone(), config),
             cancel: control(provider, config),
-            blob: requests(Full, config.chunk_timeout, BLOB_STREAMS_MAX),
+            blob: requests(Full, config.chunk_timeout),
         }
     }
 }
@@ -140,13 +140,13 @@ fn limits(caps: ConnectionCaps) -> connection_limits::Behaviour {
 }
 
 fn control<P: Wire>(support: ProtocolSupport, config: &NetworkConfig) -> Requests<P> {
-    requests(support, config.request_timeout, CONTROL_STREAMS_MAX)
+    requests(support, config.request_timeout)
 }
 
-fn requests<P: Wire>(support: ProtocolSupport, timeout: Duration, streams: usize) -> Requests<P> {
+fn requests<P: Wire>(support: ProtocolSupport, timeout: Duration) -> Requests<P> {
     let config = request_response::Config::default()
         .with_request_timeout(timeout)
-        .with_max_concurrent_streams(streams);
+        .with_max_concurrent_streams(P::STREAMS_MAX);
     Requests::<P>::with_codec(
         Codec::default(),
         [(StreamProtocol::new(P::NAME), support)],

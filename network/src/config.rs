@@ -20,14 +20,18 @@ pub(crate) const OUTBOUND_MAX: usize = 1024;
 /// Inbound requests waiting for the daemon's answer at the same time; one more is answered "busy".
 pub(crate) const ANSWERS_MAX: usize = 1024;
 
+/// Requests of one peer waiting for the daemon's answer at the same time; one more is answered
+/// "busy", so that one peer cannot fill the queue alone.
+pub const PEER_ANSWERS_MAX: usize = 64;
+
 /// Streams of one control protocol open on one connection at the same time.
 pub(crate) const CONTROL_STREAMS_MAX: usize = 32;
 
 /// Streams of the blob protocol open on one connection at the same time.
-pub(crate) const BLOB_STREAMS_MAX: usize = 8;
+pub(crate) const BLOB_STREAMS_MAX: usize = 16;
 
 /// Blob chunks read from disk for others at the same time; one more is answered "busy".
-pub(crate) const BLOB_READS_MAX: usize = 8;
+pub(crate) const BLOB_READS_MAX: usize = 16;
 
 /// Providers remembered for one role's key, and returned by one discovery.
 pub const DISCOVERED_MAX: usize = 128;

@@ -1,6 +1,7 @@
 //! The one task that owns the swarm. It never waits for anyone: not for the daemon, not for a disk,
 //! not for a caller. Whatever takes time is a future it polls or a blocking task it hears from.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -34,7 +35,13 @@ use connect::Connector;
 use discovery::Discovery;
 
 /// Answers a request: finds the right behaviour and hands it the reply.
-type Answer = Box<dyn FnOnce(&mut Behaviour) + Send>;
+type Respond = Box<dyn FnOnce(&mut Behaviour) + Send>;
+
+/// An answer that is ready, and to whom.
+struct Answer {
+    to: ProviderId,
+    respond: Respond,
+}
 
 /// Makes the three parts of a node.
 #[derive(Debug)]
@@ -65,6 +72,7 @@ impl Network {
             events,
             lanes: Lanes::default(),
             answers: FuturesUnordered::new(),
+            waiting: BTreeMap::new(),
             presence: Presence::default(),
             book: AddressBook::default(),
             connector,
@@ -128,6 +136,8 @@ pub struct EventLoop {
     lanes: Lanes,
     /// Requests of others that wait for the daemon or a disk, at most `ANSWERS_MAX`.
     answers: FuturesUnordered<BoxFuture<'static, Answer>>,
+    /// How many of them are each peer's.
+    waiting: BTreeMap<ProviderId, usize>,
     presence: Presence,
     book: AddressBook,
     connector: Connector,
@@ -149,7 +159,7 @@ impl fmt::Debug for EventLoop {
 /// What woke the loop.
 enum Wake {
     Swarm(Box<SwarmEvent<BehaviourEvent>>),
-    Command(Option<Command>),
+    Command(Option<Box<Command>>),
     Answer(Answer),
     /// The event queue has room again, or nobody listens any more.
     Room,
@@ -164,9 +174,11 @@ impl EventLoop {
             match self.wake(waits).await {
                 Wake::Swarm(event) => self.on_swarm(*event),
                 Wake::Command(None) => break None,
-                Wake::Command(Some(Command::Shutdown { done })) => break Some(done),
-                Wake::Command(Some(command)) => self.on_command(command),
-                Wake::Answer(answer) => answer(self.swarm.behaviour_mut()),
+                Wake::Command(Some(command)) => match *command {
+                    Command::Shutdown { done } => break Some(done),
+                    command => self.on_command(command),
+                },
+                Wake::Answer(answer) => self.on_answer(answer),
                 Wake::Room => {}
                 Wake::Tick => self.on_tick(),
             }
@@ -177,7 +189,7 @@ impl EventLoop {
     async fn wake(&mut self, news_waits: bool) -> Wake {
         tokio::select! {
             event = self.swarm.select_next_some() => Wake::Swarm(Box::new(event)),
-            command = self.commands.recv() => Wake::Command(command),
+            command = self.commands.recv() => Wake::Command(command.map(Box::new)),
             Some(answer) = self.answers.next() => Wake::Answer(answer),
             _ = self.events.reserve(), if news_waits => Wake::Room,
             _ = self.tick.tick() => Wake::Tick,

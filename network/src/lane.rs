@@ -71,15 +71,8 @@ impl<P: Wire> Lane<P> {
         if answer.is_closed() {
             return; // The caller gave up while the command was queued.
         }
-        let refused = if self.waiting.len() >= OUTBOUND_MAX {
-            Err(Error::Busy {
-                what: P::NAME,
-                max: OUTBOUND_MAX,
-            })
-        } else {
-            peer_id_of(peer)
-        };
-        match refused {
+        let room = self.room_for(peer).and_then(|()| peer_id_of(peer));
+        match room {
             Err(error) => drop(answer.send(Err(error))),
             Ok(id) => {
                 let echo = P::echo(&request);
@@ -88,6 +81,20 @@ impl<P: Wire> Lane<P> {
                 self.waiting.insert(request, waiting);
             }
         }
+    }
+
+    /// Refuses what the connection would refuse without a name: a stream more than it may carry.
+    fn room_for(&self, peer: ProviderId) -> Result<(), Error> {
+        let to_peer = self.waiting.values().filter(|one| one.peer == peer);
+        for (waiting, max) in [
+            (to_peer.count(), P::STREAMS_MAX),
+            (self.waiting.len(), OUTBOUND_MAX),
+        ] {
+            if waiting >= max {
+                return Err(Error::Busy { what: P::NAME, max });
+            }
+        }
+        Ok(())
     }
 
     /// Takes an event: hands an answer to whoever waits for it, and a request back to the loop.

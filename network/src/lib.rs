@@ -28,7 +28,8 @@ mod presence;
 
 pub use client::Client;
 pub use config::{
-    CONFIG_ADDRESSES_MAX, ConnectionCaps, DISCOVERED_MAX, EVENT_QUEUE, NetworkConfig, Role,
+    CONFIG_ADDRESSES_MAX, ConnectionCaps, DISCOVERED_MAX, EVENT_QUEUE, NetworkConfig,
+    PEER_ANSWERS_MAX, Role,
 };
 pub use error::Error;
 pub use event::{Event, EventReceiver, ReplyHandle};

@@ -18,6 +18,8 @@ use std::fmt;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::config::CONTROL_STREAMS_MAX;
+
 pub mod assign;
 pub mod blob;
 pub mod cancel;
@@ -134,6 +136,8 @@ pub(crate) trait Wire: Clone + Send + 'static {
     const REQUEST_MAX: usize;
     /// Largest encoded reply in bytes.
     const REPLY_MAX: usize;
+    /// Streams open on one connection at the same time.
+    const STREAMS_MAX: usize = CONTROL_STREAMS_MAX;
     /// What is asked.
     type Request: Serialize + DeserializeOwned + fmt::Debug + Send + Sync + 'static;
     /// What is answered.

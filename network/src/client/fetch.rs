@@ -123,7 +123,16 @@ impl Client {
             };
             let reply = timeout(self.chunk_timeout, self.chunk(peer, request)).await;
             let protocol = BlobWire::NAME;
-            match reply.map_err(|_| Error::Timeout { peer, protocol })?? {
+            let reply = match reply.map_err(|_| Error::Timeout { peer, protocol })? {
+                // Other fetches fill the connection; they end.
+                Err(Error::Busy { .. }) if tries < BUSY_RETRIES => {
+                    tries += 1;
+                    sleep(BUSY_PAUSE * tries).await;
+                    continue;
+                }
+                reply => reply?,
+            };
+            match reply {
                 BlobReply::Chunk { total, slice, .. } if total == blob.size => return Ok(slice),
                 BlobReply::Chunk { total, .. } => {
                     return Err(Error::BlobSize {

@@ -1,8 +1,10 @@
 //! Requests of others: handed to the daemon, or answered from the blob source.
 
+use std::collections::btree_map::Entry;
 use std::time::Duration;
 
 use futures::FutureExt;
+use futures::future::BoxFuture;
 use jobs::ids::ProviderId;
 use libp2p::kad::{self, InboundRequest};
 use libp2p::{identify, ping};
@@ -11,11 +13,11 @@ use tokio::time::timeout;
 use tracing::debug;
 
 use super::command::{Control, Routed};
-use super::{Answer, EventLoop};
+use super::{Answer, EventLoop, Respond};
 use crate::ReplyHandle;
 use crate::behaviour::BehaviourEvent;
 use crate::blobs;
-use crate::config::{ADDRESSES_PER_PEER_MAX, ANSWERS_MAX};
+use crate::config::{ADDRESSES_PER_PEER_MAX, ANSWERS_MAX, PEER_ANSWERS_MAX};
 use crate::identity::provider_id_of;
 use crate::lane::{Channel, Inbound, LaneEvent};
 use crate::protocol::assign::AssignWire;
@@ -99,16 +101,17 @@ impl EventLoop {
             return;
         };
         let echo = P::echo(&request);
-        if self.answers.len() >= ANSWERS_MAX {
-            let reason = format!("{ANSWERS_MAX} requests wait already");
+        let of_peer = self.waiting.get(&from).copied().unwrap_or(0);
+        if of_peer >= PEER_ANSWERS_MAX || self.answers.len() >= ANSWERS_MAX {
+            let reason = format!("{of_peer} of your requests wait already");
             return self.refuse::<P>(channel, echo, RefusalCode::Busy, reason);
         }
         let (handle, answer) = ReplyHandle::channel();
         match self.events.try_send(P::event(from, request, handle)) {
             Ok(()) => {
                 let within = self.config.request_timeout;
-                self.answers
-                    .push(relay::<P>(answer, within, channel, echo).boxed());
+                let relayed = relay::<P>(from, answer, within, channel, echo);
+                self.expect_answer(from, relayed.boxed());
             }
             Err(TrySendError::Full(_)) => {
                 let reason = format!("{} events wait already", self.config.event_queue);
@@ -184,14 +187,32 @@ impl EventLoop {
                 debug!(%error, "blob source failed");
                 BlobWire::refuse(digest, refusal)
             });
-            respond::<BlobWire>(channel, Ok(reply))
+            let respond = respond::<BlobWire>(channel, Ok(reply));
+            Answer { to: from, respond }
         };
-        self.answers.push(answer.boxed());
+        self.expect_answer(from, answer.boxed());
+    }
+
+    fn expect_answer(&mut self, from: ProviderId, answer: BoxFuture<'static, Answer>) {
+        *self.waiting.entry(from).or_default() += 1;
+        self.answers.push(answer);
+    }
+
+    /// Sends an answer that is ready.
+    pub(super) fn on_answer(&mut self, answer: Answer) {
+        if let Entry::Occupied(mut waiting) = self.waiting.entry(answer.to) {
+            *waiting.get_mut() = waiting.get().saturating_sub(1);
+            if *waiting.get() == 0 {
+                waiting.remove();
+            }
+        }
+        (answer.respond)(self.swarm.behaviour_mut());
     }
 }
 
 /// Waits for the daemon's answer, but no longer than the peer does.
 async fn relay<P: Control>(
+    to: ProviderId,
     answer: tokio::sync::oneshot::Receiver<P::Reply>,
     within: Duration,
     channel: Channel<P>,
@@ -204,13 +225,14 @@ async fn relay<P: Control>(
             P::refuse(echo, refusal)
         }
     };
-    respond::<P>(channel, Ok(reply))
+    let respond = respond::<P>(channel, Ok(reply));
+    Answer { to, respond }
 }
 
 fn respond<P: Routed>(
     channel: Channel<P>,
     reply: Result<P::Reply, crate::protocol::Fault>,
-) -> Answer {
+) -> Respond {
     Box::new(move |behaviour| {
         if P::requests(behaviour)
             .send_response(channel, reply)

@@ -7,6 +7,7 @@ use jobs::digest::Digest;
 use serde::{Deserialize, Serialize};
 
 use super::{Refusal, Wire};
+use crate::config::BLOB_STREAMS_MAX;
 
 /// Largest part of a blob in one reply, in bytes. A multiple of BLAKE3's 1024-byte chunk.
 pub const CHUNK_MAX: u32 = 1024 * 1024;
@@ -84,6 +85,7 @@ impl Wire for BlobWire {
     const NAME: &'static str = "/assay/blob/1";
     const REQUEST_MAX: usize = REQUEST_MAX;
     const REPLY_MAX: usize = REPLY_MAX;
+    const STREAMS_MAX: usize = BLOB_STREAMS_MAX;
     type Request = BlobRequest;
     type Reply = BlobReply;
     type Echo = Digest;

@@ -229,3 +229,35 @@ async fn unreadable_requests_are_answered_with_what_is_wrong() {
         }
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_peer_cannot_take_every_place_in_the_queue() {
+    let (provider, mut aggregator) = pair(TCP).await;
+    let to = aggregator.client.local();
+    let ask = |node: &harness::Node| {
+        let client = node.client.clone();
+        tokio::spawn(async move { client.send_offer(to, harness::offer(10)).await })
+    };
+    // 32 streams of one protocol on one connection: one more is refused here, by name.
+    let mut held = Vec::new();
+    let asked: Vec<_> = (0..32).map(|_| ask(&provider)).collect();
+    while held.len() < 32 {
+        held.push(aggregator.request().await);
+    }
+    let error = ask(&provider).await.unwrap().unwrap_err();
+    assert!(matches!(error, Error::Busy { max: 32, .. }), "{error}");
+    let other = node(3, Role::Provider, TCP).await;
+    other.client.dial(&aggregator.address).await.unwrap();
+    let answer = ask(&other);
+    let Event::OfferRequest { from, reply, .. } = aggregator.request().await else {
+        panic!("not an offer");
+    };
+    assert_eq!(from, other.client.local());
+    reply.send(OfferReply::Accepted { lease_ms: 1 });
+    assert!(within(answer).await.unwrap().is_ok());
+    drop(held);
+    for one in asked {
+        let reply = within(one).await.unwrap().unwrap();
+        assert!(matches!(reply, OfferReply::Refused(_)), "{reply:?}");
+    }
+}
