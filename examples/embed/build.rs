@@ -9,6 +9,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut tokenizer = serde_json::from_str(&fs::read_to_string("tokenizer.json")?)?;
     tk_convert::canonicalize_value(&mut tokenizer)?;
     let folder = env::var_os("OUT_DIR").ok_or("cargo sets no OUT_DIR")?;
-    fs::write(Path::new(&folder).join("tokenizer.json"), tokenizer.to_string())?;
+    fs::write(
+        Path::new(&folder).join("tokenizer.json"),
+        tokenizer.to_string(),
+    )?;
     Ok(())
 }
