@@ -14,7 +14,7 @@
 //!   wrote the component.
 //! * [`WorkerPool::execute`] runs it in a worker process without keys, network or ambient files,
 //!   which is thrown away after a trap, a kill or a deadline. A provider uses this one. The program
-//!   that spawns workers must offer a hidden command that calls [`worker::main`], before it
+//!   that spawns workers must offer a hidden command that returns [`worker::main`] before it
 //!   starts threads:
 //!
 //! ```no_run

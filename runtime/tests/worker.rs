@@ -31,7 +31,7 @@ fn main() -> std::process::ExitCode {
         .nth(1)
         .is_some_and(|argument| argument == WORKER_ARGUMENT)
     {
-        runtime::worker::main();
+        return runtime::worker::main();
     }
     harness::run(&[
         lifecycle::CASES,

@@ -1,7 +1,7 @@
 //! The worker's side.
 
 use std::fs::File;
-use std::process::exit;
+use std::process::{ExitCode, exit};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 use super::frame::{Frame, FrameError};
@@ -17,39 +17,38 @@ use crate::task::{ShardOutcome, ShardTask};
 const REQUESTS_MAX: usize = 1;
 
 /// The parent is gone, or has closed its end: nothing is wrong.
-const EXIT_DONE: i32 = 0;
+const EXIT_DONE: u8 = 0;
 /// The parent broke the protocol.
-const EXIT_PROTOCOL: i32 = 70;
+const EXIT_PROTOCOL: u8 = 70;
 /// The process could not be hardened.
-const EXIT_HARDEN: i32 = 71;
+const EXIT_HARDEN: u8 = 71;
 
-/// The whole life of a worker process. Call it first thing, while the process has one thread; it
-/// never returns. Standard input and output are the protocol, standard error is talk.
-pub fn main() -> ! {
-    match harden() {
-        Ok(pipes) => exit(serve(pipes)),
+/// The whole life of a worker process. Call it first thing in `main`, while the process has one
+/// thread, and return what it returns. Standard input and output are the protocol, standard error is
+/// talk.
+pub fn main() -> ExitCode {
+    let result = match harden() {
+        Ok(pipes) => serve(pipes),
         Err(reason) => {
             eprintln!("worker does not start: {reason}");
-            exit(EXIT_HARDEN)
+            return ExitCode::from(EXIT_HARDEN);
+        }
+    };
+    match result {
+        Ok(()) => ExitCode::from(EXIT_DONE),
+        Err(error) => {
+            eprintln!("worker gives up: {error}");
+            ExitCode::from(EXIT_PROTOCOL)
         }
     }
 }
 
-fn serve(pipes: Pipes) -> i32 {
+fn serve(pipes: Pipes) -> Result<(), FrameError> {
     let (requests, inbox) = sync_channel(REQUESTS_MAX);
     let input = pipes.input;
     let reader = std::thread::Builder::new().name("worker-reader".into());
-    let spawned = reader.spawn(move || read(input, &requests));
-    let result = spawned
-        .map_err(FrameError::Io)
-        .and_then(|_| answer(&inbox, pipes.output));
-    match result {
-        Ok(()) => EXIT_DONE,
-        Err(error) => {
-            eprintln!("worker gives up: {error}");
-            EXIT_PROTOCOL
-        }
-    }
+    drop(reader.spawn(move || read(input, &requests))?);
+    answer(&inbox, pipes.output)
 }
 
 /// Reads requests. When the parent goes away the worker ends at once, a running guest included: the
@@ -69,7 +68,7 @@ fn read(mut input: File, requests: &SyncSender<Frame>) {
             }
         }
     };
-    exit(code)
+    exit(i32::from(code))
 }
 
 fn answer(inbox: &Receiver<Frame>, mut output: File) -> Result<(), FrameError> {

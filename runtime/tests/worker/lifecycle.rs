@@ -288,9 +288,10 @@ fn a_program_that_is_no_worker_is_named() {
         for (exe, args, expected) in [
             ("/nowhere/at/all", &[][..], "cannot start /nowhere/at/all"),
             ("/bin/true", &[], "exited with 0"),
+            ("/bin/cat", &[], "malformed header"),
             (
-                "/bin/echo",
-                &["a line that is no frame"],
+                "/bin/sh",
+                &["-c", "echo a line that is no frame; cat > /dev/null"],
                 "expected a frame",
             ),
         ] {
@@ -338,7 +339,7 @@ fn a_whole_job_runs_locally_in_order() {
         assert!(
             error
                 .to_string()
-                .contains("shard 0 failed: the guest trapped"),
+                .contains("failed: the guest trapped"),
             "{error}"
         );
     });
