@@ -185,6 +185,13 @@ impl Core {
         &self.config
     }
 
+    /// Goes on under other choices of the operator's; admitted jobs keep the terms they were quoted.
+    /// Not an event: whoever keeps a log takes a snapshot here, because a replay across it would decide
+    /// differently.
+    pub fn reconfigure(&mut self, config: Config) {
+        self.config = config;
+    }
+
     /// The latest time any event carried.
     #[must_use]
     pub const fn now(&self) -> Timestamp {

@@ -17,7 +17,7 @@ impl Core {
         fx.fill = true;
     }
 
-    fn expire_jobs(&mut self, fx: &mut Effects) {
+    pub(super) fn expire_jobs(&mut self, fx: &mut Effects) {
         if self.ignores_deadlines() {
             return;
         }

@@ -138,7 +138,8 @@ pub enum Movement {
 /// Something that happened. Late, repeated and unknown ones are harmless.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Event {
-    /// Time passed. The driver sends one at least every second; deadlines are only looked at here.
+    /// Time passed. The driver sends one at least every second; only here and at a restart
+    /// are deadlines looked at.
     Tick,
     /// The driver started and has replayed its log. Leases are renewed (nobody could answer while we
     /// were away) and everything outstanding is emitted again, as by [`super::Core::recover`].

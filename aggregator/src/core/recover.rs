@@ -72,6 +72,7 @@ impl Core {
 
     /// Nobody could answer while we were away: leases start anew. The job's deadline does not move.
     pub(super) fn restarted(&mut self, fx: &mut Effects) {
+        self.expire_jobs(fx);
         let config = self.config.clone();
         let now = self.now;
         let mut due: BTreeMap<JobId, u64> = BTreeMap::new();

@@ -208,6 +208,23 @@ impl Core {
         jobs.into_iter().map(|job| self.job_view(job)).collect()
     }
 
+    /// The ids of the newest known jobs, newest first.
+    #[must_use]
+    pub fn newest_jobs(&self, limit: usize) -> Vec<JobId> {
+        let mut jobs: Vec<(u64, JobId)> = self.jobs.values().map(|j| (j.order, j.id)).collect();
+        jobs.sort_unstable_by(|left, right| right.cmp(left));
+        jobs.truncate(limit);
+        jobs.into_iter().map(|(_, id)| id).collect()
+    }
+
+    /// What each provider got for a job so far, ascending by provider.
+    #[must_use]
+    pub fn paid(&self, id: JobId) -> Vec<(ProviderId, Amount)> {
+        let paid = self.jobs.get(&id).map(|job| job.paid.iter());
+        let paid = paid.into_iter().flatten();
+        paid.map(|(provider, sum)| (*provider, *sum)).collect()
+    }
+
     /// How a job ended; `None` while it has not.
     #[must_use]
     pub fn outcome(&self, id: JobId) -> Option<&JobOutcome> {
