@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use jobs::digest::BlobRef;
 use jobs::manifest::{Manifest, Resolved, Split};
 use jobs::package::{InputRef, Package};
-use jobs::{component, input, items};
+use jobs::{component, input, npy};
 
 use crate::exit::{Coded, Exit};
 use crate::home;
@@ -38,7 +38,7 @@ pub(crate) fn prepare(manifest_path: &Path) -> Result<Prepared> {
     component::check(&component).with_context(|| component_path.display().to_string())?;
 
     let items = split_input(&manifest, &base)?;
-    let encoded = items::encode(&items)?;
+    let (input, encoded) = InputRef::of(&items)?;
     let input_path = scratch.path().join("input");
     std::fs::write(&input_path, &encoded)?;
 
@@ -52,7 +52,7 @@ pub(crate) fn prepare(manifest_path: &Path) -> Result<Prepared> {
     let resolved = Resolved {
         component: BlobRef::of(&component),
         models: models.iter().map(|(_, blob, _)| *blob).collect(),
-        input: InputRef::of(&items)?,
+        input,
         nonce,
     };
     let package = manifest.lock(resolved)?;
@@ -75,8 +75,8 @@ fn split_input(manifest: &Manifest, base: &Path) -> Result<Vec<Vec<u8>>> {
     let path = home::resolve(base, &manifest.input.path).code(Exit::Usage)?;
     let named = || path.display().to_string();
     let items = match manifest.input.split {
-        Split::Lines => input::split_lines(&read(&path)?).with_context(named)?,
-        Split::NpyRows => input::split_npy_rows(&read(&path)?).with_context(named)?,
+        Split::Lines => owned(input::split_lines(&read(&path)?).with_context(named)?),
+        Split::NpyRows => owned(npy::split_rows(&read(&path)?).with_context(named)?),
         Split::Files => {
             let mut files = Vec::new();
             for entry in std::fs::read_dir(&path).with_context(named).code(Exit::Usage)? {
@@ -90,6 +90,10 @@ fn split_input(manifest: &Manifest, base: &Path) -> Result<Vec<Vec<u8>>> {
         }
     };
     Ok(items)
+}
+
+fn owned(items: Vec<&[u8]>) -> Vec<Vec<u8>> {
+    items.into_iter().map(<[u8]>::to_vec).collect()
 }
 
 fn read(path: &Path) -> Result<Vec<u8>> {

@@ -1,31 +1,32 @@
-//! The one task that owns the core and writes to the store.
+//! The one thread that owns the core and writes to the store.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
-use jobs::digest::{Digest, Domain};
-use jobs::ids::AssignmentId;
-use jobs::time::Timestamp;
-use ledger::{JournalEntry, Ledger};
-use store::{Batch, KeyRange, Kv};
-use tokio::sync::mpsc;
-use tokio::task::JoinHandle;
+use ledger::{JournalEntry, Ledger, TransferId};
+use store::{Batch, Kv, StoreError};
+use tokio::sync::{mpsc, oneshot};
 
 use super::actor;
 use super::error::Error;
 use super::handle::{Decided, Message};
-use super::rows::{ASSIGNMENTS, EVENTS, LOG_HEAD, LogHead, Logged, Row, SNAPSHOT, Snapshot};
+use super::log::{self, Replayed};
+use super::rows::{ASSIGNMENTS, EVENTS, Fresh, LOG_HEAD, LogHead, Logged, Row};
 use super::{Shared, clock};
-use crate::core::{Action, Config, Core, Event, RequestId};
+use crate::core::{Action, Config, Core, Event, Reply, RequestId};
 
 /// Events made durable by one synced write.
 const BATCH_EVENTS_MAX: usize = 128;
 
+/// Rows after which a batch is written although more events wait: well below what one commit may
+/// carry, because a single event may add many.
+const BATCH_ROWS_FULL: usize = store::BATCH_ROWS_MAX / 4;
+
+/// Bytes after which a batch is written although more events wait.
+const BATCH_BYTES_FULL: usize = store::BATCH_BYTES_MAX / 8;
+
 /// Events between two snapshots: bounds how long a restart takes.
 const SNAPSHOT_EVENTS: u64 = 2000;
-
-/// Largest snapshot in bytes.
-const SNAPSHOT_BYTES_MAX: usize = store::VALUE_BYTES_MAX / 2;
 
 /// Events kept behind the snapshot, for whoever wants to replay a decision.
 const EVENTS_KEPT: u64 = 100_000;
@@ -36,19 +37,44 @@ pub(crate) struct Machine {
     core: Core,
     store: Arc<dyn Kv>,
     head: LogHead,
+    /// Events that the newest snapshot stands for.
     snapshot: u64,
+    /// Events at which the next snapshot is due.
+    snapshot_due: u64,
     requests: u64,
-    /// First commitments in the batch at hand, which the store does not show yet.
-    fresh: BTreeMap<AssignmentId, Vec<u8>>,
+    /// Rows in the batch at hand, which the store does not show yet.
+    fresh: Fresh,
     /// Why nothing is stored any more. Reads go on; every event is refused.
     halted: Option<String>,
+    /// The core could not be led back to what is durable: nothing is shown any more.
+    blind: bool,
 }
 
 /// What stands in a batch: to be answered once it is durable.
 struct Staged {
-    answer: tokio::sync::oneshot::Sender<Result<Decided, Error>>,
+    answer: oneshot::Sender<Result<Decided, Error>>,
     decided: Decided,
     actions: Vec<Action>,
+}
+
+/// A batch and who waits for it.
+#[derive(Default)]
+struct Pending {
+    batch: Batch,
+    staged: Vec<Staged>,
+}
+
+impl Pending {
+    fn is_full(&self) -> bool {
+        self.batch.rows() >= BATCH_ROWS_FULL || self.batch.bytes() >= BATCH_BYTES_FULL
+    }
+
+    fn refuse(self, reason: &str) {
+        for Staged { answer, .. } in self.staged {
+            // A requester that went away is no concern of ours, here and below.
+            let _ = answer.send(Err(Error::NotStored(reason.to_owned())));
+        }
+    }
 }
 
 impl Machine {
@@ -58,38 +84,66 @@ impl Machine {
     /// If rows are missing or changed, or money stands elsewhere than the events say. Nothing is
     /// repaired.
     pub(crate) fn load(store: Arc<dyn Kv>, config: Config) -> Result<Self, Error> {
-        let (core, head, snapshot) = replay(&*store, config)?;
+        log::begin(&*store, config.clone())?;
+        let Replayed {
+            mut core,
+            head,
+            mut snapshot,
+        } = log::replay(&*store)?;
         let stored = Ledger::load(&*store)?;
         if stored != *core.ledger() {
             let (stored, derived) = (stored.head().seq, core.ledger().head().seq);
             let detail = format!("the ledger ends at entry {stored}, the events lead to {derived}");
             return Err(Error::Log(detail));
         }
+        if *core.config() != config {
+            let (given, known) = (config.aggregator, core.config().aggregator);
+            if given != known {
+                let detail = format!("identity {given}: this data directory belongs to {known}");
+                return Err(Error::Config(detail));
+            }
+            core.reconfigure(config);
+            log::write_snapshot(&*store, head, core.clone())?;
+            snapshot = head.seq;
+        }
         Ok(Self {
             core,
             store,
             head,
             snapshot,
+            snapshot_due: snapshot.saturating_add(SNAPSHOT_EVENTS),
             requests: 0,
-            fresh: BTreeMap::new(),
+            fresh: Fresh::default(),
             halted: None,
+            blind: false,
         })
     }
 
-    /// Runs on a thread of its own, because a synced write blocks.
+    /// Runs on a thread of its own, because a synced write blocks; not one of the runtime's, which
+    /// waits for those when it is dropped. Answers when it has ended.
+    ///
+    /// # Errors
+    /// If the system grants no thread.
     pub(crate) fn spawn(
         self,
         inbox: mpsc::Receiver<Message>,
         shared: Arc<Shared>,
-    ) -> JoinHandle<()> {
+    ) -> Result<oneshot::Receiver<()>, Error> {
         let executor = tokio::runtime::Handle::current();
-        tokio::task::spawn_blocking(move || {
+        let (ended, end) = oneshot::channel();
+        let run = move || {
             let _entered = executor.enter();
-            self.run(inbox, &shared);
-        })
+            self.run(inbox, shared);
+            let _ = ended.send(());
+        };
+        let thread = std::thread::Builder::new().name("machine".into());
+        match thread.spawn(run) {
+            Ok(_) => Ok(end),
+            Err(error) => Err(Error::Config(format!("no thread for the machine: {error}"))),
+        }
     }
 
-    fn run(mut self, mut inbox: mpsc::Receiver<Message>, shared: &Arc<Shared>) {
+    fn run(mut self, mut inbox: mpsc::Receiver<Message>, shared: Arc<Shared>) {
         let mut messages = Vec::with_capacity(BATCH_EVENTS_MAX);
         while let Some(first) = inbox.blocking_recv() {
             messages.push(first);
@@ -98,17 +152,22 @@ impl Machine {
             {
                 messages.push(next);
             }
-            self.turn(&mut messages, shared);
+            self.turn(&mut messages, &mut |actions| actor::perform(actions, &shared));
+            if self.halted.is_some() {
+                shared.halted.store(true, Ordering::Relaxed);
+            }
         }
     }
 
-    /// Takes what waits: events first, in one batch; then questions, which so see only durable state.
-    fn turn(&mut self, messages: &mut Vec<Message>, shared: &Arc<Shared>) {
-        let mut batch = Batch::new();
-        let mut staged = Vec::new();
+    /// Takes what waits: events first, in as few batches as possible; then questions, which so see
+    /// only durable state.
+    pub(crate) fn turn(
+        &mut self,
+        messages: &mut Vec<Message>,
+        perform: &mut dyn FnMut(Vec<Action>),
+    ) {
+        let mut pending = Pending::default();
         let mut questions = Vec::new();
-        let before = self.head;
-        self.fresh.clear();
         for message in messages.drain(..) {
             match message {
                 Message::Ask(question) => questions.push(question),
@@ -117,33 +176,53 @@ impl Machine {
                     rows,
                     answer,
                 } => {
-                    if let Some(reason) = &self.halted {
-                        let _ = answer.send(Err(Error::NotStored(reason.clone())));
-                        continue;
-                    }
                     self.requests = self.requests.wrapping_add(1);
                     let event = event(RequestId(self.requests));
-                    match self.stage(event, &rows, &mut batch) {
-                        Ok((decided, actions)) => staged.push(Staged {
-                            answer,
-                            decided,
-                            actions,
-                        }),
-                        Err(error) => {
-                            let _ = answer.send(Err(Error::NotStored(error.to_string())));
-                            self.halt(&error.to_string());
-                        }
+                    self.take(event, &rows, answer, &mut pending);
+                    if pending.is_full() {
+                        self.commit(std::mem::take(&mut pending), perform);
                     }
                 }
             }
         }
-        if self.halted.is_some() {
-            refuse(staged, self.halted.as_deref().unwrap_or_default());
-        } else if !staged.is_empty() {
-            self.commit(batch, staged, before, shared);
-        }
+        self.commit(pending, perform);
         for question in questions {
-            question(&self.core);
+            // Dropped unasked, its asker is told that there is no answer.
+            if !self.blind {
+                question(&self.core);
+            }
+        }
+    }
+
+    fn take(
+        &mut self,
+        event: Event,
+        rows: &[Row],
+        answer: oneshot::Sender<Result<Decided, Error>>,
+        pending: &mut Pending,
+    ) {
+        if let Some(reason) = &self.halted {
+            let _ = answer.send(Err(Error::NotStored(reason.clone())));
+            return;
+        }
+        for row in rows {
+            if let Err(error) = row.check(&*self.store, &self.fresh) {
+                let _ = answer.send(Err(error));
+                return;
+            }
+        }
+        match self.stage(event, rows, &mut pending.batch) {
+            Ok((decided, actions)) => pending.staged.push(Staged {
+                answer,
+                decided,
+                actions,
+            }),
+            Err(error) => {
+                let reason = error.to_string();
+                let _ = answer.send(Err(Error::NotStored(reason.clone())));
+                std::mem::take(pending).refuse(&reason);
+                self.roll_back(&error);
+            }
         }
     }
 
@@ -155,7 +234,7 @@ impl Machine {
         batch: &mut Batch,
     ) -> Result<(Decided, Vec<Action>), Error> {
         let now = self.core.now().max(clock());
-        let head = next(&self.head, now, &event)?;
+        let head = log::next(&self.head, now, &event)?;
         let logged = Logged {
             now,
             event: event.clone(),
@@ -163,16 +242,19 @@ impl Machine {
         };
         EVENTS.put(batch, &self.head.seq, &logged)?;
         LOG_HEAD.put(batch, &head)?;
+        let mut decided = Decided {
+            repeated_move: self.is_repeated_move(&event),
+            ..Decided::default()
+        };
         let actions = self.core.step(now, event);
         self.head = head;
-        let mut decided = Decided::default();
         let mut journal: Vec<JournalEntry> = Vec::new();
         for action in &actions {
             match action {
                 Action::Journal(entries) => journal.extend(entries.iter().cloned()),
                 Action::Reply { reply, .. } => decided.reply = Some(reply.clone()),
                 Action::OfferRefused { refusal, .. } => {
-                    decided.offer_refused = Some(refusal.clone())
+                    decided.offer_refused = Some(refusal.clone());
                 }
                 Action::Dispatch(assignment) => {
                     ASSIGNMENTS.put(batch, &assignment.id, assignment)?;
@@ -183,65 +265,63 @@ impl Machine {
         self.core.ledger().stage(&journal, batch)?;
         // What came with a refused request is not kept: strangers must not fill the disk.
         if !matches!(decided.reply, Some(Err(_))) {
+            let repeated = matches!(
+                decided.reply,
+                Some(Ok(Reply::Admitted { repeated: true, .. }))
+            );
             for row in rows {
-                row.stage(&*self.store, &mut self.fresh, batch)?;
+                row.stage(&*self.store, repeated, &mut self.fresh, batch)?;
             }
         }
         Ok((decided, actions))
     }
 
-    fn commit(
-        &mut self,
-        mut batch: Batch,
-        staged: Vec<Staged>,
-        before: LogHead,
-        shared: &Arc<Shared>,
-    ) {
-        if let Err(error) = self.stage_snapshot(&mut batch) {
-            tracing::error!(%error, "could not stage a snapshot");
-        }
-        if let Err(error) = self.store.commit(batch) {
-            tracing::error!(%error, "could not store events: nothing is decided until a restart");
-            self.head = before;
-            self.halt(&error.to_string());
-            refuse(staged, &error.to_string());
+    /// Whether money is to be moved under an id that was used before.
+    fn is_repeated_move(&self, event: &Event) -> bool {
+        let Event::Move { id, .. } = event else {
+            return false;
+        };
+        // As the core derives it.
+        let id = TransferId::derive(&[b"move".as_slice(), id.as_bytes()]);
+        self.core.ledger().applied_transfer(&id).is_some()
+    }
+
+    fn commit(&mut self, mut pending: Pending, perform: &mut dyn FnMut(Vec<Action>)) {
+        if pending.staged.is_empty() {
             return;
         }
+        if let Err(error) = self.stage_snapshot(&mut pending.batch) {
+            tracing::error!(%error, "could not stage a snapshot");
+        }
+        let batch = std::mem::take(&mut pending.batch);
+        if let Err(error) = self.store.commit(batch) {
+            tracing::error!(%error, "could not store events");
+            pending.refuse(&error.to_string());
+            self.roll_back(&error.into());
+            return;
+        }
+        self.fresh = Fresh::default();
         for Staged {
             answer,
             decided,
             actions,
-        } in staged
+        } in pending.staged
         {
-            // A requester that went away is no concern of the decision's.
             let _ = answer.send(Ok(decided));
-            actor::perform(actions, shared);
+            perform(actions);
         }
     }
 
     fn stage_snapshot(&mut self, batch: &mut Batch) -> Result<(), Error> {
-        if self.head.seq < self.snapshot.saturating_add(SNAPSHOT_EVENTS) {
+        if self.head.seq < self.snapshot_due {
             return Ok(());
         }
-        let mut own = Batch::new();
-        SNAPSHOT.put(
-            &mut own,
-            &0,
-            &Snapshot {
-                head: self.head,
-                core: self.core.clone(),
-            },
-        )?;
-        if own.bytes() > SNAPSHOT_BYTES_MAX {
+        self.snapshot_due = self.head.seq.saturating_add(SNAPSHOT_EVENTS);
+        let Some(own) = log::snapshot(self.head, self.core.clone())? else {
             // The log alone is enough; only a restart takes longer.
-            tracing::warn!(
-                bytes = own.bytes(),
-                max = SNAPSHOT_BYTES_MAX,
-                "snapshot too large"
-            );
-            self.snapshot = self.head.seq;
+            tracing::warn!(events = self.head.seq, "a snapshot would be too large");
             return Ok(());
-        }
+        };
         batch.append(own);
         let keep_from = self.head.seq.saturating_sub(EVENTS_KEPT);
         for seq in self.snapshot.saturating_sub(EVENTS_KEPT)..keep_from {
@@ -251,68 +331,34 @@ impl Machine {
         Ok(())
     }
 
-    /// After a failed write nobody knows what the disk kept: the core goes back to what can be read,
-    /// and no event is taken any more.
-    fn halt(&mut self, reason: &str) {
-        self.halted = Some(reason.to_owned());
-        match replay(&*self.store, self.core.config().clone()) {
-            Ok((core, head, _)) => {
-                self.core = core;
-                self.head = head;
-            }
-            Err(error) => tracing::error!(%error, "the stored log cannot be read back"),
-        }
-    }
-}
-
-fn refuse(staged: Vec<Staged>, reason: &str) {
-    for Staged { answer, .. } in staged {
-        let _ = answer.send(Err(Error::NotStored(reason.to_owned())));
-    }
-}
-
-/// Snapshot and log, stepped through. Returns the core, the log's end and the snapshot's number.
-fn replay(kv: &dyn Kv, config: Config) -> Result<(Core, LogHead, u64), Error> {
-    let (mut core, mut head) = match SNAPSHOT.get(kv, &0)? {
-        Some(snapshot) => (snapshot.core, snapshot.head),
-        None => (Core::new(config), LogHead::default()),
-    };
-    let snapshot = head.seq;
-    let start = KeyRange::all().starting_at(store::Key::to_bytes(&head.seq));
-    EVENTS.for_each(kv, start, |seq, row| {
-        let expected = next(&head, row.now, &row.event)?;
-        if seq != head.seq || expected.chain != row.chain {
-            return Err(Error::Log(format!(
-                "event {seq} does not follow event {}",
-                head.seq
-            )));
-        }
-        head = expected;
-        core.step(row.now, row.event);
-        Ok(())
-    })?;
-    let stored = LOG_HEAD.get(kv)?.unwrap_or_default();
-    if stored != head {
-        let detail = format!(
-            "the log ends at event {}, its head says {}",
-            head.seq, stored.seq
+    /// Leads the core back to what the store shows. After a failed write nobody knows what the disk
+    /// kept, so the store is asked, and no event is taken any more; a batch that was merely out of
+    /// bounds is gone whole, and work goes on.
+    fn roll_back(&mut self, error: &Error) {
+        let out_of_bounds = matches!(
+            error,
+            Error::Store(
+                StoreError::TooLarge { .. }
+                    | StoreError::BatchTooLarge { .. }
+                    | StoreError::Encode { .. }
+            )
         );
-        return Err(Error::Log(detail));
+        if !out_of_bounds {
+            tracing::error!(%error, "nothing is decided until a restart");
+            self.halted = Some(error.to_string());
+        }
+        self.fresh = Fresh::default();
+        match log::replay(&*self.store) {
+            Ok(replayed) => {
+                self.core = replayed.core;
+                self.head = replayed.head;
+                self.snapshot = replayed.snapshot;
+            }
+            Err(error) => {
+                tracing::error!(%error, "the stored log cannot be read back");
+                self.halted = Some(error.to_string());
+                self.blind = true;
+            }
+        }
     }
-    Ok((core, head, snapshot))
-}
-
-/// The log's head after one more event.
-fn next(head: &LogHead, now: Timestamp, event: &Event) -> Result<LogHead, Error> {
-    let event = postcard::to_stdvec(event).map_err(|error| Error::Log(error.to_string()))?;
-    let parts: [&[u8]; 4] = [
-        head.chain.as_bytes(),
-        &head.seq.to_le_bytes(),
-        &now.0.to_le_bytes(),
-        &event,
-    ];
-    Ok(LogHead {
-        seq: head.seq.saturating_add(1),
-        chain: Digest::bind(Domain::EventLog, &parts),
-    })
 }

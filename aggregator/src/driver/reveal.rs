@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use jobs::assignment::Assignment;
 use jobs::commitment::{Commitment, Reveal};
-use jobs::digest::BlobRef;
 use jobs::ids::{AssignmentId, ProviderId};
+use jobs::outcome::Outcome;
 use jobs::package::Package;
 use jobs::statement::Signed;
-use jobs::{items, merkle};
+use jobs::{merkle, output};
 use network::protocol::{RevealReply, RevealRequest};
 
 use super::Shared;
@@ -119,32 +119,20 @@ async fn check(
         .fetch_blob(&[provider], outcome.outputs, &shared.blobs)
         .await;
     fetched.map_err(|error| error.to_string())?;
-    let (blobs, outputs, root) = (shared.blobs.clone(), outcome.outputs, outcome.root);
-    let (count, limit) = (assignment.items, package.limits.output_bytes_per_item);
-    let checked =
-        tokio::task::spawn_blocking(move || check_outputs(&blobs, outputs, count, limit, &root));
+    let (blobs, outcome, package) = (shared.blobs.clone(), outcome.clone(), package.clone());
+    let checked = tokio::task::spawn_blocking(move || check_outputs(&blobs, &outcome, &package));
     checked.await.map_err(|error| error.to_string())?
 }
 
+/// An honest provider makes the same check before it commits, and reports the job's failure instead.
 fn check_outputs(
     blobs: &network::blobs::BlobStore,
-    outputs: BlobRef,
-    count: u32,
-    limit: u32,
-    root: &jobs::digest::Digest,
+    outcome: &Outcome,
+    package: &Package,
 ) -> Result<(), String> {
-    let bytes = blobs.read(&outputs).map_err(|error| error.to_string())?;
-    let outputs = items::decode(&bytes).map_err(|error| error.to_string())?;
-    if outputs.len() != count as usize {
-        return Err(format!("{} outputs for {count} items", outputs.len()));
-    }
-    if let Some(long) = outputs.iter().find(|output| output.len() > limit as usize) {
-        return Err(format!(
-            "an output of {} bytes, at most {limit}",
-            long.len()
-        ));
-    }
-    if merkle::root(&outputs) != *root {
+    let bytes = blobs.read(&outcome.outputs).map_err(|error| error.to_string())?;
+    let outputs = output::decode(package, outcome.items, &bytes).map_err(|error| error.to_string())?;
+    if merkle::root(&outputs) != outcome.root {
         return Err("the outputs have another root".into());
     }
     Ok(())

@@ -2,7 +2,6 @@
 
 use api::types::{BalanceView, JobPhase, JobView, ProviderView};
 use jobs::ids::JobId;
-use jobs::money::Amount;
 
 use crate::core::state::ReplicaState;
 use crate::core::view::JobStatus;
@@ -46,19 +45,13 @@ pub(crate) fn job(core: &Core, id: JobId) -> Option<JobView> {
         disagreements: count(|s| matches!(s, ReplicaState::Settled { agreed: false, .. })),
         escrowed: view.quote.escrow,
         escrow_left: view.escrow,
-        paid: paid(core, id),
+        paid: core.paid(id),
         fee: view.fee,
         returned: view.returned,
         submitted: view.admitted,
         finished: view.ended,
         result,
     })
-}
-
-fn paid(core: &Core, id: JobId) -> Vec<(jobs::ids::ProviderId, Amount)> {
-    core.record_parts(id)
-        .map(|parts| parts.paid)
-        .unwrap_or_default()
 }
 
 /// Every provider.

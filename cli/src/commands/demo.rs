@@ -130,9 +130,7 @@ fn summary(
         honest_penalised: providers.iter().filter(penalised).count(),
         escrowed: view.escrowed,
         escrow_left: view.escrow_left,
-        paid: report.paid.iter().fold(Amount::ZERO, |sum, (_, amount)| {
-            sum.checked_add(*amount).unwrap_or(sum)
-        }),
+        paid: report.paid,
         fee: view.fee,
         returned: view.returned,
         seconds,
@@ -150,7 +148,7 @@ fn summary(
 fn parties(devnet: &Devnet, plan: &Plan, views: &[ProviderView], report: &RecordReport) -> Vec<Party> {
     let party = |(index, (daemon, id)): (usize, &(crate::devnet::Daemon, String))| {
         let view = views.iter().find(|view| view.id.to_string() == *id);
-        let paid = report.paid.iter().find(|(provider, _)| provider.to_string() == *id);
+        let paid = report.providers.iter().find(|party| party.provider.to_string() == *id);
         Party {
             name: daemon.name.clone(),
             id: id.clone(),
@@ -159,7 +157,7 @@ fn parties(devnet: &Devnet, plan: &Plan, views: &[ProviderView], report: &Record
             disagreements: view.map_or(0, |view| view.disagreements),
             reputation: view.map_or(0.0, |view| f64::from(view.reputation_ppm) / 1e6),
             eligible: view.is_some_and(|view| view.eligible),
-            paid: paid.map_or(Amount::ZERO, |(_, amount)| *amount),
+            paid: paid.map_or(Amount::ZERO, |party| party.paid),
         }
     };
     devnet.providers.iter().enumerate().map(party).collect()
@@ -173,7 +171,8 @@ async fn nearest(prepared: &Prepared, result: &Path, query: &str, output: Output
     let items = vec![query.as_bytes().to_vec()];
     let (outputs, _) = provider::execute_items_locally(prepared, items, output).await?;
     let wanted = floats(outputs.first().context("the query has no output")?);
-    let rows = jobs::input::split_npy_rows(&std::fs::read(result)?)?;
+    let bytes = std::fs::read(result)?;
+    let rows = jobs::npy::split_rows(&bytes)?;
     let mut ranked: Vec<Nearest> = rows
         .iter()
         .zip(&prepared.items)

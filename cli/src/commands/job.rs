@@ -148,7 +148,7 @@ fn validate(manifest: &Path, output: Output) -> Result<()> {
 async fn run_local(manifest: &Path, out: &Path, output: Output) -> Result<()> {
     let prepared = prepare(manifest)?;
     let (outputs, meters) = crate::commands::provider::execute_locally(&prepared, output).await?;
-    let merged = jobs::input::merge(&prepared.package.output, &outputs)?;
+    let merged = jobs::output::merge(&prepared.package.output, &outputs)?;
     std::fs::write(out, merged).with_context(|| out.display().to_string())?;
     let value = json!({ "items": outputs.len(), "result": out, "meters": meters });
     output.data(&value, || {

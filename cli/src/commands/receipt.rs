@@ -59,8 +59,11 @@ pub(crate) fn blob_path(dir: &Path, blob: &BlobRef) -> PathBuf {
 }
 
 fn text(report: &RecordReport) -> String {
-    let paid: Vec<String> =
-        report.paid.iter().map(|(id, amount)| format!("  {}  {amount}", id.short())).collect();
+    let paid: Vec<String> = report
+        .providers
+        .iter()
+        .map(|party| format!("  {}  {}", party.provider.short(), party.paid))
+        .collect();
     format!(
         "verified  job {}\nclient    {}\nshards    {} of {} items, {} replicas, {} agreed, {} disagreed\n\
          escrowed  {}, fee {}, returned {}\npaid\n{}",

@@ -32,27 +32,30 @@ pub(crate) fn run(command: &SimCommand, output: Output) -> Result<()> {
     let SimCommand::Run { seeds, seed_start, threads } = command;
     let bar = output.bar(*seeds, "seeds");
     let started = now();
-    let config = SimConfig { seeds: *seeds, seed_start: *seed_start, threads: *threads, ..SimConfig::default() };
-    let report = simulate(&config, &|| bar.inc(1));
+    let config = SimConfig { threads: *threads, ..SimConfig::new(*seeds, *seed_start) };
+    let report = simulate(config, |_| bar.inc(1));
     bar.finish_and_clear();
     let seconds = started.elapsed().as_secs_f64().max(1e-9);
     let value = json!({
         "seeds": report.seeds,
         "seed_start": seed_start,
-        "violations": report.violations.len(),
+        "violations": report.violated,
         "violation_list": report.violations,
-        "sim_hours": report.sim_hours,
-        "faults": report.faults,
-        "jobs": report.jobs,
-        "steps": report.steps,
+        "sim_hours": report.sim_hours(),
+        "faults": report.faults(),
+        "events": report.counts.events,
+        "restarts": report.counts.restarts,
+        "jobs_done": report.counts.done,
+        "jobs_failed": report.counts.failed,
+        "providers_banned": report.counts.banned,
         "seeds_per_s": report.seeds as f64 / seconds,
         "log_hash": report.log_hash,
     });
     output.data(&value, || format!("{value:#}"))?;
-    if report.violations.is_empty() {
+    if report.violated == 0 {
         return Ok(());
     }
-    fail(Exit::Verification, format!("{} violations", report.violations.len()))
+    fail(Exit::Verification, format!("{} seeds break an invariant", report.violated))
 }
 
 #[expect(clippy::disallowed_methods, reason = "the command measures its own speed; the simulator never sees this")]
