@@ -24,6 +24,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use jobs::digest::Digest;
+use serde::Serialize;
 
 /// Most threads a run uses.
 pub const THREADS_MAX: usize = 64;
@@ -59,7 +60,7 @@ impl SimConfig {
 }
 
 /// Something that must never happen.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct SimViolation {
     /// In which seed.
     pub seed: u64,

@@ -143,10 +143,6 @@ impl Core {
     /// What each revealed replica gets, and position, outputs and root of the canonical one. Fuel and
     /// device time are the least that any agreeing replica metered: device time is each provider's own
     /// word, and nobody gains by exaggerating alone.
-    #[expect(
-        clippy::type_complexity,
-        reason = "the canonical triple is taken apart at once"
-    )]
     fn shares(
         &self,
         id: JobId,

@@ -61,8 +61,7 @@ impl Node {
             return Ok((Vec::new(), 0));
         }
         let actions = self.core.step(now, event.clone());
-        self.persist(now, event, &actions)
-            .map_err(|e| e.to_string())?;
+        self.persist(now, event, &actions)?;
         let performed = match kill {
             Some(Kill::AfterActions(count)) => {
                 self.up = false;
@@ -73,27 +72,25 @@ impl Node {
         Ok((actions, performed))
     }
 
-    fn persist(
-        &mut self,
-        now: Timestamp,
-        event: Event,
-        actions: &[Action],
-    ) -> Result<(), ledger::LedgerError> {
+    fn persist(&mut self, now: Timestamp, event: Event, actions: &[Action]) -> Result<(), String> {
         let mut batch = Batch::new();
         self.seq = self.seq.saturating_add(1);
-        EVENTS.put(&mut batch, &self.seq, &(now, event))?;
+        let put = EVENTS.put(&mut batch, &self.seq, &(now, event));
+        put.map_err(|error| error.to_string())?;
         if let Some(Action::Journal(entries)) = actions.first() {
-            self.core.ledger().stage(entries, &mut batch)?;
+            let staged = self.core.ledger().stage(entries, &mut batch);
+            staged.map_err(|error| error.to_string())?;
         }
         if self.seq.is_multiple_of(SNAPSHOT_EVERY) {
             let past = self.seq.saturating_sub(SNAPSHOT_EVERY);
             SNAPSHOTS.delete(&mut batch, &past);
-            SNAPSHOTS.put(&mut batch, &self.seq, &self.core)?;
+            let put = SNAPSHOTS.put(&mut batch, &self.seq, &self.core);
+            put.map_err(|error| error.to_string())?;
             for seq in past..=self.seq {
                 EVENTS.delete(&mut batch, &seq);
             }
         }
-        Ok(self.disk.commit(batch)?)
+        self.disk.commit(batch).map_err(|error| error.to_string())
     }
 
     /// Starts again from the disk alone, and compares with what was there before the kill: a replay must

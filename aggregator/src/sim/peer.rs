@@ -304,7 +304,7 @@ fn outputs(position: i64, symbol: &str) -> BlobRef {
 /// Where symbolic outputs lie.
 pub(super) fn position(outputs: &BlobRef) -> i64 {
     let distance = i64::try_from(outputs.size / 2).unwrap_or(i64::MAX);
-    if outputs.size % 2 == 0 {
+    if outputs.size.is_multiple_of(2) {
         distance
     } else {
         distance.saturating_neg()

@@ -196,14 +196,14 @@ impl World {
             }
             Item::Resend(epoch, peer, message, tries) => {
                 if epoch == self.node.epoch && self.node.up {
-                    self.to_peer(peer, message, tries);
+                    self.send_to_peer(peer, message, tries);
                 }
             }
             Item::NodeBoot => self.boot(),
             Item::Work(peer, boot, assignment) => self.work_done(peer, boot, &assignment),
             Item::Repeat(peer, boot, event, tries) => {
                 if self.peers.get(peer).is_some_and(|p| p.up && p.boot == boot) {
-                    self.from_peer(peer, *event, tries);
+                    self.send_from_peer(peer, *event, tries);
                 }
             }
             Item::Announce(peer) => self.announce(peer),

@@ -14,11 +14,11 @@ impl World {
     /// The aggregator sends; `tries` counts down what is left.
     pub(super) fn send(&mut self, to: ProviderId, message: ToPeer, tries: u8) {
         if let Some(peer) = self.index.get(&to).copied() {
-            self.to_peer(peer, message, tries);
+            self.send_to_peer(peer, message, tries);
         }
     }
 
-    pub(super) fn to_peer(&mut self, peer: usize, message: ToPeer, tries: u8) {
+    pub(super) fn send_to_peer(&mut self, peer: usize, message: ToPeer, tries: u8) {
         for delay in self.delays(peer) {
             self.at(delay, Item::Deliver(peer, message.clone()));
         }
@@ -29,7 +29,7 @@ impl World {
     }
 
     /// A provider sends; `tries` counts down what is left.
-    pub(super) fn from_peer(&mut self, peer: usize, event: Event, tries: u8) {
+    pub(super) fn send_from_peer(&mut self, peer: usize, event: Event, tries: u8) {
         if let Event::Committed { commitment } = &event {
             self.see(*commitment);
         }
@@ -82,8 +82,8 @@ impl World {
     fn do_deeds(&mut self, index: usize, deeds: Vec<Deed>) {
         for deed in deeds {
             match deed {
-                Deed::Send(event) => self.from_peer(index, event, 1),
-                Deed::SendOften(event) => self.from_peer(index, event, TRIES),
+                Deed::Send(event) => self.send_from_peer(index, event, 1),
+                Deed::SendOften(event) => self.send_from_peer(index, event, TRIES),
                 Deed::Work(assignment) => {
                     let boot = self.peers.get(index).map_or(0, |p| p.boot);
                     let takes = self.dice.range(300, 9_000);
@@ -119,7 +119,7 @@ impl World {
         };
         peer.offer.issued = now;
         let offer = Box::new(peer.offer.clone());
-        self.from_peer(index, Event::Offer { offer }, 1);
+        self.send_from_peer(index, Event::Offer { offer }, 1);
     }
 
     pub(super) fn crash_peer(&mut self, index: usize) {
