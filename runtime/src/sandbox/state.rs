@@ -11,7 +11,7 @@ use crate::log::Log;
 
 /// One field per capability, and the limiter.
 #[derive(Debug)]
-pub struct State {
+pub(crate) struct State {
     pub(crate) context: Context,
     pub(crate) log: Log,
     pub(crate) nn: NnState,

@@ -56,7 +56,7 @@ const FUNCTIONS: &[(&str, &str, &str, &str)] = &[
 
 /// A component that imports everything the world has.
 #[allow(dead_code, reason = "shared by several test programs")]
-pub fn whole_world() -> Vec<u8> {
+pub(crate) fn whole_world() -> Vec<u8> {
     let import = |(interface, name, params, results): &(&str, &str, &str, &str)| {
         let interface = match interface.contains(':') {
             true => (*interface).to_owned(),
@@ -82,7 +82,7 @@ fn componentise(mut module: Vec<u8>, resolve: &Resolve, world: WorldId) -> Vec<u
 /// In `body`, `$items` and `$count` are the items (pointer and length of eight bytes each), and `$i`,
 /// `$j` are free. It may leave the function itself by way of `$ok` or `$err`, which take what `run`
 /// shall return. Its strings are at 2048.
-pub fn guest(imports: &str, pages: u32, extra: &str, body: &str) -> Vec<u8> {
+pub(crate) fn guest(imports: &str, pages: u32, extra: &str, body: &str) -> Vec<u8> {
     let text = format!(
         r#"(module
   {imports}
@@ -125,24 +125,24 @@ pub fn guest(imports: &str, pages: u32, extra: &str, body: &str) -> Vec<u8> {
 }
 
 /// Returns its items.
-pub fn echo() -> Vec<u8> {
+pub(crate) fn echo() -> Vec<u8> {
     guest("", 2, "", "")
 }
 
 /// Traps.
-pub fn trap() -> Vec<u8> {
+pub(crate) fn trap() -> Vec<u8> {
     guest("", 2, "", "unreachable")
 }
 
 /// Never returns.
-pub fn endless() -> Vec<u8> {
+pub(crate) fn endless() -> Vec<u8> {
     guest("", 2, "", "(loop $again (br $again))")
 }
 
 /// A component written by hand: `parts` before a core instance `$main` with `memory`, `cabi_realloc`
 /// and `run`, whose `run` is lifted and exported.
 #[allow(dead_code, reason = "shared by several test programs")]
-pub fn by_hand(parts: &str) -> Vec<u8> {
+pub(crate) fn by_hand(parts: &str) -> Vec<u8> {
     let text = format!(
         r#"(component
   (import "assay:job/types@0.1.0" (instance $types
@@ -164,7 +164,7 @@ pub fn by_hand(parts: &str) -> Vec<u8> {
 
 /// The core module of an echo for [`by_hand`], as `$echo`; `extra` is run first.
 #[allow(dead_code, reason = "shared by several test programs")]
-pub fn echo_module(imports: &str, extra: &str) -> String {
+pub(crate) fn echo_module(imports: &str, extra: &str) -> String {
     format!(
         r#"(core module $echo
     {imports}

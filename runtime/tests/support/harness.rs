@@ -4,10 +4,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 
 /// A test and its name.
-pub type Case = (&'static str, fn());
+pub(crate) type Case = (&'static str, fn());
 
 /// Lists the cases, or runs those that the arguments name.
-pub fn run(groups: &[&[Case]]) -> ExitCode {
+pub(crate) fn run(groups: &[&[Case]]) -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let has = |flag: &str| arguments.iter().any(|argument| argument == flag);
     let cases = groups.iter().copied().flatten();

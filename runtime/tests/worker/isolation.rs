@@ -9,7 +9,7 @@ use crate::guests::echo;
 use crate::harness::Case;
 use crate::lifecycle::{block_on, config, items, task};
 
-pub const CASES: &[Case] = &[
+pub(crate) const CASES: &[Case] = &[
     (
         "a_worker_has_no_sockets_and_no_secrets",
         a_worker_has_no_sockets_and_no_secrets,

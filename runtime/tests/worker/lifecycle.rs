@@ -16,7 +16,7 @@ use runtime::{
 use crate::guests::{echo, endless, guest, trap};
 use crate::harness::Case;
 
-pub const CASES: &[Case] = &[
+pub(crate) const CASES: &[Case] = &[
     ("a_worker_serves_many_tasks", a_worker_serves_many_tasks),
     (
         "a_trap_costs_the_worker_and_not_the_pool",
@@ -45,7 +45,7 @@ pub const CASES: &[Case] = &[
     ),
 ];
 
-pub fn block_on<F: Future>(future: F) -> F::Output {
+pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
@@ -54,7 +54,7 @@ pub fn block_on<F: Future>(future: F) -> F::Output {
     runtime.block_on(future)
 }
 
-pub fn config(dir: &Path) -> WorkerConfig {
+pub(crate) fn config(dir: &Path) -> WorkerConfig {
     let mut sandbox = SandboxConfig::new(dir.join("cache"));
     sandbox.backend = Backend::Reference;
     let exe = std::env::current_exe().unwrap();
@@ -62,7 +62,7 @@ pub fn config(dir: &Path) -> WorkerConfig {
     WorkerConfig::new(exe, args, dir.join("scratch"), sandbox)
 }
 
-pub fn task(dir: &Path, component: &[u8]) -> ShardTask {
+pub(crate) fn task(dir: &Path, component: &[u8]) -> ShardTask {
     let blob = BlobRef::of(component);
     let path = dir.join(blob.digest.to_hex());
     std::fs::write(&path, component).unwrap();
@@ -82,7 +82,7 @@ pub fn task(dir: &Path, component: &[u8]) -> ShardTask {
     }
 }
 
-pub fn items() -> Vec<u8> {
+pub(crate) fn items() -> Vec<u8> {
     jobs::items::encode(&["one", "two"]).unwrap()
 }
 
@@ -337,9 +337,7 @@ fn a_whole_job_runs_locally_in_order() {
         let bad = task(dir.path(), &trap()).component;
         let error = run_local(&job(&bad, 10), &pool, |_| ()).await.unwrap_err();
         assert!(
-            error
-                .to_string()
-                .contains("failed: the guest trapped"),
+            error.to_string().contains("failed: the guest trapped"),
             "{error}"
         );
     });

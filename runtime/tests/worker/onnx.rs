@@ -8,7 +8,7 @@ use crate::guests::guest;
 use crate::harness::Case;
 use crate::lifecycle::{block_on, config, task};
 
-pub const CASES: &[Case] = &[(
+pub(crate) const CASES: &[Case] = &[(
     "a_guest_runs_a_graph_in_a_worker",
     a_guest_runs_a_graph_in_a_worker,
 )];

@@ -11,7 +11,7 @@ use crate::guests::echo;
 use crate::harness::Case;
 use crate::lifecycle::{config, items, task};
 
-pub const CASES: &[Case] = &[
+pub(crate) const CASES: &[Case] = &[
     ("a_conversation_by_hand", a_conversation_by_hand),
     (
         "bytes_that_are_no_frame_end_the_worker",
