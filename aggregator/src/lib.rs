@@ -12,5 +12,6 @@
 
 pub mod core;
 pub mod driver;
+pub mod sim;
 
 pub use driver::{AggregatorConfig, Audit, Error, Running, audit_at_rest, start};
