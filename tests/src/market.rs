@@ -1,0 +1,505 @@
+//! A market: one aggregator and its providers, each a process.
+
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use jobs::envelope::ClientKey;
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::money::{Balance, amount};
+use crate::{Daemon, Deadline, Job, Output, assay_with, free_port, get, repository, target_dir};
+
+/// Longest wait for a job, and for providers to be known.
+const PATIENCE: Duration = Duration::from_secs(240);
+
+/// Pause between two looks.
+const POLL: Duration = Duration::from_millis(25);
+
+/// Attempts to start an aggregator on ports that were free a moment ago.
+const PORT_ATTEMPTS: usize = 3;
+
+/// Who takes part.
+#[derive(Clone, Debug, Default)]
+pub struct Plan {
+    /// One entry a provider: nothing, or how it misbehaves.
+    pub providers: Vec<Option<String>>,
+    /// More arguments of `assay aggregator start`.
+    pub aggregator: Vec<String>,
+    /// Where the aggregator keeps its data, if not with the rest.
+    pub aggregator_data: Option<PathBuf>,
+}
+
+impl Plan {
+    /// So many honest providers.
+    pub fn honest(providers: usize) -> Self {
+        Self {
+            providers: vec![None; providers],
+            ..Self::default()
+        }
+    }
+
+    /// One more provider, which misbehaves.
+    #[must_use]
+    pub fn and(mut self, misbehaviour: &str) -> Self {
+        self.providers.push(Some(misbehaviour.to_owned()));
+        self
+    }
+
+    /// One more argument of the aggregator.
+    #[must_use]
+    pub fn aggregator_argument(mut self, argument: impl Into<String>) -> Self {
+        self.aggregator.push(argument.into());
+        self
+    }
+}
+
+/// What each assignment of a finished job was paid, from its record.
+#[derive(Clone, Debug)]
+pub struct Claim {
+    /// The assignment.
+    pub assignment: String,
+    /// Who executed it.
+    pub provider: String,
+    /// Micro-units.
+    pub paid: u128,
+    /// Whether it agreed.
+    pub agreed: bool,
+}
+
+/// A running market with a funded client.
+#[derive(Debug)]
+pub struct Market {
+    /// The aggregator.
+    pub aggregator: Daemon,
+    /// Its providers, in the plan's order, named `provider-1` and so on.
+    pub providers: Vec<Daemon>,
+    /// The client's key file.
+    pub key: PathBuf,
+    /// The client's id.
+    pub client: String,
+    dir: TempDir,
+    // One market at a time: two on a small machine only slow one another down.
+    _turn: File,
+}
+
+impl Market {
+    /// Starts every process, waits until the aggregator knows every provider, and deposits the
+    /// client's money (100 units) and every provider's stake (10 units).
+    ///
+    /// # Errors
+    /// With the end of a log if a process does not serve.
+    pub fn up(plan: &Plan) -> Result<Self> {
+        let turns = target_dir()?.join("system-tests");
+        fs::create_dir_all(&turns)?;
+        let turn = File::create(turns.join("market.lock"))?;
+        turn.lock()?;
+        let dir = TempDir::with_prefix("assay-market-")?;
+        let aggregator = start_aggregator(plan, dir.path())?;
+        let key = dir.path().join("client.key");
+        let mut market = Self {
+            aggregator,
+            providers: Vec::new(),
+            key: key.clone(),
+            client: String::new(),
+            dir,
+            _turn: turn,
+        };
+        for (index, misbehaviour) in (1..).zip(&plan.providers) {
+            market.add_provider(&format!("provider-{index}"), misbehaviour.as_deref())?;
+        }
+        let path = key.to_string_lossy().into_owned();
+        let made = market
+            .assay(&["--json", "key", "new", "--out", &path])?
+            .ok()?
+            .json()?;
+        market.client = text(&made, "client")?;
+        market.deposit(&format!("client:{}", market.client), "100")?;
+        for id in market.provider_ids() {
+            market.deposit(&format!("stake:{id}"), "10")?;
+        }
+        market.wait_for_providers(plan.providers.len())?;
+        Ok(market)
+    }
+
+    fn add_provider(&mut self, name: &str, misbehaviour: Option<&str>) -> Result<()> {
+        let data = self.dir.path().join(name);
+        let mut arguments = vec![
+            "provider".to_owned(),
+            "start".into(),
+            format!("--data={}", data.display()),
+            // Dear enough for a small job to cost something.
+            "--price-per-gfuel=1".into(),
+        ];
+        arguments.extend(
+            self.aggregator
+                .ready
+                .p2p
+                .iter()
+                .map(|at| format!("--aggregator={at}")),
+        );
+        arguments.extend(misbehaviour.map(|how| format!("--misbehave={how}")));
+        let arguments = arguments.into_iter().map(OsString::from).collect();
+        self.providers.push(Daemon::start(name, &data, arguments)?);
+        Ok(())
+    }
+
+    /// The folder of everything.
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// The aggregator's HTTP interface.
+    pub fn http(&self) -> &str {
+        &self.aggregator.ready.http
+    }
+
+    /// Every provider's id, in the plan's order.
+    pub fn provider_ids(&self) -> Vec<String> {
+        self.providers
+            .iter()
+            .map(|provider| provider.ready.id.clone())
+            .collect()
+    }
+
+    /// The client's key.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub fn client_key(&self) -> Result<ClientKey> {
+        Ok(ClientKey::from_pem(&fs::read_to_string(&self.key)?)?)
+    }
+
+    /// Runs `assay` as this market's client.
+    ///
+    /// # Errors
+    /// If it cannot be started or does not end.
+    pub fn assay<S: AsRef<OsStr>>(&self, arguments: &[S]) -> Result<Output> {
+        let variables = [
+            ("ASSAY_AGGREGATOR", self.http().into()),
+            ("ASSAY_KEY", self.key.clone().into()),
+        ];
+        assay_with(arguments, &variables, &repository())
+    }
+
+    /// Deposits as the operator, once for each account.
+    ///
+    /// # Errors
+    /// If refused.
+    pub fn deposit(&self, account: &str, units: &str) -> Result<Output> {
+        let token = self.aggregator.data.join("operator.token");
+        let token = token.to_string_lossy();
+        let reference = format!("test-{account}");
+        let mut arguments = vec!["ledger", "deposit", "--account", account, "--amount", units];
+        // A long account name would exceed what a reference may hold.
+        let reference: String = reference.chars().take(100).collect();
+        arguments.extend(["--reference", &reference, "--token-file", &token]);
+        self.assay(&arguments)?.ok()
+    }
+
+    /// Submits without waiting; returns the job's id.
+    ///
+    /// # Errors
+    /// If refused.
+    pub fn submit(&self, job: &Job) -> Result<String> {
+        let submitted = self.try_submit(job)?.ok()?.json()?;
+        text(&submitted, "job")
+    }
+
+    /// Submits without waiting, whatever comes of it.
+    ///
+    /// # Errors
+    /// If the program cannot be started.
+    pub fn try_submit(&self, job: &Job) -> Result<Output> {
+        let manifest = job.write(&self.dir.path().join("jobs"))?;
+        self.assay(&["--json", "job", "submit", &manifest.to_string_lossy()])
+    }
+
+    /// A job as the aggregator shows it.
+    ///
+    /// # Errors
+    /// If the aggregator does not answer or does not know it.
+    pub fn view(&self, job: &str) -> Result<Value> {
+        let answer = get(self.http(), &format!("/api/v1/jobs/{job}"))?;
+        ensure!(
+            answer.status == 200,
+            "job {job}: {}",
+            String::from_utf8_lossy(&answer.body)
+        );
+        answer.json()
+    }
+
+    /// Waits until `reached` holds of a job. An aggregator that does not answer is asked again.
+    ///
+    /// # Errors
+    /// With every log's end if it takes too long.
+    pub fn wait_until(&self, job: &str, reached: impl Fn(&Value) -> bool) -> Result<Value> {
+        let deadline = Deadline::after(PATIENCE);
+        let mut last = Value::Null;
+        while !deadline.over() {
+            if let Ok(view) = self.view(job) {
+                if reached(&view) {
+                    return Ok(view);
+                }
+                last = view;
+            }
+            std::thread::sleep(POLL);
+        }
+        bail!("after {PATIENCE:?} the job is {last}\n{}", self.logs())
+    }
+
+    /// Waits until a job ends, well or badly.
+    ///
+    /// # Errors
+    /// As [`Market::wait_until`].
+    pub fn wait(&self, job: &str) -> Result<Value> {
+        self.wait_until(job, |view| {
+            matches!(
+                view.get("phase").and_then(Value::as_str),
+                Some("done" | "failed")
+            )
+        })
+    }
+
+    /// Waits until a job is done.
+    ///
+    /// # Errors
+    /// As [`Market::wait`], or if it failed.
+    pub fn wait_done(&self, job: &str) -> Result<Value> {
+        let view = self.wait(job)?;
+        ensure!(
+            view["phase"] == "done",
+            "the job failed: {view}\n{}",
+            self.logs()
+        );
+        Ok(view)
+    }
+
+    /// Fetches result and record, which the program verifies; returns their folder.
+    ///
+    /// # Errors
+    /// If anything is missing or does not verify.
+    pub fn fetch(&self, job: &str) -> Result<PathBuf> {
+        let name: String = job.chars().rev().take(12).collect();
+        let out = self.dir.path().join(format!("result-{name}"));
+        self.assay(&["job", "result", job, "--out", &out.to_string_lossy()])?
+            .ok()?;
+        Ok(out)
+    }
+
+    /// The end of every log.
+    pub fn logs(&self) -> String {
+        let daemons = std::iter::once(&self.aggregator).chain(&self.providers);
+        let tails = daemons.map(|daemon| format!("--- {}\n{}", daemon.name, daemon.log_tail()));
+        tails.collect::<Vec<_>>().join("\n")
+    }
+
+    /// A provider as the aggregator sees it.
+    ///
+    /// # Errors
+    /// If the aggregator does not know it.
+    pub fn provider(&self, id: &str) -> Result<Value> {
+        let views = self
+            .assay(&["--json", "aggregator", "providers"])?
+            .ok()?
+            .json()?;
+        let views = views.as_array().context("no list of providers")?;
+        let found = views.iter().find(|view| view["id"] == id);
+        found
+            .cloned()
+            .with_context(|| format!("the aggregator does not know {id}"))
+    }
+
+    /// Every account.
+    ///
+    /// # Errors
+    /// If the aggregator does not answer.
+    pub fn balances(&self) -> Result<BTreeMap<String, Balance>> {
+        let lines = self
+            .assay(&["--json", "ledger", "balances"])?
+            .ok()?
+            .json()?;
+        lines
+            .as_array()
+            .context("no list of balances")?
+            .iter()
+            .map(Balance::parse)
+            .collect()
+    }
+
+    /// One account; an unknown one is empty.
+    ///
+    /// # Errors
+    /// If the aggregator does not answer.
+    pub fn balance(&self, account: &str) -> Result<Balance> {
+        Ok(self.balances()?.get(account).copied().unwrap_or_default())
+    }
+
+    /// Requires that the running aggregator's ledger audits clean.
+    ///
+    /// # Errors
+    /// With the report if it does not.
+    pub fn audit(&self) -> Result<()> {
+        let report = self.assay(&["--json", "ledger", "audit"])?.ok()?.json()?;
+        ensure!(report["clean"] == true, "the ledger is not clean: {report}");
+        Ok(())
+    }
+
+    /// Requires that the ledger of a stopped aggregator audits clean.
+    ///
+    /// # Errors
+    /// With the report if it does not.
+    pub fn audit_at_rest(&mut self) -> Result<()> {
+        self.aggregator.stop()?;
+        let data = self.aggregator.data.to_string_lossy().into_owned();
+        let report = self
+            .assay(&["--json", "ledger", "audit", "--data", &data])?
+            .ok()?
+            .json()?;
+        ensure!(
+            report["clean"] == true,
+            "the ledger at rest is not clean: {report}"
+        );
+        Ok(())
+    }
+
+    /// Requires that these jobs, which are all there were, are settled: escrows empty, what was put
+    /// in equals what went out, and every provider's account holds exactly what the jobs paid it.
+    ///
+    /// # Errors
+    /// Naming the first account that does not.
+    pub fn check_settled(&self, jobs: &[String]) -> Result<()> {
+        let balances = self.balances()?;
+        let mut earned: BTreeMap<String, u128> = BTreeMap::new();
+        for job in jobs {
+            let view = self.view(job)?;
+            let escrow = balances
+                .get(&format!("escrow:{job}"))
+                .copied()
+                .unwrap_or_default();
+            ensure!(escrow.is_empty(), "escrow of {job} holds {escrow:?}");
+            ensure!(amount(&view["escrow_left"])? == 0, "escrow is left: {view}");
+            let mut out = amount(&view["fee"])? + amount(&view["returned"])?;
+            for pair in view["paid"].as_array().context("a job without payments")? {
+                let paid = amount(&pair[1])?;
+                out += paid;
+                let provider = pair[0].as_str().unwrap_or_default().to_owned();
+                *earned.entry(provider).or_default() += paid;
+            }
+            let escrowed = amount(&view["escrowed"])?;
+            ensure!(
+                escrowed == out,
+                "{escrowed} went into the escrow of {job} and {out} out: {view}"
+            );
+        }
+        for id in self.provider_ids() {
+            let account = balances
+                .get(&format!("provider:{id}"))
+                .copied()
+                .unwrap_or_default();
+            let expected = earned.get(&id).copied().unwrap_or_default();
+            ensure!(
+                account.credits == expected,
+                "provider {id} was credited {} and jobs paid it {expected}",
+                account.credits
+            );
+        }
+        Ok(())
+    }
+
+    /// Every replica of a finished job, from its record.
+    ///
+    /// # Errors
+    /// If there is no record.
+    pub fn claims(&self, job: &str) -> Result<Vec<Claim>> {
+        let record = get(self.http(), &format!("/api/v1/jobs/{job}/record"))?.json()?;
+        let shards = record["shards"]
+            .as_array()
+            .context("a record without shards")?;
+        let replicas = shards
+            .iter()
+            .filter_map(|shard| shard["replicas"].as_array())
+            .flatten();
+        let claim = |replica: &Value| {
+            Ok(Claim {
+                assignment: text(replica, "assignment")?,
+                provider: text(replica, "provider")?,
+                paid: amount(&replica["paid"])?,
+                agreed: replica["agreed"] == true,
+            })
+        };
+        replicas.map(claim).collect()
+    }
+
+    /// Waits until so many providers are online.
+    ///
+    /// # Errors
+    /// With every log's end if they are not in time.
+    pub fn wait_for_providers(&self, count: usize) -> Result<()> {
+        let deadline = Deadline::after(PATIENCE);
+        while !deadline.over() {
+            let health = get(self.http(), "/api/v1/health").and_then(|answer| answer.json());
+            if health.is_ok_and(|health| health["providers"].as_u64() >= Some(count as u64)) {
+                return Ok(());
+            }
+            std::thread::sleep(POLL);
+        }
+        bail!(
+            "fewer than {count} providers are online after {PATIENCE:?}\n{}",
+            self.logs()
+        )
+    }
+
+    /// Requires that the aggregator answers and is well.
+    ///
+    /// # Errors
+    /// With its log's end if it is not.
+    pub fn check_health(&self) -> Result<()> {
+        let health = get(self.http(), "/api/v1/health").and_then(|answer| answer.json());
+        let well = health.as_ref().is_ok_and(|health| health["status"] == "ok");
+        ensure!(
+            well,
+            "the aggregator is not well: {health:?}\n{}",
+            self.aggregator.log_tail()
+        );
+        Ok(())
+    }
+}
+
+/// Starts the aggregator on ports that it keeps when it is started again.
+fn start_aggregator(plan: &Plan, dir: &Path) -> Result<Daemon> {
+    let data = plan
+        .aggregator_data
+        .clone()
+        .unwrap_or_else(|| dir.join("aggregator"));
+    let mut last = None;
+    for _ in 0..PORT_ATTEMPTS {
+        let mut arguments = vec![
+            "aggregator".to_owned(),
+            "start".into(),
+            format!("--data={}", data.display()),
+            format!("--http=127.0.0.1:{}", free_port()?),
+            format!("--p2p=/ip4/127.0.0.1/tcp/{}", free_port()?),
+        ];
+        arguments.extend(plan.aggregator.iter().cloned());
+        let arguments = arguments.into_iter().map(OsString::from).collect();
+        match Daemon::start("aggregator", &data, arguments) {
+            Ok(daemon) => return Ok(daemon),
+            // Another process may have taken a port since it was found free.
+            Err(error) if error.to_string().contains("in use") => last = Some(error),
+            Err(error) => return Err(error),
+        }
+    }
+    Err(last.unwrap_or_else(|| anyhow::anyhow!("no port was tried")))
+}
+
+fn text(value: &Value, key: &str) -> Result<String> {
+    let found = value.get(key).and_then(Value::as_str);
+    Ok(found
+        .with_context(|| format!("no {key} in {value}"))?
+        .to_owned())
+}

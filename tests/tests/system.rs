@@ -1,0 +1,22 @@
+//! Whole-system tests: the real `assay` binary, real processes, real files and sockets. Each test
+//! has a market of its own; markets take turns, because two on a small machine only slow one another
+//! down.
+
+#[path = "system/chaos.rs"]
+mod chaos;
+#[path = "system/end_to_end.rs"]
+mod end_to_end;
+#[path = "system/liars.rs"]
+mod liars;
+#[path = "system/programs.rs"]
+mod programs;
+#[path = "system/reference.rs"]
+mod reference;
+#[path = "system/refusals.rs"]
+mod refusals;
+#[path = "system/starting.rs"]
+mod starting;
+#[path = "system/storage.rs"]
+mod storage;
+#[path = "system/worker.rs"]
+mod worker;
