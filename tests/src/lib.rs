@@ -16,16 +16,18 @@ mod daemon;
 mod job;
 mod money;
 
+mod books;
 mod market;
 
 mod process;
 
 pub use binary::{Output, assay, assay_binary, assay_with, repository, target_dir};
+pub use books::Claim;
 pub use clock::{Deadline, Stopwatch};
 pub use component::{echo_component, foreign_component};
 pub use daemon::{Daemon, Ready, free_port};
 pub use http::{Response, get, post, put, request};
 pub use job::{Job, Signed};
-pub use market::{Claim, Market, Plan};
+pub use market::{Market, Plan};
 pub use money::{Balance, amount};
 pub use process::{children, status_field};
