@@ -7,6 +7,7 @@ use clap::Subcommand;
 use jobs::envelope::ClientKey;
 use serde_json::json;
 
+use crate::exit::{Coded, Exit};
 use crate::home;
 use crate::output::Output;
 
@@ -48,8 +49,9 @@ pub(crate) fn create(path: &Path) -> Result<ClientKey> {
 pub(crate) fn load(path: &Path) -> Result<ClientKey> {
     let pem = std::fs::read_to_string(path).with_context(|| {
         format!("cannot read the key {} (make one with `assay key new`)", path.display())
-    })?;
-    ClientKey::from_pem(&pem).with_context(|| path.display().to_string())
+    });
+    let pem = pem.code(Exit::Signature)?;
+    ClientKey::from_pem(&pem).with_context(|| path.display().to_string()).code(Exit::Signature)
 }
 
 fn describe(key: &ClientKey, path: &Path, output: Output) -> Result<()> {
