@@ -1,0 +1,188 @@
+//! `assay provider`: rent out this machine; and the same sandbox for `assay job run --local`.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use clap::{Args, Subcommand};
+use jobs::ids::ClientId;
+use jobs::money::Amount;
+use jobs::offer::Price;
+use jobs::outcome::Meters;
+use provider::{Misbehaviour, ProviderConfig};
+use runtime::{LocalJob, SandboxConfig, WorkerConfig, WorkerPool, run_local};
+
+use crate::commands::wait_for_stop;
+use crate::devnet::Ready;
+use crate::exit::{Coded, Exit};
+use crate::home;
+use crate::job::Prepared;
+use crate::output::Output;
+
+/// Workers of a local run: the demo's machine has two cores.
+const LOCAL_WORKERS: usize = 2;
+
+/// Rent out this machine.
+#[derive(Debug, Subcommand)]
+pub(crate) enum ProviderCommand {
+    /// Offer this machine and execute what is assigned, until Ctrl-C or SIGTERM.
+    Start(Box<Start>),
+    /// Show the devices that jobs could use here, and their fingerprints.
+    Probe,
+}
+
+/// How a provider runs.
+#[derive(Debug, Args)]
+pub(crate) struct Start {
+    /// Directory of its key, journal and caches.
+    #[arg(long)]
+    data: PathBuf,
+    /// Multiaddress of an aggregator; may be repeated. More are found through it.
+    #[arg(long)]
+    aggregator: Vec<String>,
+    /// Multiaddress to listen on; may be repeated [default: loopback, any port, TCP and QUIC].
+    #[arg(long)]
+    listen: Vec<String>,
+    /// Shards executed at the same time, each in a process of its own.
+    #[arg(long, default_value_t = 1)]
+    workers: u16,
+    /// Price of 10^9 units of fuel.
+    #[arg(long, default_value = "0.0001")]
+    price_per_gfuel: Amount,
+    /// Price of a second of device time.
+    #[arg(long, default_value = "0.0001")]
+    price_per_device_second: Amount,
+    /// Execute jobs of this client only; may be repeated [default: anyone's].
+    #[arg(long)]
+    trust: Vec<ClientId>,
+    /// CHEAT on purpose, for tests and demonstrations: wrong, lazy, copy, stall, crash or equivocate.
+    #[arg(long)]
+    misbehave: Option<Misbehaviour>,
+}
+
+pub(crate) async fn run(command: ProviderCommand, output: Output) -> Result<()> {
+    match command {
+        ProviderCommand::Start(settings) => start(*settings, output).await,
+        ProviderCommand::Probe => probe(output).await,
+    }
+}
+
+async fn start(settings: Start, output: Output) -> Result<()> {
+    let data = settings.data.clone();
+    let waits = !settings.aggregator.is_empty();
+    let cheats = settings.misbehave.map(|kind| format!(", CHEATS ON PURPOSE: {}", kind.name()));
+    let running = provider::start(config(settings)?).await?;
+    if waits {
+        tokio::select! {
+            () = running.offered() => {}
+            stopped = wait_for_stop() => {
+                stopped?;
+                running.stop().await;
+                return Ok(());
+            }
+        }
+    }
+    let ready =
+        Ready { id: running.id.to_string(), http: String::new(), p2p: running.addrs.clone() };
+    ready.write(&data)?;
+    output.data(&ready, || {
+        format!("provider {} offers{}", ready.id, cheats.as_deref().unwrap_or_default())
+    })?;
+    wait_for_stop().await?;
+    output.say("stopping: hands back what does not finish in time");
+    running.stop().await;
+    Ok(())
+}
+
+fn config(settings: Start) -> Result<ProviderConfig> {
+    let (program, arguments) = worker_program()?;
+    let mut config = ProviderConfig::new(settings.data, program, arguments);
+    config.aggregators = settings.aggregator;
+    if !settings.listen.is_empty() {
+        config.listen = settings.listen;
+    }
+    config.workers = settings.workers;
+    config.price = Price {
+        per_gfuel: settings.price_per_gfuel,
+        per_device_second: settings.price_per_device_second,
+    };
+    config.signers = super::aggregator::policy(settings.trust);
+    config.misbehave = settings.misbehave;
+    Ok(config)
+}
+
+async fn probe(output: Output) -> Result<()> {
+    let report = local_pool(1)?.probe().await?;
+    output.data(&report, || {
+        let devices = report.devices.iter().map(|device| {
+            let print = &device.fingerprint;
+            format!(
+                "{:?}  {}  {} bytes\n  fingerprint  {}\n  engine       {}\n  library      {}\n  \
+                 provider     {}\n  device       {}\n  options      {}",
+                device.kind,
+                device.name,
+                device.memory_bytes,
+                print.digest(),
+                print.engine,
+                print.library,
+                print.execution_provider,
+                print.device,
+                print.options,
+            )
+        });
+        let refused = report.no_models.iter().map(|why| format!("models cannot be used: {why}"));
+        devices.chain(refused).collect::<Vec<_>>().join("\n")
+    })
+}
+
+/// Runs a whole job on this machine.
+pub(crate) async fn execute_locally(
+    prepared: &Prepared,
+    output: Output,
+) -> Result<(Vec<Vec<u8>>, Meters)> {
+    execute_items_locally(prepared, prepared.items.clone(), output).await
+}
+
+/// Runs a job's component over other items on this machine.
+pub(crate) async fn execute_items_locally(
+    prepared: &Prepared,
+    items: Vec<Vec<u8>>,
+    output: Output,
+) -> Result<(Vec<Vec<u8>>, Meters)> {
+    let paths = prepared.models.iter().map(|(_, _, path)| absolute(path)).collect::<Result<_>>()?;
+    let (_, component) = prepared.files.first().context("a job has a component")?;
+    let package = &prepared.package;
+    let job = LocalJob::from_package(package.id()?, package, absolute(component)?, paths, items)?;
+    let shards = jobs::plan::shard_count(
+        u32::try_from(job.items.len()).unwrap_or(u32::MAX),
+        job.items_per_shard,
+    );
+    let bar = output.bar(u64::from(shards), "shards");
+    let pool = local_pool(LOCAL_WORKERS)?;
+    let ran = run_local(&job, &pool, |shard| {
+        for line in &shard.log {
+            bar.suspend(|| output.say(format_args!("shard {}: {line:?}", shard.span.index)));
+        }
+        bar.inc(1);
+    });
+    let result = ran.await.code(Exit::JobFailed)?;
+    bar.finish_and_clear();
+    Ok((result.outputs, result.meters))
+}
+
+fn local_pool(workers: usize) -> Result<WorkerPool> {
+    let (program, arguments) = worker_program()?;
+    let home = std::path::absolute(home::home()?)?;
+    let sandbox = SandboxConfig::new(home.join("compiled"));
+    let config = WorkerConfig::new(program, arguments, home.join("scratch"), sandbox);
+    Ok(WorkerPool::new(config, workers))
+}
+
+/// This program becomes its own worker.
+fn worker_program() -> Result<(PathBuf, Vec<OsString>)> {
+    Ok((std::env::current_exe().context("cannot find this program")?, vec!["worker".into()]))
+}
+
+fn absolute(path: &Path) -> Result<PathBuf> {
+    std::path::absolute(path).with_context(|| path.display().to_string())
+}
