@@ -1,1 +1,41 @@
-//! The provider daemon.
+//! The provider daemon: rents out this machine, one shard at a time.
+//!
+//! It offers its devices to every aggregator it finds, checks each assignment itself (signatures,
+//! policy, limits, blobs), executes it in worker processes that have neither keys nor network, and
+//! then commits, reveals and leaves a receipt. What it signed it remembers before anyone hears of it:
+//! about one assignment it never makes two statements, restarts included ([`journal`]).
+//!
+//! It refuses to know who is paid, which replica was right, and what an output means: no ledger, no
+//! verdict, no store.
+//!
+//! Start at [`ProviderConfig`] and [`start`]; then `serve` (what peers ask), `admission` (what is
+//! refused), `work` (one assignment from acceptance to commitment), `report` and `offers` (what
+//! aggregators are told).
+#![warn(missing_docs)]
+
+mod clock;
+mod config;
+mod error;
+mod identity;
+mod refusal;
+
+pub mod journal;
+
+mod admission;
+mod cache;
+mod desk;
+mod fetch;
+
+mod daemon;
+mod misbehave;
+mod offers;
+mod report;
+mod serve;
+mod shared;
+mod work;
+
+pub use config::{CACHE_BYTES_DEFAULT, ProviderConfig, WORKERS_MAX};
+pub use daemon::{Running, Status, probe, start};
+pub use error::Error;
+pub use misbehave::Misbehaviour;
+pub use refusal::Refused;

@@ -1,0 +1,300 @@
+//! Putting a provider together, and taking it apart.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ed25519_dalek::SigningKey;
+use jobs::ids::{AggregatorId, ProviderId};
+use network::blobs::BlobStore;
+use network::protocol::FailureCode;
+use network::{Network, NetworkConfig, Role};
+use runtime::{DeviceReport, ProbeReport, SandboxConfig, WorkerConfig, WorkerPool};
+use serde::Serialize;
+use tokio::sync::{mpsc, watch};
+use tokio::time::timeout;
+use tracing::Instrument;
+
+use crate::admission::Terms;
+use crate::cache::Cache;
+use crate::clock::now;
+use crate::desk::Desk;
+use crate::error::blocking;
+use crate::journal::{Bounds, Failed, Journal, Order};
+use crate::offers::{self, Aggregators, Issued};
+use crate::report::{Outbox, send_report};
+use crate::shared::Shared;
+use crate::{Error, ProviderConfig, identity, serve};
+
+/// What handing back everything that still runs may take when the daemon stops.
+const HAND_BACK: Duration = Duration::from_secs(2);
+
+/// What the last tasks may take to end.
+const END_WALL: Duration = Duration::from_secs(5);
+
+/// A running provider.
+#[derive(Debug)]
+pub struct Running {
+    /// Who it is.
+    pub id: ProviderId,
+    /// Where peers reach it, each ending in `/p2p/…`.
+    pub addrs: Vec<String>,
+    shared: Arc<Shared>,
+    ended: mpsc::Receiver<()>,
+}
+
+/// What a provider is doing.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Status {
+    /// Who it is.
+    pub provider: ProviderId,
+    /// How it cheats on purpose, if it does.
+    pub misbehaves: Option<&'static str>,
+    /// The device it offers.
+    pub device: DeviceReport,
+    /// Aggregators that hold its offer.
+    pub aggregators: Vec<AggregatorId>,
+    /// Assignments under way.
+    pub held: usize,
+    /// Outcomes and failures that an aggregator has not heard of yet.
+    pub unreported: usize,
+    /// Assignments it can still reveal or tell about.
+    pub remembered: usize,
+    /// Assignments of which it only knows that it signed them.
+    pub sealed: usize,
+    /// Bytes of blobs on disk.
+    pub cache_bytes: u64,
+    /// Worker processes started so far.
+    pub workers_started: u64,
+}
+
+/// What was opened before the network starts.
+struct Opened {
+    lock: std::fs::File,
+    seed: [u8; 32],
+    id: ProviderId,
+    journal: Arc<Journal>,
+    cache: Cache,
+    issued: Issued,
+}
+
+/// Starts a provider. It runs until [`Running::stop`].
+///
+/// # Errors
+/// If the configuration is invalid, another daemon uses the data directory, the journal is damaged,
+/// the device is not there, or the network does not start.
+pub async fn start(config: ProviderConfig) -> Result<Running, Error> {
+    config.check()?;
+    let opening = config.clone();
+    let opened = blocking(move || open(&opening)).await?;
+    let pool = worker_pool(&config);
+    let report = pool.probe().await.map_err(Error::Worker)?;
+    let device = choose(&config, &report)?;
+    let (client, events, event_loop) = Network::new(network_config(&config, &opened))?;
+    let span = span(opened.id, &config);
+    tokio::spawn(event_loop.run().instrument(span.clone()));
+    let listeners = client.listeners().await?;
+    let (alive, ended) = mpsc::channel(1);
+    let shared = Arc::new(Shared {
+        id: opened.id,
+        key: SigningKey::from_bytes(&opened.seed),
+        terms: terms(&config, opened.id, &device, report.no_models),
+        device,
+        client,
+        pool,
+        journal: opened.journal,
+        cache: opened.cache,
+        desk: Desk::new(config.workers),
+        outbox: Outbox::new(),
+        aggregators: Aggregators::new(),
+        stopping: watch::Sender::new(false),
+        span,
+        config,
+        _lock: opened.lock,
+        _alive: alive,
+    });
+    warn_of_misbehaviour(&shared);
+    resume(&shared).await?;
+    shared.spawn(serve::serve(Arc::clone(&shared), events));
+    offers::start(&shared, Arc::new(opened.issued));
+    Ok(Running {
+        id: shared.id,
+        addrs: listeners.iter().map(ToString::to_string).collect(),
+        shared,
+        ended,
+    })
+}
+
+/// The devices that workers of this configuration see.
+///
+/// # Errors
+/// If no worker starts.
+pub async fn probe(config: &ProviderConfig) -> Result<ProbeReport, Error> {
+    worker_pool(config).probe().await.map_err(Error::Worker)
+}
+
+/// Everything on disk. Blocks.
+fn open(config: &ProviderConfig) -> Result<Opened, Error> {
+    let data = &config.data;
+    let lock = identity::lock(data)?;
+    let seed = match config.identity {
+        Some(seed) => seed,
+        None => identity::load_or_create(data)?,
+    };
+    let id = network::public_key_of(seed)?;
+    let journal = Journal::open(&data.join("journal"), id, Bounds::default())?;
+    let journal = Arc::new(journal);
+    let store = BlobStore::open(data.join("blobs"), config.cache_bytes)?;
+    let cache = Cache::new(store, Arc::clone(&journal));
+    let issued = Issued::open(&data.join("offer.issued"))?;
+    Ok(Opened {
+        lock,
+        seed,
+        id,
+        journal,
+        cache,
+        issued,
+    })
+}
+
+fn worker_pool(config: &ProviderConfig) -> WorkerPool {
+    // Workers have working directories of their own: every path they get is absolute.
+    let data = std::path::absolute(&config.data).unwrap_or_else(|_| config.data.clone());
+    let mut sandbox = SandboxConfig::new(data.join("compiled"));
+    sandbox.backend = config.backend;
+    let (exe, args) = (config.worker_exe.clone(), config.worker_args.clone());
+    let workers = WorkerConfig::new(exe, args, data.join("scratch"), sandbox);
+    WorkerPool::new(workers, usize::from(config.workers))
+}
+
+/// The device to offer: the one asked for, else a GPU, else the processor.
+fn choose(config: &ProviderConfig, report: &ProbeReport) -> Result<DeviceReport, Error> {
+    let best = report.devices.iter().max_by_key(|device| device.kind);
+    let device = match config.device {
+        Some(kind) => report.device(kind),
+        None => best,
+    };
+    device.cloned().ok_or_else(|| {
+        let there: Vec<&str> = report.devices.iter().map(|device| &*device.name).collect();
+        let why = report.no_models.as_deref().unwrap_or("only others are there");
+        Error::NoDevice {
+            kind: config.device.map_or("".into(), |kind| format!("{kind:?}").to_lowercase()),
+            reason: format!("{why}: {}", there.join(", ")),
+        }
+    })
+}
+
+fn network_config(config: &ProviderConfig, opened: &Opened) -> NetworkConfig {
+    let mut network = NetworkConfig::new(opened.seed, Role::Provider);
+    network.listen.clone_from(&config.listen);
+    network.bootstrap.clone_from(&config.aggregators);
+    network.blobs = Some(Arc::new(opened.cache.clone()));
+    network
+}
+
+fn terms(
+    config: &ProviderConfig,
+    provider: ProviderId,
+    device: &DeviceReport,
+    no_models: Option<String>,
+) -> Terms {
+    Terms {
+        provider,
+        device: device.kind,
+        no_models,
+        memory_bytes_max: config.memory_bytes_max,
+        fuel_max: config.fuel_max,
+        model_bytes_max: config.model_bytes_max,
+        signers: config.signers.clone(),
+        reward_min: config.reward_min,
+    }
+}
+
+/// The span of every log line: a cheat is named in each of them.
+fn span(id: ProviderId, config: &ProviderConfig) -> tracing::Span {
+    let id = id.short();
+    match config.misbehave {
+        Some(kind) => tracing::error_span!("provider", %id, MISBEHAVES = kind.name()),
+        None => tracing::error_span!("provider", %id),
+    }
+}
+
+fn warn_of_misbehaviour(shared: &Shared) {
+    let Some(kind) = shared.misbehaves() else {
+        return;
+    };
+    shared.span.in_scope(|| {
+        tracing::warn!(
+            "THIS PROVIDER CHEATS ON PURPOSE (--misbehave {kind}); it is for tests and demonstrations"
+        );
+    });
+}
+
+/// Goes on where the last process ended: what it had accepted and not signed is handed back, and what
+/// nobody acknowledged is told again.
+async fn resume(shared: &Arc<Shared>) -> Result<(), Error> {
+    let journal = Arc::clone(&shared.journal);
+    let unsettled = blocking(move || {
+        for order in journal.abandoned() {
+            journal.fail(Failed {
+                order: Order { at: now(), ..order },
+                code: FailureCode::Internal,
+                reason: "the provider was restarted".into(),
+            })?;
+        }
+        Ok(journal.unsettled())
+    });
+    for id in unsettled.await? {
+        send_report(shared, id);
+    }
+    Ok(())
+}
+
+impl Running {
+    /// Waits until an aggregator has accepted its offer.
+    pub async fn offered(&self) {
+        self.shared.aggregators.first().await;
+    }
+
+    /// What it is doing now.
+    pub fn status(&self) -> Status {
+        let shared = &self.shared;
+        let (remembered, sealed) = shared.journal.remembered();
+        Status {
+            provider: self.id,
+            misbehaves: shared.misbehaves().map(crate::Misbehaviour::name),
+            device: shared.device.clone(),
+            aggregators: shared.aggregators.listed(),
+            held: shared.desk.count(),
+            unreported: shared.outbox.count(),
+            remembered,
+            sealed,
+            cache_bytes: shared.cache.store().usage().used,
+            workers_started: shared.pool.started(),
+        }
+    }
+
+    /// Stops: takes no more assignments, gives those under way the configured grace, hands back the
+    /// rest, and says good-bye. What an aggregator has not heard is told after the next start.
+    pub async fn stop(mut self) {
+        let shared = &self.shared;
+        shared.stopping.send_replace(true);
+        let grace = shared.config.stop_grace;
+        if timeout(grace, shared.desk.empty()).await.is_err() {
+            tracing::warn!(held = shared.desk.count(), "hands back what still runs");
+            shared.desk.halt_all();
+        }
+        let told = async {
+            shared.desk.empty().await;
+            shared.outbox.empty().await;
+        };
+        if timeout(HAND_BACK, told).await.is_err() {
+            let unreported = shared.outbox.count();
+            tracing::warn!(unreported, "will be told after the next start");
+        }
+        shared.client.shutdown().await;
+        drop(self.shared);
+        if timeout(END_WALL, self.ended.recv()).await.is_err() {
+            tracing::warn!("a task does not end");
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! Who this provider is, and that it is alone in its data directory.
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::Write;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::Path;
+
+use crate::Error;
+
+/// The file of the secret seed: 64 hexadecimal digits, readable by its owner only.
+pub(crate) const KEY_FILE: &str = "identity.key";
+
+/// The file whose lock says that a daemon works here.
+const LOCK_FILE: &str = "lock";
+
+/// Longest key file that is read, in bytes.
+const KEY_BYTES_MAX: u64 = 128;
+
+/// Takes the data directory for this process, and makes it if need be. Dropping the file lets go.
+pub(crate) fn lock(data: &Path) -> Result<File, Error> {
+    fs::create_dir_all(data).map_err(Error::io("make", data))?;
+    let path = data.join(LOCK_FILE);
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false);
+    let file = options.open(&path).map_err(Error::io("open", &path))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(Error::Locked {
+            path: data.to_owned(),
+        }),
+        Err(TryLockError::Error(source)) => Err(Error::io("lock", &path)(source)),
+    }
+}
+
+/// The seed in the data directory; a new one on the first start.
+pub(crate) fn load_or_create(data: &Path) -> Result<[u8; 32], Error> {
+    let path = data.join(KEY_FILE);
+    if path.exists() {
+        return load(&path);
+    }
+    let mut seed = [0; 32];
+    getrandom::fill(&mut seed).map_err(Error::Random)?;
+    // Whole or not at all: half a key would lock the owner out of what it earned.
+    let part = data.join("identity.key.part");
+    write_secret(&part, &hex::encode(seed)).map_err(Error::io("write", &part))?;
+    fs::rename(&part, &path).map_err(Error::io("rename", &part))?;
+    sync_dir(data)?;
+    Ok(seed)
+}
+
+fn load(path: &Path) -> Result<[u8; 32], Error> {
+    let bad = |reason: String| Error::Identity {
+        path: path.to_owned(),
+        reason,
+    };
+    let metadata = fs::metadata(path).map_err(Error::io("read", path))?;
+    if metadata.len() > KEY_BYTES_MAX {
+        let size = metadata.len();
+        return Err(bad(format!("it has {size} bytes, at most {KEY_BYTES_MAX}")));
+    }
+    let mode = metadata.permissions().mode();
+    if mode & 0o077 != 0 {
+        let mode = mode & 0o777;
+        return Err(bad(format!("others may read it (mode {mode:o}, must be 600)")));
+    }
+    let text = fs::read_to_string(path).map_err(Error::io("read", path))?;
+    let mut seed = [0; 32];
+    hex::decode_to_slice(text.trim(), &mut seed)
+        .map_err(|_| bad("expected 64 hexadecimal digits".into()))?;
+    Ok(seed)
+}
+
+fn write_secret(path: &Path, text: &str) -> std::io::Result<()> {
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(true).mode(0o600);
+    let mut file = options.open(path)?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()
+}
+
+/// Makes a rename in `dir` survive a power failure.
+pub(crate) fn sync_dir(dir: &Path) -> Result<(), Error> {
+    File::open(dir)
+        .and_then(|dir| dir.sync_all())
+        .map_err(Error::io("sync", dir))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_identity_persists_and_is_private() {
+        let dir = tempfile::tempdir().unwrap();
+        let seed = load_or_create(dir.path()).unwrap();
+        assert_eq!(load_or_create(dir.path()).unwrap(), seed);
+        let path = dir.path().join(KEY_FILE);
+        let mode = fs::metadata(&path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        for (text, mode, expected) in [
+            ("short", 0o600, "64 hexadecimal digits"),
+            (&*"0".repeat(200), 0o600, "200 bytes"),
+            (&*"0".repeat(64), 0o644, "mode 644"),
+        ] {
+            fs::write(&path, text).unwrap();
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+            let error = load_or_create(dir.path()).unwrap_err().to_string();
+            assert!(error.contains(expected), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_data_directory_has_one_daemon() {
+        let dir = tempfile::tempdir().unwrap();
+        let held = lock(dir.path()).unwrap();
+        let error = lock(dir.path()).unwrap_err();
+        assert!(matches!(error, Error::Locked { .. }), "{error}");
+        drop(held);
+        lock(dir.path()).unwrap();
+    }
+}

@@ -1,0 +1,199 @@
+//! Why an assignment is not taken. Every reason has a stable code, which stands first in the text
+//! that the aggregator gets.
+
+use jobs::money::Amount;
+use jobs::offer::DeviceKind;
+use network::protocol::{Refusal, RefusalCode};
+
+/// A refused assignment.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Refused {
+    /// The assignment's signature does not verify.
+    #[error("{0}")]
+    AssignmentSignature(jobs::Error),
+    /// The assignment is signed by somebody else than the peer that sent it.
+    #[error("signed by {signer} for {named}, sent by {from}")]
+    NotTheSender {
+        /// Who signed.
+        signer: String,
+        /// Whom it names as the aggregator.
+        named: String,
+        /// Who sent it.
+        from: String,
+    },
+    /// The assignment is for another provider.
+    #[error("the assignment is for {provider}")]
+    OtherProvider {
+        /// For whom.
+        provider: String,
+    },
+    /// The id is not derived from the assignment's fields, or not the request's.
+    #[error("the assignment's id is {actual}, its fields give {expected}")]
+    AssignmentId {
+        /// What it says.
+        actual: String,
+        /// What follows from its fields.
+        expected: String,
+    },
+    /// The package's signature or form is wrong.
+    #[error("{0}")]
+    PackageSignature(jobs::Error),
+    /// The package is another job's.
+    #[error("the package is job {package}, the assignment is of {job}")]
+    OtherJob {
+        /// The package's id.
+        package: String,
+        /// The assignment's.
+        job: String,
+    },
+    /// The signer is not trusted.
+    #[error("{0}")]
+    Signer(jobs::Error),
+    /// The items are not the shard's.
+    #[error("shard {shard} is not items {first_item} to {first_item} + {items} of the job")]
+    Span {
+        /// Which shard.
+        shard: u32,
+        /// Claimed first item.
+        first_item: u32,
+        /// Claimed number of items.
+        items: u32,
+    },
+    /// The job wants more than is granted.
+    #[error("{what} = {wanted}: at most {most} here")]
+    Limit {
+        /// Of what.
+        what: &'static str,
+        /// The job's.
+        wanted: u64,
+        /// The bound.
+        most: u64,
+    },
+    /// The job requires another device than the one offered.
+    #[error("the job requires {wanted:?}, {offered:?} is offered")]
+    Device {
+        /// The job's.
+        wanted: DeviceKind,
+        /// Ours.
+        offered: DeviceKind,
+    },
+    /// The job has models, and none can be run here.
+    #[error("models cannot be run here: {reason}")]
+    NoModels {
+        /// Why.
+        reason: String,
+    },
+    /// The reward is too small.
+    #[error("a reward of at most {reward}, at least {least} is asked")]
+    Reward {
+        /// What it can earn.
+        reward: Amount,
+        /// The bound.
+        least: Amount,
+    },
+    /// Every place is taken.
+    #[error("{held} assignments are held, at most {most}")]
+    Capacity {
+        /// How many are held.
+        held: usize,
+        /// The bound.
+        most: usize,
+    },
+    /// The journal has no room for more assignments.
+    #[error("the journal is full: {what}")]
+    JournalFull {
+        /// Of what.
+        what: &'static str,
+    },
+    /// The daemon is stopping.
+    #[error("the provider is stopping")]
+    Stopping,
+    /// The aggregator cancelled it before it was accepted.
+    #[error("cancelled before it was accepted")]
+    Cancelled,
+    /// A blob could not be had.
+    #[error("{what}: {reason}")]
+    Blob {
+        /// Which.
+        what: String,
+        /// Why.
+        reason: String,
+    },
+    /// The blob cache is full of what open assignments need.
+    #[error("{what}: {reason}")]
+    CacheFull {
+        /// Which blob.
+        what: String,
+        /// The store's words.
+        reason: String,
+    },
+    /// The component is not a job.
+    #[error("{0}")]
+    Component(jobs::Error),
+    /// The input is not the shard's items.
+    #[error("the shard's input: {reason}")]
+    Input {
+        /// Why.
+        reason: String,
+    },
+    /// The daemon failed.
+    #[error("the provider failed, try another")]
+    Internal,
+}
+
+impl Refused {
+    /// The stable code. Programs and tests rely on it.
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::AssignmentSignature(_) => "assignment-signature",
+            Self::NotTheSender { .. } => "not-the-sender",
+            Self::OtherProvider { .. } => "other-provider",
+            Self::AssignmentId { .. } => "assignment-id",
+            Self::PackageSignature(_) => "package-signature",
+            Self::OtherJob { .. } => "other-job",
+            Self::Signer(_) => "signer",
+            Self::Span { .. } => "span",
+            Self::Limit { .. } => "limit",
+            Self::Device { .. } => "device",
+            Self::NoModels { .. } => "no-models",
+            Self::Reward { .. } => "reward",
+            Self::Capacity { .. } => "capacity",
+            Self::JournalFull { .. } => "journal-full",
+            Self::Stopping => "stopping",
+            Self::Cancelled => "cancelled",
+            Self::Blob { .. } => "blob",
+            Self::CacheFull { .. } => "cache-full",
+            Self::Component(_) => "component",
+            Self::Input { .. } => "input",
+            Self::Internal => "internal",
+        }
+    }
+
+    const fn category(&self) -> RefusalCode {
+        match self {
+            Self::AssignmentSignature(_)
+            | Self::NotTheSender { .. }
+            | Self::OtherProvider { .. }
+            | Self::AssignmentId { .. }
+            | Self::PackageSignature(_)
+            | Self::OtherJob { .. }
+            | Self::Span { .. }
+            | Self::Component(_)
+            | Self::Input { .. } => RefusalCode::Invalid,
+            Self::Signer(_) | Self::Reward { .. } => RefusalCode::Policy,
+            Self::Limit { .. } | Self::Device { .. } | Self::NoModels { .. } => RefusalCode::Limits,
+            Self::Capacity { .. } | Self::JournalFull { .. } | Self::CacheFull { .. } => {
+                RefusalCode::Capacity
+            }
+            Self::Stopping | Self::Cancelled => RefusalCode::State,
+            Self::Blob { .. } => RefusalCode::Unavailable,
+            Self::Internal => RefusalCode::Internal,
+        }
+    }
+
+    /// What the aggregator is told: `code: reason`.
+    pub fn to_refusal(&self) -> Refusal {
+        Refusal::new(self.category(), format!("{}: {self}", self.code()))
+    }
+}

@@ -1,0 +1,218 @@
+//! What peers ask: assignments, reveals and cancellations.
+
+use std::sync::Arc;
+
+use jobs::commitment::Reveal;
+use jobs::ids::{AggregatorId, AssignmentId};
+use network::protocol::{
+    AssignReply, AssignRequest, CancelReply, CommitReply, OfferReply, Refusal, RefusalCode,
+    RevealReply,
+};
+use network::{Event, EventReceiver};
+use tokio::sync::Semaphore;
+
+use crate::admission::{self, Admitted};
+use crate::desk::{Seat, Ticket};
+use crate::error::blocking;
+use crate::journal::{Known, Report};
+use crate::report::{REPORTS_MAX, send_report};
+use crate::shared::Shared;
+use crate::{Refused, work};
+
+/// Requests being answered at the same time; one more waits in the network's own bounded queue,
+/// which answers "busy" when it is full.
+const REQUESTS_MAX: usize = 64;
+
+/// Takes the network's events until it stops.
+pub(crate) async fn serve(shared: Arc<Shared>, mut events: EventReceiver) {
+    let slots = Arc::new(Semaphore::new(REQUESTS_MAX));
+    while let Some(event) = events.recv().await {
+        // Who comes and goes is noted in order.
+        match event {
+            Event::Connected(peer) => {
+                shared.aggregators.connected(peer);
+                continue;
+            }
+            Event::Lost(peer) => {
+                shared.aggregators.lost(peer);
+                continue;
+            }
+            _ => {}
+        }
+        let Ok(slot) = Arc::clone(&slots).acquire_owned().await else {
+            return;
+        };
+        let task = Arc::clone(&shared);
+        shared.spawn(async move {
+            take(event, &task).await;
+            drop(slot);
+        });
+    }
+}
+
+async fn take(event: Event, shared: &Arc<Shared>) {
+    match event {
+        Event::Connected(_) | Event::Lost(_) => {}
+        Event::AssignRequest {
+            from,
+            request,
+            reply,
+        } => {
+            reply.send(assign(from, request, shared).await);
+        }
+        Event::RevealRequest {
+            from,
+            request,
+            reply,
+        } => {
+            reply.send(reveal(from, request.assignment, shared).await);
+        }
+        Event::Cancel {
+            from,
+            request,
+            reply,
+        } => {
+            reply.send(cancel(from, request.assignment, shared));
+        }
+        // The network lets only aggregators be asked these; refused all the same.
+        Event::OfferRequest { reply, .. } => {
+            reply.send(OfferReply::Refused(not_ours()));
+        }
+        Event::CommitRequest { request, reply, .. } => {
+            reply.send(CommitReply::Refused {
+                assignment: request.assignment(),
+                refusal: not_ours(),
+            });
+        }
+    }
+}
+
+fn not_ours() -> Refusal {
+    Refusal::new(RefusalCode::Policy, "a provider decides nothing")
+}
+
+/// Answers an assignment. The same assignment gets the same answer, and is executed once: while it
+/// is under way everyone waits for one answer, and afterwards the journal knows it.
+async fn assign(
+    from: AggregatorId,
+    request: AssignRequest,
+    shared: &Arc<Shared>,
+) -> AssignReply {
+    let assignment = request.id;
+    match decide(from, request, shared).await {
+        Ok(reply) => reply,
+        Err(refused) => {
+            tracing::info!(%assignment, aggregator = %from, code = refused.code(), reason = %refused, "assignment refused");
+            AssignReply::Refused {
+                assignment,
+                refusal: refused.to_refusal(),
+            }
+        }
+    }
+}
+
+async fn decide(
+    from: AggregatorId,
+    request: AssignRequest,
+    shared: &Arc<Shared>,
+) -> Result<AssignReply, Refused> {
+    let id = request.id;
+    // Who sent it is checked before anything is said about it.
+    let admitted = admission::admit(&shared.terms, from, &request)?;
+    if ended(id, shared) {
+        return Ok(AssignReply::Accepted { assignment: id });
+    }
+    let mut answer = match shared.desk.sit(id, from) {
+        Seat::Joined(answer) => answer,
+        Seat::Full { held, most } => return Err(Refused::Capacity { held, most }),
+        Seat::Taken(ticket) => {
+            // It may have ended between the first look and the seat.
+            if ended(id, shared) {
+                return Ok(AssignReply::Accepted { assignment: id });
+            }
+            start(ticket, admitted, shared)?
+        }
+    };
+    let decided = answer.wait_for(Option::is_some).await;
+    let reply = decided.ok().and_then(|reply| reply.clone());
+    reply.ok_or(Refused::Internal)
+}
+
+/// Whether the assignment has ended here; if so, what came of it is told once more.
+fn ended(id: AssignmentId, shared: &Arc<Shared>) -> bool {
+    match shared.journal.known(id) {
+        Some(Known::Signed | Known::Failed) => {
+            tracing::debug!(assignment = %id, "delivered again, answered again");
+            send_report(shared, id);
+            true
+        }
+        Some(Known::Sealed) => true,
+        Some(Known::Accepted) | None => false,
+    }
+}
+
+fn start(
+    ticket: Ticket,
+    admitted: Admitted,
+    shared: &Arc<Shared>,
+) -> Result<tokio::sync::watch::Receiver<crate::desk::Answer>, Refused> {
+    if shared.is_stopping() {
+        return Err(Refused::Stopping);
+    }
+    if let Some(what) = shared.journal.full() {
+        return Err(Refused::JournalFull { what });
+    }
+    if shared.outbox.count() >= REPORTS_MAX {
+        let what = "reports that nobody takes";
+        return Err(Refused::JournalFull { what });
+    }
+    let answer = ticket.subscribe();
+    shared.spawn(work::carry(Arc::clone(shared), admitted, ticket));
+    Ok(answer)
+}
+
+/// Opens a commitment, to the aggregator it was made to.
+async fn reveal(from: AggregatorId, id: AssignmentId, shared: &Arc<Shared>) -> RevealReply {
+    let journal = Arc::clone(&shared.journal);
+    let report = blocking(move || journal.report(id)).await;
+    let (code, reason) = match report {
+        Ok(Some(Report::Work(work))) if work.order.aggregator == from => {
+            tracing::debug!(assignment = %id, "revealed");
+            return RevealReply::Revealed(Box::new(Reveal {
+                assignment: id,
+                opening: work.opening,
+                receipt: work.receipt,
+            }));
+        }
+        Ok(Some(report)) if report.order().aggregator != from => {
+            (RefusalCode::Policy, "not-the-sender: it is another aggregator's")
+        }
+        Ok(Some(_)) => (RefusalCode::State, "failed: it has no outcome"),
+        Ok(None) if shared.journal.known(id).is_some() => {
+            (RefusalCode::State, "not-committed: there is nothing to open")
+        }
+        Ok(None) => (RefusalCode::Unknown, "unknown: never accepted"),
+        Err(error) => {
+            tracing::error!(assignment = %id, %error, "could not reveal");
+            (RefusalCode::Internal, "internal: the provider failed")
+        }
+    };
+    RevealReply::Refused {
+        assignment: id,
+        refusal: Refusal::new(code, reason),
+    }
+}
+
+/// Stops an assignment. One that has ended needs no stopping.
+fn cancel(from: AggregatorId, id: AssignmentId, shared: &Shared) -> CancelReply {
+    match shared.desk.cancel(id, from) {
+        Some(false) => CancelReply::Refused {
+            assignment: id,
+            refusal: Refusal::new(
+                RefusalCode::Policy,
+                "not-the-sender: it is another aggregator's",
+            ),
+        },
+        Some(true) | None => CancelReply::Cancelled { assignment: id },
+    }
+}

@@ -1,0 +1,72 @@
+//! What every task of the daemon holds.
+
+use std::sync::Arc;
+
+use ed25519_dalek::SigningKey;
+use jobs::ids::ProviderId;
+use network::Client;
+use runtime::{DeviceReport, WorkerPool};
+use tokio::sync::{mpsc, watch};
+use tracing::{Instrument, Span};
+
+use crate::admission::Terms;
+use crate::cache::Cache;
+use crate::desk::Desk;
+use crate::journal::Journal;
+use crate::offers::Aggregators;
+use crate::report::Outbox;
+use crate::{Misbehaviour, ProviderConfig};
+
+/// One provider. Shared by its tasks.
+pub(crate) struct Shared {
+    pub(crate) id: ProviderId,
+    pub(crate) key: SigningKey,
+    pub(crate) config: ProviderConfig,
+    pub(crate) terms: Terms,
+    pub(crate) device: DeviceReport,
+    pub(crate) client: Client,
+    pub(crate) pool: WorkerPool,
+    pub(crate) journal: Arc<Journal>,
+    pub(crate) cache: Cache,
+    pub(crate) desk: Arc<Desk>,
+    pub(crate) outbox: Outbox,
+    pub(crate) aggregators: Aggregators,
+    /// Whether the daemon takes no more assignments.
+    pub(crate) stopping: watch::Sender<bool>,
+    /// Every log line of the daemon stands in it.
+    pub(crate) span: Span,
+    /// The data directory's lock.
+    pub(crate) _lock: std::fs::File,
+    /// Dropped with the last task, which is how a stop knows that the daemon has ended.
+    pub(crate) _alive: mpsc::Sender<()>,
+}
+
+impl Shared {
+    /// Starts a task whose log lines say whose they are.
+    pub(crate) fn spawn(self: &Arc<Self>, task: impl Future<Output = ()> + Send + 'static) {
+        tokio::spawn(task.instrument(self.span.clone()));
+    }
+
+    pub(crate) fn is_stopping(&self) -> bool {
+        *self.stopping.borrow()
+    }
+
+    /// Waits until the daemon stops.
+    pub(crate) async fn stopped(&self) {
+        // The sender lives as long as we do.
+        let _ = self.stopping.subscribe().wait_for(|stopping| *stopping).await;
+    }
+
+    pub(crate) const fn misbehaves(&self) -> Option<Misbehaviour> {
+        self.config.misbehave
+    }
+}
+
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shared")
+            .field("id", &self.id)
+            .field("config", &self.config)
+            .finish_non_exhaustive()
+    }
+}

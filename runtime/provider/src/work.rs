@@ -1,0 +1,279 @@
+//! One assignment, from its blobs to its commitment.
+
+use std::sync::Arc;
+
+use ed25519_dalek::SigningKey;
+use jobs::assignment::Assignment;
+use jobs::commitment::{Commitment, Opening};
+use jobs::ids::ProviderId;
+use jobs::outcome::Outcome;
+use jobs::package::Package;
+use jobs::receipt::Receipt;
+use jobs::statement::Signed;
+use network::protocol::{AssignReply, FailureCode};
+use runtime::{Failure, FailureKind, ShardOutcome, ShardTask};
+
+use crate::admission::Admitted;
+use crate::clock::now;
+use crate::desk::{Halt, Ticket};
+use crate::error::blocking;
+use crate::fetch::{Materials, fetch};
+use crate::journal::{Failed, Order, Work};
+use crate::report::send_report;
+use crate::shared::Shared;
+use crate::{Error, Misbehaviour, Refused, misbehave};
+
+/// Why there is no outcome: for programs and for people.
+type Reason = (FailureCode, String);
+
+/// Carries one assignment from acceptance to the journal, and starts its report. Everyone who waits
+/// on the ticket hears whether it was accepted.
+pub(crate) async fn carry(shared: Arc<Shared>, admitted: Admitted, ticket: Ticket) {
+    let id = admitted.assignment.id;
+    let materials = match accept(&shared, &admitted, &ticket).await {
+        Ok(materials) => materials,
+        Err(refused) => {
+            tracing::info!(assignment = %id, code = refused.code(), reason = %refused, "assignment refused");
+            return ticket.answer(AssignReply::Refused {
+                assignment: id,
+                refusal: refused.to_refusal(),
+            });
+        }
+    };
+    ticket.answer(AssignReply::Accepted { assignment: id });
+    tracing::info!(assignment = %id, shard = admitted.assignment.shard, "accepted");
+    let result = tokio::select! {
+        result = perform(&shared, &admitted, materials) => result,
+        halt = ticket.halted() => Err(halted(halt)),
+    };
+    let concluded = match result {
+        Ok(done) => conclude(&shared, &admitted, done).await,
+        Err(reason) => fail(&shared, &admitted, reason).await,
+    };
+    // From here the journal knows it: the place is free for the next one.
+    drop(ticket);
+    match concluded {
+        Ok(()) => send_report(&shared, id),
+        // What is on the disk is unknown, so nothing may be said until the next start has looked.
+        Err(error) => tracing::error!(assignment = %id, %error, "could not be written down"),
+    }
+}
+
+/// Fetches the blobs and writes down that the assignment was accepted.
+async fn accept(
+    shared: &Arc<Shared>,
+    admitted: &Admitted,
+    ticket: &Ticket,
+) -> Result<Materials, Refused> {
+    let materials = tokio::select! {
+        fetched = fetch(shared, admitted) => fetched?,
+        halt = ticket.halted() => return Err(match halt {
+            Halt::Cancelled => Refused::Cancelled,
+            Halt::Stopping => Refused::Stopping,
+        }),
+    };
+    let (journal, order) = (Arc::clone(&shared.journal), order(&admitted.assignment));
+    let written = blocking(move || journal.accept(order)).await;
+    written.map_err(|error| {
+        tracing::error!(%error, "could not write down an assignment");
+        Refused::Internal
+    })?;
+    Ok(materials)
+}
+
+fn halted(halt: Halt) -> Reason {
+    match halt {
+        Halt::Cancelled => (FailureCode::Cancelled, "cancelled".into()),
+        Halt::Stopping => (FailureCode::Internal, "the provider stops".into()),
+    }
+}
+
+/// Executes the shard, or does what a misbehaving provider does instead.
+async fn perform(
+    shared: &Arc<Shared>,
+    admitted: &Admitted,
+    materials: Materials,
+) -> Result<ShardOutcome, Reason> {
+    match shared.misbehaves() {
+        None | Some(Misbehaviour::Equivocate) => execute(shared, admitted, materials).await,
+        Some(Misbehaviour::Wrong) => {
+            let done = execute(shared, admitted, materials).await?;
+            misbehave::falsify(done, &admitted.package.output).map_err(fabrication)
+        }
+        Some(Misbehaviour::Lazy | Misbehaviour::Copy) => {
+            let fingerprint = shared.device.fingerprint.clone();
+            misbehave::fabricate(admitted, fingerprint).map_err(fabrication)
+        }
+        Some(Misbehaviour::Stall) => {
+            shared.stopped().await;
+            Err((FailureCode::Internal, "stalled".into()))
+        }
+        Some(Misbehaviour::Crash) => {
+            tokio::select! {
+                done = execute(shared, admitted, materials) => drop(done),
+                () = misbehave::moment() => {}
+            }
+            misbehave::crash()
+        }
+    }
+}
+
+fn fabrication(error: jobs::Error) -> Reason {
+    (FailureCode::Internal, error.to_string())
+}
+
+async fn execute(
+    shared: &Arc<Shared>,
+    admitted: &Admitted,
+    materials: Materials,
+) -> Result<ShardOutcome, Reason> {
+    let (assignment, package) = (&admitted.assignment, &admitted.package);
+    let task = ShardTask {
+        job: assignment.job,
+        shard: assignment.shard,
+        first_item: u64::from(assignment.first_item),
+        component: materials.component,
+        models: materials.models,
+        device: admitted.device,
+        limits: package.limits,
+    };
+    let executed = shared.pool.execute(task, materials.items).await;
+    let done = executed.map_err(|failure| reason_of(assignment, &failure))?;
+    // Outputs that do not fit the package are the job's failure on every replica; committing to them
+    // would be counted as a lie.
+    let fits = jobs::output::decode(package, assignment.items, &done.outputs).map(drop);
+    fits.map_err(|error| (FailureCode::Guest, error.to_string()))?;
+    Ok(done)
+}
+
+fn reason_of(assignment: &Assignment, failure: &Failure) -> Reason {
+    tracing::warn!(assignment = %assignment.id, cause = ?failure.cause(), %failure, "execution failed");
+    (code_of(&failure.kind), failure.to_string())
+}
+
+/// The code of a failure. Equal failures have equal codes on every provider; what the guest caused
+/// has a code of its own (`Load`, `Trap`, `Guest`, `Limit`), and nothing else has.
+pub(crate) const fn code_of(kind: &FailureKind) -> FailureCode {
+    match kind {
+        FailureKind::Guest { .. } => FailureCode::Guest,
+        FailureKind::Component { .. }
+        | FailureKind::ModelRefused { .. }
+        | FailureKind::Task { .. } => FailureCode::Load,
+        FailureKind::Trap { .. } => FailureCode::Trap,
+        FailureKind::FuelExhausted { .. }
+        | FailureKind::MemoryLimit { .. }
+        | FailureKind::TableLimit { .. }
+        | FailureKind::InstanceLimit { .. }
+        | FailureKind::StackLimit { .. }
+        | FailureKind::HostcallLimit { .. }
+        | FailureKind::HandleLimit { .. }
+        | FailureKind::ResourceLimit { .. }
+        | FailureKind::OutputLimit { .. }
+        | FailureKind::OutputCount { .. }
+        | FailureKind::LogLimit { .. }
+        | FailureKind::LogLines { .. } => FailureCode::Limit,
+        FailureKind::Deadline { .. } => FailureCode::Timeout,
+        FailureKind::Blob { .. } => FailureCode::Blob,
+        FailureKind::Device { .. }
+        | FailureKind::Engine { .. }
+        | FailureKind::WorkerLost { .. }
+        | FailureKind::Busy { .. } => FailureCode::Internal,
+    }
+}
+
+fn order(assignment: &Assignment) -> Order {
+    Order {
+        assignment: assignment.id,
+        job: assignment.job,
+        aggregator: assignment.aggregator,
+        at: now(),
+        due_ms: assignment.due_ms,
+    }
+}
+
+/// Stores the outputs and makes the one statement about them, on disk before anyone hears of it.
+async fn conclude(
+    shared: &Arc<Shared>,
+    admitted: &Admitted,
+    done: ShardOutcome,
+) -> Result<(), Error> {
+    let (task, admitted_too) = (Arc::clone(shared), admitted.clone());
+    let signed = blocking(move || {
+        let Admitted {
+            assignment,
+            package,
+            ..
+        } = admitted_too;
+        let (id, order) = (assignment.id, order(&assignment));
+        // Pinned until the journal says that they are needed.
+        let _pins = task.cache.pin([done.outcome.outputs]);
+        task.cache.put(&done.outputs)?;
+        task.journal.sign_once(id, || match task.misbehaves() {
+            Some(Misbehaviour::Copy) => {
+                misbehave::unopenable(&task.key, order, assignment, package, done.outcome)
+            }
+            _ => sign(&task.key, order, assignment, package, done.outcome),
+        })
+    });
+    match signed.await {
+        Ok(_) => Ok(()),
+        Err(error) => {
+            tracing::error!(assignment = %admitted.assignment.id, %error, "could not commit");
+            let reason = (FailureCode::Internal, "the outcome could not be kept".into());
+            fail(shared, admitted, reason).await
+        }
+    }
+}
+
+/// Commitment, opening and receipt of an outcome, which hash together.
+pub(crate) fn sign(
+    key: &SigningKey,
+    order: Order,
+    assignment: Assignment,
+    package: Package,
+    outcome: Outcome,
+) -> Result<Work, Error> {
+    let provider = ProviderId(key.verifying_key().to_bytes());
+    let opening = Opening {
+        nonce: nonce()?,
+        outcome,
+    };
+    let Assignment { id, job, shard, .. } = assignment;
+    let commitment = Commitment::bind(id, job, shard, provider, &opening);
+    let receipt = Receipt {
+        assignment,
+        package,
+        commitment,
+        opening: opening.clone(),
+    };
+    Ok(Work {
+        order,
+        commitment: Signed::sign(&commitment, key)?,
+        opening,
+        receipt: receipt.sign(key)?,
+    })
+}
+
+/// Thirty-two bytes that nobody can guess.
+pub(crate) fn nonce() -> Result<[u8; 32], Error> {
+    let mut nonce = [0; 32];
+    getrandom::fill(&mut nonce).map_err(Error::Random)?;
+    Ok(nonce)
+}
+
+async fn fail(shared: &Arc<Shared>, admitted: &Admitted, reason: Reason) -> Result<(), Error> {
+    let (code, reason) = reason;
+    let failed = Failed {
+        order: order(&admitted.assignment),
+        code,
+        reason: reason.chars().take(REASON_CHARS_MAX).collect(),
+    };
+    let journal = Arc::clone(&shared.journal);
+    blocking(move || journal.fail(failed)).await
+}
+
+/// Longest reason that is written down, in characters: as much as can be sent.
+const REASON_CHARS_MAX: usize = network::protocol::REASON_MAX;
+
+#[cfg(test)]
+mod tests;
