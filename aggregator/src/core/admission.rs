@@ -34,13 +34,16 @@ impl Core {
                 fx.push(refused(id, Refusal::Banned));
                 return;
             }
-            known.online = true;
+            let connects = !std::mem::replace(&mut known.online, true);
             known.seen = now;
             fx.fill = true;
             if offer.issued >= known.offer.issued {
                 known.class = offer.fingerprint.digest();
                 known.granted = u32::from(offer.capacity).max(known.busy);
                 known.offer = offer;
+            }
+            if connects {
+                self.forgive_refusals(id);
             }
             return;
         }
@@ -54,6 +57,7 @@ impl Core {
             online: true,
             seen: now,
             cooldown: Timestamp::default(),
+            refusals: 0,
             score: Score::neutral(now),
             banned: None,
             live: Default::default(),
@@ -64,6 +68,19 @@ impl Core {
         };
         self.providers.insert(id, provider);
         fx.fill = true;
+    }
+
+    /// What a provider refused before it went away says nothing of what it takes now.
+    fn forgive_refusals(&mut self, id: ProviderId) {
+        if let Some(known) = self.providers.get_mut(&id) {
+            known.refusals = 0;
+            known.cooldown = self.now;
+        }
+        for job in self.open.values() {
+            if let Some(job) = self.jobs.get_mut(job) {
+                job.refusals.remove(&id);
+            }
+        }
     }
 
     /// Forgets the provider that has been away longest and holds nothing. A ban is forgotten last:

@@ -19,11 +19,12 @@ pub const PROVIDERS_MAX: u32 = 1024;
 pub const ATTEMPTS_PER_SHARD_MAX: u32 = 64;
 /// Default for [`Config::compares_open_max`], in comparisons.
 pub const COMPARES_OPEN_MAX: u32 = 256;
-/// Assignments of one shard that one provider may get, in assignments; a second only after the first
-/// ended without a commitment.
-pub const ATTEMPTS_PER_PROVIDER_MAX: usize = 3;
-/// Refusals after which a provider gets nothing more of a job, in refusals.
-pub const REFUSALS_PER_JOB_MAX: u8 = 8;
+/// Times a provider may let one shard fall overdue before it never gets that shard again.
+pub const OVERDUE_PER_SHARD_MAX: usize = 3;
+/// Refusals after which a provider gets nothing more of a job, until it connects anew, in refusals.
+pub const REFUSALS_PER_JOB_MAX: u8 = 16;
+/// Times the cooldown doubles when a provider refuses again and again: 5 s become 160 s.
+pub const COOLDOWN_DOUBLINGS_MAX: u32 = 5;
 /// Default for [`Config::deadline_ms_max`]: 30 days in milliseconds.
 pub const DEADLINE_MS_MAX: u64 = 30 * 24 * 3600 * 1000;
 /// Largest wall-clock limit of one execution: one day in milliseconds.
@@ -62,7 +63,8 @@ pub struct Config {
     pub merge_grace_ms: u64,
     /// Milliseconds after which a silent provider counts as lost.
     pub offer_ttl_ms: u64,
-    /// Milliseconds during which a provider that refused is left alone.
+    /// Milliseconds during which a provider that refused, or did not answer, is left alone. Doubles
+    /// with each further one in a row, [`COOLDOWN_DOUBLINGS_MAX`] times at most.
     pub refusal_cooldown_ms: u64,
     /// Longest deadline, in milliseconds.
     pub deadline_ms_max: u64,

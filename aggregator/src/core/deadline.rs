@@ -57,6 +57,9 @@ impl Core {
             .filter_map(|assignment| self.overdue(*assignment))
             .collect();
         for (place, provider, cause, deed) in due {
+            if deed == Deed::NotAccepted {
+                self.cool_down(provider);
+            }
             self.close(place, cause, fx);
             self.record_deed(provider, deed, fx);
         }

@@ -15,7 +15,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
 
 use super::action::Action;
-use super::config::{ATTEMPTS_PER_PROVIDER_MAX, REFUSALS_PER_JOB_MAX};
+use super::config::{OVERDUE_PER_SHARD_MAX, REFUSALS_PER_JOB_MAX};
 use super::settlement::cost;
 use super::state::{Cause, Job, Phase, Place, Provider, Replica, ReplicaState, Shard};
 use super::{Core, Effects};
@@ -251,22 +251,21 @@ pub(super) fn missing(shard: &Shard) -> usize {
 }
 
 /// How often `provider` was tried on this shard; `None` if it may not get it (again): it holds a
-/// replica, or it committed, failed or was banned, or has had its chances.
+/// replica, or it committed, failed or was banned, or let it fall overdue too often.
 fn tries(shard: &Shard, provider: ProviderId) -> Option<usize> {
-    let mut tried: usize = 0;
+    let (mut tried, mut overdue) = (0usize, 0usize);
     for replica in shard.replicas.iter().filter(|r| r.provider == provider) {
-        let again = matches!(
-            replica.state,
-            ReplicaState::Closed(
-                Cause::Refused(_) | Cause::NotAccepted | Cause::Lost | Cause::Overdue
-            )
-        );
-        if !again || replica.commitment.is_some() {
+        match replica.state {
+            ReplicaState::Closed(Cause::Refused(_) | Cause::NotAccepted | Cause::Lost) => {}
+            ReplicaState::Closed(Cause::Overdue) => overdue = overdue.saturating_add(1),
+            _ => return None,
+        }
+        if replica.commitment.is_some() {
             return None;
         }
         tried = tried.saturating_add(1);
     }
-    (tried < ATTEMPTS_PER_PROVIDER_MAX).then_some(tried)
+    (overdue < OVERDUE_PER_SHARD_MAX).then_some(tried)
 }
 
 /// A weighted draw from a stream of its own for every job, shard and attempt.

@@ -5,6 +5,7 @@ use jobs::ids::{AssignmentId, ProviderId};
 use ledger::{Account, Transfer, TransferId};
 
 use super::action::{Action, Evidence};
+use super::config::COOLDOWN_DOUBLINGS_MAX;
 use super::event::Code;
 use super::reputation::Deed;
 use super::state::{Cause, Place, Replica, ReplicaState, Shard};
@@ -32,6 +33,9 @@ impl Core {
             }
             return;
         }
+        if let Some(known) = self.providers.get_mut(&provider) {
+            known.refusals = 0;
+        }
         let due_ms = self.jobs.get(&place.job).map(|job| self.due_ms(job));
         let due = self.now.plus_ms(due_ms.unwrap_or(0));
         self.set_state(place, ReplicaState::Running { due });
@@ -45,16 +49,24 @@ impl Core {
             return;
         }
         let provider = replica.provider;
-        let cooldown = self.now.plus_ms(self.config.refusal_cooldown_ms);
-        if let Some(known) = self.providers.get_mut(&provider) {
-            known.cooldown = cooldown;
-        }
+        self.cool_down(provider);
         if let Some(job) = self.jobs.get_mut(&place.job) {
             let refusals = job.refusals.entry(provider).or_default();
             *refusals = refusals.saturating_add(1);
         }
         self.close(place, Cause::Refused(code), fx);
         self.record_deed(provider, Deed::Refused, fx);
+    }
+
+    /// Leaves a provider alone for a while, the longer the more often in a row it was needed.
+    pub(super) fn cool_down(&mut self, provider: ProviderId) {
+        let (now, base_ms) = (self.now, self.config.refusal_cooldown_ms);
+        if let Some(known) = self.providers.get_mut(&provider) {
+            let doublings = known.refusals.min(COOLDOWN_DOUBLINGS_MAX);
+            let factor = 1u64.checked_shl(doublings).unwrap_or(1);
+            known.cooldown = now.plus_ms(base_ms.saturating_mul(factor));
+            known.refusals = known.refusals.saturating_add(1);
+        }
     }
 
     pub(super) fn lost(&mut self, provider: ProviderId, fx: &mut Effects) {

@@ -37,7 +37,7 @@ pub struct Job {
     pub phase: Phase,
     /// Its shards, in plan order.
     pub shards: Vec<Shard>,
-    /// How often a provider refused an assignment of it.
+    /// How often a provider refused an assignment of it since it last connected.
     pub refusals: BTreeMap<ProviderId, u8>,
     /// What each provider got.
     pub paid: BTreeMap<ProviderId, Amount>,
@@ -235,6 +235,8 @@ pub struct Provider {
     pub seen: Timestamp,
     /// No assignment before this time.
     pub cooldown: Timestamp,
+    /// Assignments in a row that it refused or did not answer.
+    pub refusals: u32,
     /// How far it is trusted.
     pub score: Score,
     /// Why it is banned, if it is.

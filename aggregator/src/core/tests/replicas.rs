@@ -254,3 +254,35 @@ fn attempts_are_counted_out() {
     }
     assert_eq!(script.failure().code(), "attempts_exhausted");
 }
+
+#[test]
+fn a_provider_that_keeps_refusing_is_left_alone_longer_until_it_connects_anew() {
+    let mut script = Script::new(2);
+    script.start(JobSpec { items: 2, ..spec() });
+    let steady = script.sent.remove(1);
+    script.commit(&steady, "right");
+    let refuse = |script: &mut Script| {
+        let [assignment] = &script.sent(0)[..] else {
+            panic!("one assignment");
+        };
+        script.step(Event::AssignRefused {
+            assignment: assignment.id,
+            code: Code::new("busy"),
+        });
+        assignment.provider
+    };
+    let mut pauses = Vec::new();
+    for _ in 0..4 {
+        refuse(&mut script);
+        let since = script.now;
+        while script.sent.is_empty() {
+            script.wait(1_000);
+        }
+        pauses.push((script.now - since) / 1_000);
+    }
+    assert_eq!(pauses, [5, 10, 20, 40]);
+    let provider = refuse(&mut script);
+    script.step(Event::ProviderLost { provider });
+    script.offer(offer(provider.0[0], "class"));
+    assert_eq!(script.sent.len(), 1, "at once");
+}
