@@ -7,13 +7,14 @@
 //! crash at any point therefore loses nothing that was acknowledged: the log is replayed and what was
 //! outstanding is asked for again.
 //!
-//! Reading order: [`rows`] (what is stored), [`machine`], [`handle`]; then [`peers`] and [`backend`]
+//! Reading order: [`rows`] (what is stored), [`log`], [`machine`], [`handle`]; then [`peers`] and [`backend`]
 //! (what comes in) and [`actor`], [`prepare`], [`reveal`], [`merge`] (what goes out).
 
 mod error;
 mod rows;
 
 mod handle;
+mod log;
 mod machine;
 
 mod actor;
@@ -30,7 +31,8 @@ mod tests;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use api::server::OperatorToken;
@@ -40,9 +42,10 @@ use jobs::ids::AggregatorId;
 use jobs::time::Timestamp;
 use ledger::{AuditReport, FeeBps};
 use network::blobs::BlobStore;
-use network::{Network, NetworkConfig, Role};
+use network::{EventLoop, EventReceiver, Network, NetworkConfig, Role};
 use serde::Serialize;
 use store::{Kv, RocksStore};
+use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
 
@@ -53,6 +56,9 @@ use handle::Handle;
 /// Default bound on the blobs an aggregator holds, in bytes.
 pub const BLOB_QUOTA: u64 = 64 << 30;
 
+/// Folder of the store in the data directory.
+const STORE: &str = "store";
+
 /// Pause between two ticks while jobs are open.
 const TICK: Duration = Duration::from_millis(500);
 
@@ -62,8 +68,19 @@ const IDLE_TICKS: u32 = 60;
 /// Time the tasks of a stopping aggregator get to end.
 const STOP_GRACE: Duration = Duration::from_secs(5);
 
-/// Outputs fetched, shards cut and results merged at the same time.
+/// Pause between two looks at whether they have.
+const STOP_POLL: Duration = Duration::from_millis(10);
+
+/// Outputs checked and compared, shards cut and results merged at the same time: each holds whole
+/// blobs in memory.
 const HEAVY_TASKS_MAX: usize = 16;
+
+/// Outputs fetched at the same time. Each waits for its provider, and none longer than a reveal may
+/// take, so that silent providers cannot keep honest ones waiting for long.
+const FETCHES_MAX: usize = 256;
+
+/// Audits and searches through records at the same time: strangers may ask for them.
+const INQUIRIES_MAX: usize = 2;
 
 /// Everything an aggregator is told when it starts.
 #[derive(Clone)]
@@ -106,6 +123,13 @@ pub(crate) struct Shared {
     pub(crate) signers: SignerPolicy,
     pub(crate) p2p: Vec<String>,
     pub(crate) heavy: Semaphore,
+    pub(crate) fetches: Semaphore,
+    pub(crate) inquiries: Semaphore,
+    pub(crate) reveal_timeout: Duration,
+    /// Turns true, or loses its sender, when the aggregator stops.
+    pub(crate) stop: watch::Receiver<bool>,
+    /// Whether the store failed, so that only reads are served.
+    pub(crate) halted: AtomicBool,
     pub(crate) preparing: prepare::Preparing,
 }
 
@@ -120,16 +144,43 @@ pub struct Running {
     pub p2p: Vec<String>,
     stop: watch::Sender<bool>,
     tasks: Vec<JoinHandle<()>>,
+    /// Gone when the last one that uses the store is gone, and the store is closed.
+    store: Weak<dyn Kv>,
 }
 
 impl Running {
-    /// Stops taking requests, lets those at hand finish, and closes the store.
+    /// Stops taking requests, lets those at hand finish, and closes the store: afterwards its
+    /// directory can be opened again, unless a task did not end in time, which is logged.
     pub async fn stop(self) {
         self.stop.send_replace(true);
-        let all = futures::future::join_all(self.tasks);
-        if tokio::time::timeout(STOP_GRACE, all).await.is_err() {
+        let ended = async {
+            futures::future::join_all(self.tasks).await;
+            released(&self.store).await;
+        };
+        if tokio::time::timeout(STOP_GRACE, ended).await.is_err() {
             tracing::warn!("some tasks did not end in {STOP_GRACE:?}");
         }
+    }
+
+    /// Ends without a good-bye and without letting anything finish, as far as one process can.
+    #[cfg(test)]
+    async fn crash(mut self) {
+        // The last task is the one that lets the machine end.
+        self.tasks.pop();
+        for task in &self.tasks {
+            task.abort();
+        }
+        drop(self.stop);
+        let released = tokio::time::timeout(STOP_GRACE, released(&self.store));
+        assert!(released.await.is_ok(), "the store is still in use");
+    }
+}
+
+/// Waits until nobody uses the store. Requests and actions have no handle of ours; they are over when
+/// they let go of it.
+async fn released(store: &Weak<dyn Kv>) {
+    while store.strong_count() > 0 {
+        tokio::time::sleep(STOP_POLL).await;
     }
 }
 
@@ -139,37 +190,28 @@ impl Running {
 /// If a setting is out of bounds, the store cannot be opened or does not add up, or an address is in
 /// use.
 pub async fn start(config: AggregatorConfig) -> Result<Running, Error> {
+    let store = Arc::new(open_store(&config.data)?);
+    start_on(store, config).await
+}
+
+/// Starts on a store that is open.
+async fn start_on(store: Arc<dyn Kv>, config: AggregatorConfig) -> Result<Running, Error> {
     let fee = FeeBps::new(config.fee_bps).map_err(|error| Error::Config(error.to_string()))?;
     let key = SigningKey::from_bytes(&config.seed);
     let id = jobs::ids::ProviderId(key.verifying_key().to_bytes());
-    let store: Arc<dyn Kv> = Arc::new(open_store(&config.data)?);
-    let machine = machine::Machine::load(Arc::clone(&store), Config::new(id, fee))?;
+    let settings = Config::new(id, fee);
+    let reveal_timeout = Duration::from_millis(settings.reveal_timeout_ms);
+    let machine = machine::Machine::load(Arc::clone(&store), settings)?;
     let blobs = BlobStore::open(config.data.join("blobs"), config.blob_quota)?;
 
-    let mut settings = NetworkConfig::new(config.seed, Role::Aggregator);
-    settings.listen = config.p2p.clone();
-    settings.blobs = Some(Arc::new(blobs.clone()));
-    let (network, events, event_loop) = Network::new(settings)?;
+    let (network, events, event_loop) = join_network(&config, &blobs)?;
     let mut tasks = vec![tokio::spawn(event_loop.run())];
-    let p2p = network
-        .listeners()
-        .await?
-        .iter()
-        .map(ToString::to_string)
-        .collect::<Vec<_>>();
-
-    let listener = api::server::bind(config.http)
-        .await
-        .map_err(|source| Error::Http {
-            address: config.http,
-            source,
-        })?;
-    let http = listener.local_addr().map_err(|source| Error::Http {
-        address: config.http,
-        source,
-    })?;
-
+    let listeners = network.listeners().await?;
+    let p2p: Vec<String> = listeners.iter().map(ToString::to_string).collect();
+    let (listener, http) = listen(config.http).await?;
+    let (stop, stopping) = watch::channel(false);
     let (handle, inbox) = handle::channel();
+    let opened = Arc::downgrade(&store);
     let shared = Arc::new(Shared {
         id,
         key,
@@ -180,11 +222,22 @@ pub async fn start(config: AggregatorConfig) -> Result<Running, Error> {
         signers: config.signers,
         p2p: p2p.clone(),
         heavy: Semaphore::new(HEAVY_TASKS_MAX),
+        fetches: Semaphore::new(FETCHES_MAX),
+        inquiries: Semaphore::new(INQUIRIES_MAX),
+        reveal_timeout,
+        stop: stopping.clone(),
+        halted: AtomicBool::new(false),
         preparing: prepare::Preparing::default(),
     });
-    let (stop, stopping) = watch::channel(false);
-    tasks.push(machine.spawn(inbox, Arc::clone(&shared)));
-    shared.handle.event(Event::Restarted).await?;
+    let ended = machine.spawn(inbox, Arc::clone(&shared))?;
+    tasks.push(tokio::spawn(async move {
+        // Either way it is over.
+        let _ = ended.await;
+    }));
+    if let Err(error) = shared.handle.event(Event::Restarted).await {
+        shared.handle.close();
+        return Err(error);
+    }
     tasks.push(tokio::spawn(tick(Arc::clone(&shared), stopping.clone())));
     tasks.push(tokio::spawn(peers::serve(
         Arc::clone(&shared),
@@ -206,14 +259,38 @@ pub async fn start(config: AggregatorConfig) -> Result<Running, Error> {
         p2p,
         stop,
         tasks,
+        store: opened,
     })
+}
+
+fn join_network(
+    config: &AggregatorConfig,
+    blobs: &BlobStore,
+) -> Result<(network::Client, EventReceiver, EventLoop), Error> {
+    let mut settings = NetworkConfig::new(config.seed, Role::Aggregator);
+    settings.listen = config.p2p.clone();
+    settings.blobs = Some(Arc::new(blobs.clone()));
+    Ok(Network::new(settings)?)
+}
+
+async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), Error> {
+    let failed = |source| Error::Http { address, source };
+    let listener = api::server::bind(address).await.map_err(failed)?;
+    let bound = listener.local_addr().map_err(failed)?;
+    Ok((listener, bound))
 }
 
 /// Audits the ledger of a stopped aggregator.
 ///
 /// # Errors
-/// If the store cannot be opened or read, for example because the aggregator is running.
+/// If there is no store, or it cannot be opened or read, for example because the aggregator is running.
 pub fn audit_at_rest(data: &Path) -> Result<Audit, Error> {
+    // Opening makes what is missing, and nothing adds up as well as nothing.
+    let found = std::fs::metadata(data.join(STORE));
+    found.map_err(|source| Error::Directory {
+        path: data.join(STORE),
+        source,
+    })?;
     Ok(Audit::new(ledger::audit(&open_store(data)?)?))
 }
 
@@ -242,19 +319,19 @@ fn open_store(data: &Path) -> Result<RocksStore, Error> {
         source,
     };
     std::fs::create_dir_all(data).map_err(directory)?;
-    Ok(RocksStore::open(data.join("store"))?)
+    Ok(RocksStore::open(data.join(STORE))?)
 }
 
 /// Lets time pass for the core.
 async fn tick(shared: Arc<Shared>, mut stop: watch::Receiver<bool>) {
-    let mut idle = 0;
+    let mut idle: u32 = 0;
     while !pause(TICK, &mut stop).await {
         let open = shared
             .handle
             .ask(crate::core::Core::open_jobs)
             .await
             .unwrap_or(0);
-        idle = if open == 0 { idle + 1 } else { 0 };
+        idle = if open == 0 { idle.wrapping_add(1) } else { 0 };
         if idle % IDLE_TICKS != 0 {
             continue;
         }

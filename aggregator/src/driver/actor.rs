@@ -22,6 +22,12 @@ const SEND_TRIES: u32 = 6;
 /// Pause before the first repetition; doubled each time.
 const SEND_PAUSE: Duration = Duration::from_millis(250);
 
+/// How often something that failed for reasons of our own is tried.
+const OWN_TRIES: u32 = 6;
+
+/// Pause before the first of these repetitions; doubled each time.
+const OWN_PAUSE: Duration = Duration::from_secs(1);
+
 /// Starts every action. Money and replies are done already.
 pub(crate) fn perform(actions: Vec<Action>, shared: &Arc<Shared>) {
     for action in actions {
@@ -30,21 +36,29 @@ pub(crate) fn perform(actions: Vec<Action>, shared: &Arc<Shared>) {
 }
 
 fn perform_one(action: Action, shared: Arc<Shared>) {
+    let act = Arc::clone(&shared);
     match action {
         Action::Journal(_) | Action::Reply { .. } | Action::OfferRefused { .. } => {}
         Action::Prepare { job } => prepare::start(job, shared),
-        Action::Dispatch(assignment) => spawn(async move { dispatch(*assignment, &shared).await }),
+        Action::Dispatch(assignment) => {
+            spawn(&shared, async move { dispatch(*assignment, &act).await });
+        }
         Action::CancelAssignment {
             assignment,
             provider,
         } => {
-            spawn(async move { cancel(assignment, provider, &shared).await });
+            spawn(
+                &shared,
+                async move { cancel(assignment, provider, &act).await },
+            );
         }
         Action::RequestReveal {
             assignment,
             provider,
         } => {
-            spawn(async move { reveal::request(assignment, provider, &shared).await });
+            spawn(&shared, async move {
+                reveal::request(assignment, provider, &act).await
+            });
         }
         Action::Compare {
             job,
@@ -54,26 +68,28 @@ fn perform_one(action: Action, shared: Arc<Shared>) {
             left_outputs,
             right_outputs,
         } => {
-            spawn(async move {
-                let agree = agree(job, left_outputs, right_outputs, Arc::clone(&shared)).await?;
-                report(
-                    &shared,
-                    Event::Compared {
-                        job,
-                        shard,
-                        left,
-                        right,
-                        agree,
-                    },
-                )
-                .await
+            spawn(&shared, async move {
+                let sides = (left_outputs, right_outputs);
+                let agree = stubborn(|| agree(job, sides.0, sides.1, &act)).await?;
+                let event = Event::Compared {
+                    job,
+                    shard,
+                    left,
+                    right,
+                    agree,
+                };
+                report(&act, event).await
             });
         }
         Action::Merge { job, canonical } => {
-            spawn(async move { merge::merge(job, canonical, &shared).await });
+            spawn(&shared, async move {
+                stubborn(|| merge::merge(job, canonical.clone(), &act)).await
+            });
         }
         Action::Finished { job, outcome } => {
-            spawn(async move { merge::record(job, outcome, &shared).await });
+            spawn(&shared, async move {
+                stubborn(|| merge::record(job, outcome.clone(), &act)).await
+            });
         }
         Action::Banned {
             provider,
@@ -91,12 +107,45 @@ fn perform_one(action: Action, shared: Arc<Shared>) {
     }
 }
 
-fn spawn(task: impl Future<Output = Result<(), Error>> + Send + 'static) {
+/// Runs a task until it is done or the aggregator stops; what it left undone then comes back after the
+/// next start.
+pub(crate) fn spawn(
+    shared: &Shared,
+    task: impl Future<Output = Result<(), Error>> + Send + 'static,
+) {
+    let mut stop = shared.stop.clone();
     tokio::spawn(async move {
-        if let Err(error) = task.await {
-            tracing::debug!(%error, "an action came to nothing");
+        let done = tokio::select! {
+            done = task => done,
+            _ = stop.wait_for(|stop| *stop) => return,
+        };
+        match done {
+            Ok(()) => {}
+            Err(error @ (Error::Stopping | Error::NotStored(_) | Error::Network(_))) => {
+                tracing::debug!(%error, "an action came to nothing");
+            }
+            Err(error) => tracing::error!(%error, "an action came to nothing"),
         }
     });
+}
+
+/// Tries again what failed for reasons of our own, so that a disk that is full for a moment does not
+/// cost anybody a job.
+async fn stubborn<T, F: Future<Output = Result<T, Error>>>(
+    attempt: impl Fn() -> F,
+) -> Result<T, Error> {
+    let mut pause = OWN_PAUSE;
+    for _ in 1..OWN_TRIES {
+        match attempt().await {
+            Err(error) if !matches!(error, Error::Stopping | Error::NotStored(_)) => {
+                tracing::warn!(%error, ?pause, "an action failed and is tried again");
+            }
+            done => return done,
+        }
+        tokio::time::sleep(pause).await;
+        pause = pause.saturating_mul(2);
+    }
+    attempt().await
 }
 
 /// Reports an event of the driver's own.
@@ -164,10 +213,10 @@ async fn agree(
     job: JobId,
     left: BlobRef,
     right: BlobRef,
-    shared: Arc<Shared>,
+    shared: &Arc<Shared>,
 ) -> Result<bool, Error> {
     let _permit = shared.heavy.acquire().await.map_err(|_| Error::Stopping)?;
-    let worker = Arc::clone(&shared);
+    let worker = Arc::clone(shared);
     let compared = tokio::task::spawn_blocking(move || -> Result<bool, Error> {
         let package = prepare::package(&worker, job)?;
         let (left, right) = (worker.blobs.read(&left)?, worker.blobs.read(&right)?);

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use api::backend::{Answer, Backend};
 use api::types::{
@@ -18,8 +19,9 @@ use tokio::io::AsyncRead;
 use tokio_util::io::SyncIoBridge;
 
 use super::error::Error;
-use super::rows::{IDEMPOTENCY, PACKAGES, RECORDS, Row};
+use super::rows::{PACKAGES, RECORDS, Row};
 use super::{Audit, Shared, prepare, views};
+use crate::core::view::JobStatus;
 use crate::core::{Event, JobSpec, Movement, Refusal, Reply};
 
 /// The driver as the HTTP interface sees it.
@@ -45,22 +47,7 @@ impl Backend for Driver {
             .map_err(|error| refused_package(&error))?;
         let (client, job, package) = (verified.client, verified.id, verified.package);
         let mut rows = vec![Row::Package(job, signed)];
-        if let Some(key) = idempotency_key {
-            // Keys are a client's own: another client's equal key is another key.
-            let key = format!("{client}/{key}");
-            let used = IDEMPOTENCY
-                .get(&*self.0.store, &key)
-                .map_err(|error| internal(&error.into()))?;
-            if used.is_some_and(|used| used != job.0) {
-                return Err(Problem::new(
-                    422,
-                    "idempotency-mismatch",
-                    "Idempotency key reused",
-                    "this Idempotency-Key was used for another package",
-                ));
-            }
-            rows.push(Row::Idempotency(key, job.0));
-        }
+        rows.extend(idempotency_key.map(|key| Row::Idempotency { client, key, job }));
         let spec = JobSpec::of(&package);
         let event = move |request| Event::Submit {
             request,
@@ -93,19 +80,20 @@ impl Backend for Driver {
         digest: Digest,
         body: impl AsyncRead + Send + Unpin,
     ) -> Answer<()> {
-        let (package, open) = self.package(job).await?;
+        let (package, status) = self.package(job).await?;
         let Some(blob) = package.blobs().find(|blob| blob.digest == digest) else {
             return Err(Problem::not_found(format_args!(
                 "blob {digest} in job {job}"
             )));
         };
-        if !open {
+        if matches!(status, JobStatus::Done | JobStatus::Failed) {
             return Err(Problem::conflict(format!("job {job} has ended")));
         }
         if !self.0.blobs.contains(&digest) {
             self.store_blob(blob, body).await?;
         }
-        if prepare::missing(&self.0, &package).is_empty() {
+        let preparing = status == JobStatus::Preparing;
+        if preparing && prepare::missing(&self.0, &package).is_empty() {
             prepare::start(job, Arc::clone(&self.0));
         }
         Ok(())
@@ -113,10 +101,8 @@ impl Backend for Driver {
 
     async fn jobs(&self, limit: usize) -> Answer<Vec<JobView>> {
         let listed = move |core: &crate::core::Core| {
-            let mut jobs: Vec<_> = core.view_jobs().into_iter().map(|job| job.id).collect();
-            jobs.reverse();
-            jobs.truncate(limit);
-            jobs.into_iter()
+            let newest = core.newest_jobs(limit).into_iter();
+            newest
                 .filter_map(|id| views::job(core, id))
                 .collect::<Vec<_>>()
         };
@@ -130,25 +116,34 @@ impl Backend for Driver {
     }
 
     async fn result(&self, job: JobId) -> Answer<(BlobRef, PathBuf)> {
-        let view = self.job(job).await?;
-        let result = view.result.ok_or_else(|| not_done(&view))?;
-        self.file(result)
+        let view = self.ask(move |core| views::job(core, job)).await?;
+        match view {
+            Some(view) => self.file(view.result.ok_or_else(|| not_done(&view))?),
+            // Forgotten by the core, but on record.
+            None => {
+                let record = self.record(job).await?;
+                let settlement = record.settlement.verify();
+                let settlement = settlement.map_err(|error| internal(&error.into()))?;
+                self.file(settlement.statement.result)
+            }
+        }
     }
 
     async fn record(&self, job: JobId) -> Answer<JobRecord> {
-        let view = self.job(job).await?;
-        let bytes = RECORDS
-            .get(&*self.0.store, &job)
-            .map_err(|error| internal(&error.into()))?;
-        let bytes = bytes.ok_or_else(|| not_done(&view))?;
-        serde_json::from_slice(&bytes).map_err(|error| internal(&Error::Log(error.to_string())))
+        let stored = RECORDS.get(&*self.0.store, &job);
+        let Some(blob) = stored.map_err(|error| internal(&error.into()))? else {
+            return Err(not_done(&self.job(job).await?));
+        };
+        let record = move |shared: &Shared| -> Result<JobRecord, Error> {
+            let bytes = shared.blobs.read(&blob)?;
+            serde_json::from_slice(&bytes).map_err(|error| Error::Log(error.to_string()))
+        };
+        self.inquire(record).await
     }
 
     async fn record_blob(&self, job: JobId, digest: Digest) -> Answer<(BlobRef, PathBuf)> {
         let record = self.record(job).await?;
-        let named = blobs_of(&record)
-            .into_iter()
-            .find(|blob| blob.digest == digest);
+        let named = self.inquire(move |_| Ok(named(&record, digest))).await?;
         let missing =
             || Problem::not_found(format_args!("blob {digest} in the record of job {job}"));
         self.file(named.ok_or_else(missing)?)
@@ -163,10 +158,17 @@ impl Backend for Driver {
     }
 
     async fn audit(&self) -> Answer<serde_json::Value> {
-        let shared = Arc::clone(&self.0);
-        // On the machine's own thread, so that no batch is written while it is read.
-        let audited = self.ask(move |_| ledger::audit(&*shared.store)).await?;
-        let report = audited.map_err(|error| internal(&error.into()))?;
+        // First beside the machine, which must not wait for it. What is written meanwhile can make
+        // things look wrong that are not, so only what is clean counts.
+        let report = self.inquire(|shared| Ok(ledger::audit(&*shared.store)?));
+        let report = match report.await {
+            Ok(report) if report.is_clean() => report,
+            _ => {
+                let shared = Arc::clone(&self.0);
+                let audited = self.ask(move |_| ledger::audit(&*shared.store)).await?;
+                audited.map_err(|error| internal(&error.into()))?
+            }
+        };
         serde_json::to_value(Audit::new(report))
             .map_err(|error| internal(&Error::Log(error.to_string())))
     }
@@ -197,7 +199,6 @@ impl Backend for Driver {
             }
         };
         let id = Digest::bind(Domain::Transfer, &[b"deposit", reference.as_bytes()]);
-        let before = self.ask(|core| core.ledger().head().seq).await?;
         let event = move |request| Event::Move {
             request,
             id,
@@ -205,8 +206,9 @@ impl Backend for Driver {
             amount,
         };
         let decided = self.0.handle.request(event, Vec::new()).await;
-        match decided.map_err(|error| internal(&error))?.reply {
-            Some(Ok(_)) => Ok(self.ask(|core| core.ledger().head().seq).await? > before),
+        let decided = decided.map_err(|error| internal(&error))?;
+        match decided.reply {
+            Some(Ok(_)) => Ok(!decided.repeated_move),
             Some(Err(refusal)) => Err(problem(&refusal)),
             None => Err(Problem::internal()),
         }
@@ -227,7 +229,10 @@ impl Backend for Driver {
             .get(&*self.0.store)
             .map_err(|error| internal(&error.into()))?;
         Ok(Health {
-            status: "ok".into(),
+            status: match self.0.halted.load(Ordering::Relaxed) {
+                false => "ok".into(),
+                true => "the store failed: only reads are served".into(),
+            },
             aggregator: self.0.id,
             version: env!("CARGO_PKG_VERSION").into(),
             p2p: self.0.p2p.clone(),
@@ -250,12 +255,26 @@ impl Driver {
             .map_err(|error| internal(&error))
     }
 
-    /// The package of a known job and whether the job is open.
-    async fn package(&self, job: JobId) -> Answer<(Package, bool)> {
+    /// Reads much, on a thread that may block, for somebody who pays nothing.
+    async fn inquire<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&Shared) -> Result<T, Error> + Send + 'static,
+    ) -> Answer<T> {
+        let permit = self.0.inquiries.acquire().await;
+        let permit = permit.map_err(|_| internal(&Error::Stopping))?;
+        let shared = Arc::clone(&self.0);
+        let done = tokio::task::spawn_blocking(move || read(&shared)).await;
+        drop(permit);
+        done.unwrap_or_else(|error| Err(Error::Log(error.to_string())))
+            .map_err(|error| internal(&error))
+    }
+
+    /// The package of a known job and where the job is.
+    async fn package(&self, job: JobId) -> Answer<(Package, JobStatus)> {
         let view = self.ask(move |core| core.view_job(job)).await?;
         let view = view.ok_or_else(|| Problem::not_found(format_args!("job {job}")))?;
         let package = prepare::package(&self.0, job).map_err(|error| internal(&error))?;
-        Ok((package, view.outcome.is_none()))
+        Ok((package, view.status))
     }
 
     /// Adds what only the package knows.
@@ -278,8 +297,11 @@ impl Driver {
         let (receiver, mut sender) = tokio::io::duplex(256 * 1024);
         let reader = SyncIoBridge::new(receiver);
         let stored = tokio::task::spawn_blocking(move || blobs.put_reader(blob, reader));
-        let mut body = body;
-        let copied = tokio::io::copy(&mut body, &mut sender).await;
+        let (mut body, mut stop) = (body, self.0.stop.clone());
+        let copied = tokio::select! {
+            copied = tokio::io::copy(&mut body, &mut sender) => copied,
+            _ = stop.wait_for(|stop| *stop) => return Err(internal(&Error::Stopping)),
+        };
         drop(sender);
         let stored = stored
             .await
@@ -314,24 +336,23 @@ impl Driver {
     }
 }
 
-/// Every blob a record names.
-fn blobs_of(record: &JobRecord) -> Vec<BlobRef> {
+/// The blob of this digest, if a record names it. Signatures are checked last: they cost most.
+fn named(record: &JobRecord, digest: Digest) -> Option<BlobRef> {
     let package = Package::from_canonical(record.package.package.as_bytes());
-    let mut blobs: Vec<BlobRef> = package.iter().flat_map(Package::blobs).collect();
-    for shard in &record.shards {
-        blobs.extend([shard.input, shard.canonical]);
-        for replica in &shard.replicas {
-            let receipt = replica.receipt.verify(replica.provider);
-            blobs.extend(receipt.map(|receipt| receipt.statement.opening.outcome.outputs));
-        }
-    }
-    blobs.extend(
-        record
-            .settlement
-            .verify()
-            .map(|settlement| settlement.statement.result),
-    );
-    blobs
+    let asked = package.iter().flat_map(Package::blobs);
+    let shards = record.shards.iter();
+    let cut = shards
+        .clone()
+        .flat_map(|shard| [shard.input, shard.canonical]);
+    let replicas = shards.flat_map(|shard| &shard.replicas);
+    let revealed = replicas.filter_map(|replica| {
+        let receipt = replica.receipt.verify(replica.provider).ok()?;
+        Some(receipt.statement.opening.outcome.outputs)
+    });
+    let settlement = record.settlement.verify().ok();
+    let result = settlement.map(|settlement| settlement.statement.result);
+    let mut all = asked.chain(cut).chain(result).chain(revealed);
+    all.find(|blob| blob.digest == digest)
 }
 
 fn not_done(view: &JobView) -> Problem {
@@ -367,7 +388,8 @@ fn problem(refusal: &Refusal) -> Problem {
         Refusal::OutOfBounds { .. } => (400, "invalid-request", "The request is invalid"),
         Refusal::Full { .. } => (503, "unavailable", "Temporarily unavailable"),
         Refusal::NotYours => (403, "not-yours", "Another client's job"),
-        Refusal::UnknownJob | Refusal::Archived => (404, "not-found", "Not found"),
+        Refusal::UnknownJob => (404, "not-found", "Not found"),
+        Refusal::Archived => (410, "archived", "Ended long ago"),
         Refusal::Banned | Refusal::StakeInUse { .. } => (409, "conflict", "Not possible now"),
         Refusal::Ledger { .. } => (409, "ledger-refused", "The ledger refused"),
     };
@@ -377,6 +399,13 @@ fn problem(refusal: &Refusal) -> Problem {
 fn internal(error: &Error) -> Problem {
     match error {
         Error::Busy { .. } | Error::Stopping => Problem::unavailable(error.to_string()),
+        Error::KeyReused => Problem::new(
+            422,
+            "idempotency-mismatch",
+            "Idempotency key reused",
+            error.to_string(),
+        ),
+        Error::KeysFull { .. } => Problem::conflict(error.to_string()),
         Error::NotStored(_) => {
             tracing::error!(%error, "a request was not stored");
             let detail = "the aggregator cannot store anything now; nothing was changed";

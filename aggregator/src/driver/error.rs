@@ -45,6 +45,15 @@ pub enum Error {
     /// An event was not stored, and so did not happen.
     #[error("not stored: {0}")]
     NotStored(String),
+    /// An idempotency key stands for another package already: the client's fault.
+    #[error("this idempotency key was used for another package")]
+    KeyReused,
+    /// A job was submitted under too many idempotency keys.
+    #[error("this job was submitted under {max} idempotency keys already")]
+    KeysFull {
+        /// The bound.
+        max: u32,
+    },
     /// Too much waits already.
     #[error("{waiting} events wait already, the bound is {max}")]
     Busy {

@@ -18,6 +18,8 @@ pub(crate) struct Decided {
     pub(crate) reply: Option<Result<Reply, Refusal>>,
     /// Why an offer is not listed.
     pub(crate) offer_refused: Option<Refusal>,
+    /// Whether a movement of money had happened before.
+    pub(crate) repeated_move: bool,
 }
 
 type Answer = oneshot::Sender<Result<Decided, Error>>;

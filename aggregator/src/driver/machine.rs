@@ -152,7 +152,9 @@ impl Machine {
             {
                 messages.push(next);
             }
-            self.turn(&mut messages, &mut |actions| actor::perform(actions, &shared));
+            self.turn(&mut messages, &mut |actions| {
+                actor::perform(actions, &shared)
+            });
             if self.halted.is_some() {
                 shared.halted.store(true, Ordering::Relaxed);
             }

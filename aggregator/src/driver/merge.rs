@@ -71,9 +71,10 @@ pub(crate) async fn record(
     else {
         return report(shared, Event::Recorded { job }).await;
     };
+    let _permit = shared.heavy.acquire().await.map_err(|_| Error::Stopping)?;
     let parts = parts(job, shared).await?;
     let worker = Arc::clone(shared);
-    let built = tokio::task::spawn_blocking(move || -> Result<JobRecord, Error> {
+    let built = tokio::task::spawn_blocking(move || -> Result<BlobRef, Error> {
         let shards = shard_records(&worker, &parts)?;
         let digest = shards_digest(&shards)?;
         if digest != expected {
@@ -84,14 +85,16 @@ pub(crate) async fn record(
         let package = signed_package(&worker, job)?;
         let settlement = settlement(job, &parts, result, digest)?;
         let settlement = Signed::sign(&settlement, &worker.key)?;
-        Ok(JobRecord {
+        let record = JobRecord {
             package,
             shards,
             settlement,
-        })
+        };
+        let bytes = serde_json::to_vec(&record).map_err(|error| Error::Log(error.to_string()))?;
+        Ok(worker.blobs.put_bytes(&bytes)?)
     });
     let record = built.await.map_err(|_| Error::Stopping)??;
-    let rows = vec![Row::Record(job, Box::new(record))];
+    let rows = vec![Row::Record(job, record)];
     shared
         .handle
         .event_with(Event::Recorded { job }, rows)

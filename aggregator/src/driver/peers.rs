@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use jobs::commitment::Commitment;
 use jobs::ids::{AssignmentId, ProviderId};
-use jobs::offer::{DEVICE_NAME_MAX, Offer};
+use jobs::offer::Offer;
 use jobs::statement::Signed;
 use network::EventReceiver;
 use network::protocol::{
@@ -118,9 +118,7 @@ async fn offer(from: ProviderId, signed: &Signed<Offer>, shared: &Shared) -> Res
             verified.signer
         )));
     }
-    if offer.device.name.len() > DEVICE_NAME_MAX || !offer.fingerprint.is_bounded() {
-        return Err(invalid("device name or fingerprint is too long".into()));
-    }
+    offer.check().map_err(|error| invalid(error.to_string()))?;
     let decided = shared.handle.request(
         |_| Event::Offer {
             offer: Box::new(offer),
@@ -172,9 +170,16 @@ async fn commit(from: ProviderId, request: CommitRequest, shared: &Shared) -> Re
     let known = ASSIGNMENTS
         .get(&*shared.store, &assignment)
         .map_err(|error| ours(&error.into()))?;
-    if known.is_none_or(|known| known.provider != from) {
+    let Some(known) = known.filter(|known| known.provider == from) else {
         let reason = format!("assignment {assignment} was not given to {from}");
         return Err(Refusal::new(RefusalCode::Unknown, reason));
+    };
+    // A statement about something else must not stand as the first one about this assignment.
+    if let Event::Committed { commitment } = &event
+        && (commitment.job, commitment.shard) != (known.job, known.shard)
+    {
+        let reason = format!("assignment {assignment} is of another job or shard");
+        return Err(Refusal::new(RefusalCode::Invalid, reason));
     }
     shared
         .handle

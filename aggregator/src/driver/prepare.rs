@@ -10,7 +10,7 @@ use jobs::package::Package;
 use jobs::{component, items, merkle, plan};
 
 use super::Shared;
-use super::actor::report;
+use super::actor::{self, report};
 use super::error::Error;
 use super::rows::PACKAGES;
 use crate::core::{Code, Event};
@@ -49,34 +49,38 @@ pub(crate) fn missing(shared: &Shared, package: &Package) -> Vec<BlobRef> {
     missing
 }
 
-/// Prepares a job if all of its blobs are here; the last upload starts this again.
+/// Prepares a job if all of its blobs are here; the last upload starts this again. One task a job.
 pub(crate) fn start(job: JobId, shared: Arc<Shared>) {
-    tokio::spawn(async move {
-        let Ok(_permit) = shared.heavy.acquire().await else {
-            return;
-        };
-        if !shared.preparing.enter(job) {
-            return;
-        }
-        let worker = Arc::clone(&shared);
-        let prepared = tokio::task::spawn_blocking(move || prepare(&worker, job)).await;
-        let event = match prepared {
-            Ok(Ok(Some(shard_inputs))) => Some(Event::BlobsReady { job, shard_inputs }),
-            Ok(Ok(None)) => None,
-            Ok(Err(Failure::Job(code))) => Some(Event::BlobsInvalid { job, code }),
-            Ok(Err(Failure::Ours(error))) => {
-                tracing::error!(%job, %error, "could not prepare a job");
-                None
+    if !shared.preparing.enter(job) {
+        return;
+    }
+    let task = Arc::clone(&shared);
+    actor::spawn(&shared, async move {
+        loop {
+            let ended = run(job, &task).await;
+            task.preparing.leave(job);
+            // The last blob may have come after we looked and before we left.
+            let complete = || Ok::<_, Error>(missing(&task, &package(&task, job)?).is_empty());
+            if ended? || !complete()? || !task.preparing.enter(job) {
+                return Ok(());
             }
-            Err(_) => None,
-        };
-        shared.preparing.leave(job);
-        if let Some(event) = event
-            && let Err(error) = report(&shared, event).await
-        {
-            tracing::debug!(%job, %error, "preparation was not recorded");
         }
     });
+}
+
+/// Prepares a job; answers whether its blobs were all here.
+async fn run(job: JobId, shared: &Arc<Shared>) -> Result<bool, Error> {
+    let _permit = shared.heavy.acquire().await.map_err(|_| Error::Stopping)?;
+    let worker = Arc::clone(shared);
+    let prepared = tokio::task::spawn_blocking(move || prepare(&worker, job)).await;
+    let event = match prepared.map_err(|error| Error::Log(error.to_string()))? {
+        Ok(Some(shard_inputs)) => Event::BlobsReady { job, shard_inputs },
+        Ok(None) => return Ok(false),
+        Err(Failure::Job(code)) => Event::BlobsInvalid { job, code },
+        Err(Failure::Ours(error)) => return Err(error),
+    };
+    report(shared, event).await?;
+    Ok(true)
 }
 
 /// Whose fault it is that a job cannot be prepared.

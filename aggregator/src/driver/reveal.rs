@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use jobs::assignment::Assignment;
 use jobs::commitment::{Commitment, Reveal};
+use jobs::digest::Digest;
 use jobs::ids::{AssignmentId, ProviderId};
-use jobs::outcome::Outcome;
 use jobs::package::Package;
 use jobs::statement::Signed;
 use jobs::{merkle, output};
-use network::protocol::{RevealReply, RevealRequest};
+use network::protocol::{RefusalCode, RevealReply, RevealRequest};
 
 use super::Shared;
 use super::actor::report;
@@ -24,118 +24,148 @@ const TRIES: u32 = 4;
 /// Pause between two tries.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// Asks for a reveal and reports what came of it.
+/// What came of looking at a reveal.
+enum Finding {
+    /// Everything holds together.
+    Valid,
+    /// The provider sent something else than it owes.
+    Invalid(String),
+    /// The provider did not hand its outputs over.
+    Withheld(String),
+}
+
+/// Asks for a reveal and reports what came of it, before the core gives the replica up anyway.
 pub(crate) async fn request(
     id: AssignmentId,
     provider: ProviderId,
     shared: &Shared,
 ) -> Result<(), Error> {
-    let _permit = shared.heavy.acquire().await.map_err(|_| Error::Stopping)?;
+    let asked = tokio::time::timeout(shared.reveal_timeout, ask(id, provider, shared)).await;
+    match asked {
+        Ok(Ok(Some((reveal, valid)))) => {
+            let rows = vec![Row::Receipt(id, reveal.receipt)];
+            let event = Event::Revealed {
+                assignment: id,
+                opening: Box::new(reveal.opening),
+                outputs_valid: valid,
+            };
+            shared.handle.event_with(event, rows).await.map(drop)
+        }
+        Ok(Err(error)) => Err(error),
+        Ok(Ok(None)) | Err(_) => report(shared, Event::RevealFailed { assignment: id }).await,
+    }
+}
+
+/// The reveal, and whether it is valid; `None` if the provider refuses, is silent or keeps its outputs.
+async fn ask(
+    id: AssignmentId,
+    provider: ProviderId,
+    shared: &Shared,
+) -> Result<Option<(Reveal, bool)>, Error> {
     for attempt in 0..TRIES {
         if attempt > 0 {
             tokio::time::sleep(PAUSE).await;
         }
-        match shared
-            .network
-            .reveal(provider, RevealRequest { assignment: id })
-            .await
-        {
-            Ok(RevealReply::Revealed(reveal)) => return take(*reveal, provider, shared).await,
+        let request = RevealRequest { assignment: id };
+        let reveal = match shared.network.reveal(provider, request).await {
+            Ok(RevealReply::Revealed(reveal)) => reveal,
             Ok(RevealReply::Refused { refusal, .. }) => {
                 tracing::debug!(%provider, %refusal, "reveal refused");
-                break;
+                if matches!(refusal.code, RefusalCode::Busy | RefusalCode::Unanswered) {
+                    continue;
+                }
+                return Ok(None);
             }
-            Err(error) => tracing::debug!(%provider, %error, "reveal unanswered"),
+            Err(error) => {
+                tracing::debug!(%provider, %error, "reveal unanswered");
+                continue;
+            }
+        };
+        match look(&reveal, provider, shared).await {
+            Ok(Finding::Valid) => return Ok(Some((*reveal, true))),
+            Ok(Finding::Invalid(reason)) => {
+                tracing::warn!(%provider, assignment = %id, reason, "revealed outputs are not valid");
+                return Ok(Some((*reveal, false)));
+            }
+            Ok(Finding::Withheld(reason)) => {
+                tracing::debug!(%provider, assignment = %id, reason, "outputs withheld");
+            }
+            // Ours, so the provider is not blamed for it as long as there is time.
+            Err(error) => tracing::error!(%error, "could not check a reveal"),
         }
     }
-    report(shared, Event::RevealFailed { assignment: id }).await
-}
-
-async fn take(reveal: Reveal, provider: ProviderId, shared: &Shared) -> Result<(), Error> {
-    let id = reveal.assignment;
-    let known = ASSIGNMENTS.get(&*shared.store, &id)?;
-    let Some(assignment) = known.filter(|assignment| assignment.provider == provider) else {
-        return report(shared, Event::RevealFailed { assignment: id }).await;
-    };
-    let package = prepare::package(shared, assignment.job)?;
-    let valid = match check(&reveal, &assignment, &package, shared).await {
-        Ok(()) => true,
-        Err(reason) => {
-            tracing::warn!(%provider, assignment = %id, reason, "revealed outputs are not valid");
-            false
-        }
-    };
-    let rows = vec![Row::Receipt(id, reveal.receipt)];
-    let event = Event::Revealed {
-        assignment: id,
-        opening: Box::new(reveal.opening),
-        outputs_valid: valid,
-    };
-    shared.handle.event_with(event, rows).await.map(drop)
+    Ok(None)
 }
 
 /// Everything that a client will check offline is checked here first, so that no provider can spoil a
 /// job's record. Whether the opening opens the commitment is the core's own question.
-async fn check(
-    reveal: &Reveal,
-    assignment: &Assignment,
-    package: &Package,
-    shared: &Shared,
-) -> Result<(), String> {
-    let provider = assignment.provider;
-    let receipt = reveal
-        .receipt
-        .verify(provider)
-        .map_err(|error| error.to_string())?
-        .statement;
-    let signed: Option<Signed<Commitment>> =
-        evidence(&*shared.store, assignment.id, COMMITMENT).map_err(|error| error.to_string())?;
+async fn look(reveal: &Reveal, provider: ProviderId, shared: &Shared) -> Result<Finding, Error> {
+    let id = reveal.assignment;
+    let assignment = ASSIGNMENTS.get(&*shared.store, &id)?;
+    let assignment = assignment.ok_or_else(|| Error::Log(format!("{id} is not stored")))?;
+    let package = prepare::package(shared, assignment.job)?;
+    let receipt = match reveal.receipt.verify(provider) {
+        Ok(receipt) => receipt.statement,
+        Err(error) => return Ok(Finding::Invalid(error.to_string())),
+    };
+    let signed: Option<Signed<Commitment>> = evidence(&*shared.store, id, COMMITMENT)?;
     let committed = signed
         .and_then(|signed| signed.verify().ok())
         .map(|known| known.statement);
-    if receipt.assignment != *assignment
-        || receipt.package != *package
+    if receipt.assignment != assignment
+        || receipt.package != package
         || Some(receipt.commitment) != committed
         || receipt.opening != reveal.opening
     {
-        return Err("the receipt is about something else".into());
-    }
-    let outcome = &reveal.opening.outcome;
-    if outcome.items != assignment.items || !outcome.fingerprint.is_bounded() {
-        return Err(format!(
-            "{} outputs for {} items",
-            outcome.items, assignment.items
+        return Ok(Finding::Invalid(
+            "the receipt is about something else".into(),
         ));
     }
-    let largest = largest_outputs(assignment, package);
-    if outcome.outputs.size > largest {
-        return Err(format!(
-            "outputs of {} bytes, at most {largest}",
-            outcome.outputs.size
-        ));
+    let outputs = reveal.opening.outcome.outputs;
+    let largest = largest_outputs(&assignment, &package);
+    if outputs.size > largest {
+        let size = outputs.size;
+        return Ok(Finding::Invalid(format!(
+            "outputs of {size} bytes, at most {largest}"
+        )));
     }
-    let fetched = shared
-        .network
-        .fetch_blob(&[provider], outcome.outputs, &shared.blobs)
-        .await;
-    fetched.map_err(|error| error.to_string())?;
-    let (blobs, outcome, package) = (shared.blobs.clone(), outcome.clone(), package.clone());
-    let checked = tokio::task::spawn_blocking(move || check_outputs(&blobs, &outcome, &package));
-    checked.await.map_err(|error| error.to_string())?
+    let source = [provider];
+    let slot = shared.fetches.acquire().await;
+    let fetched = shared.network.fetch_blob(&source, outputs, &shared.blobs);
+    match fetched.await {
+        Ok(_) => {}
+        Err(error @ network::Error::NoSource { .. }) => {
+            return Ok(Finding::Withheld(error.to_string()));
+        }
+        Err(network::Error::BlobDigest { .. } | network::Error::BlobSize { .. }) => {
+            return Ok(Finding::Invalid("the outputs are another blob".into()));
+        }
+        Err(error) => return Err(error.into()),
+    }
+    drop(slot);
+    let _permit = shared.heavy.acquire().await.map_err(|_| Error::Stopping)?;
+    let (blobs, root) = (shared.blobs.clone(), reveal.opening.outcome.root);
+    let checked = tokio::task::spawn_blocking(move || {
+        let bytes = blobs.read(&outputs)?;
+        Ok(check_outputs(&bytes, &assignment, &package, &root))
+    });
+    checked.await.map_err(|_| Error::Stopping)?
 }
 
-/// An honest provider makes the same check before it commits, and reports the job's failure instead.
+/// Outputs that do not fit the package are no answer, whoever agrees with them.
 fn check_outputs(
-    blobs: &network::blobs::BlobStore,
-    outcome: &Outcome,
+    bytes: &[u8],
+    assignment: &Assignment,
     package: &Package,
-) -> Result<(), String> {
-    let bytes = blobs.read(&outcome.outputs).map_err(|error| error.to_string())?;
-    let outputs = output::decode(package, outcome.items, &bytes).map_err(|error| error.to_string())?;
-    if merkle::root(&outputs) != outcome.root {
-        return Err("the outputs have another root".into());
+    root: &Digest,
+) -> Finding {
+    match output::decode(package, assignment.items, bytes) {
+        Err(error) => Finding::Invalid(error.to_string()),
+        Ok(outputs) if merkle::root(&outputs) != *root => {
+            Finding::Invalid("the outputs have another root".into())
+        }
+        Ok(_) => Finding::Valid,
     }
-    Ok(())
 }
 
 /// Size of an encoded list whose outputs are all as long as allowed.

@@ -4,16 +4,16 @@ use std::collections::BTreeMap;
 
 use jobs::assignment::Assignment;
 use jobs::commitment::Commitment;
-use jobs::digest::Digest;
+use jobs::digest::{BlobRef, Digest};
 use jobs::envelope::SignedPackage;
-use jobs::ids::{AssignmentId, JobId};
+use jobs::ids::{AssignmentId, ClientId, JobId};
 use jobs::receipt::Envelope;
-use jobs::record::JobRecord;
 use jobs::statement::Signed;
 use jobs::time::Timestamp;
 use serde::{Deserialize, Serialize};
-use store::{Batch, Cell, Column, StoreError, Table};
+use store::{Batch, Cell, Column, Kv, StoreError, Table};
 
+use super::error::Error;
 use crate::core::{Core, Event};
 
 /// Every event, by number.
@@ -26,12 +26,21 @@ pub(crate) const LOG_HEAD: Cell<LogHead> = Cell::new("events.head", 1);
 pub(crate) const PACKAGES: Table<JobId, SignedPackage> = Table::new(Column::Jobs, 1);
 /// Every assignment that was ever dispatched.
 pub(crate) const ASSIGNMENTS: Table<AssignmentId, Assignment> = Table::new(Column::Assignments, 1);
-/// The first signed commitment of every assignment, and the receipt of every reveal.
+/// Signed statements about an assignment, by kind: commitment, receipt, contradiction.
 pub(crate) const EVIDENCE: Table<(AssignmentId, u8), Vec<u8>> = Table::new(Column::Receipts, 1);
-/// The record of every finished job, in JSON as it is served.
-pub(crate) const RECORDS: Table<JobId, Vec<u8>> = Table::new(Column::Results, 1);
-/// Which package an idempotency key was used for.
-pub(crate) const IDEMPOTENCY: Table<String, Digest> = Table::new(Column::Idempotency, 1);
+/// Where the record of every finished job is: a blob of JSON, because a large job's record is larger
+/// than a row may be.
+pub(crate) const RECORDS: Table<JobId, BlobRef> = Table::new(Column::Results, 1);
+/// Which package an idempotency key was used for. Keys are a client's own: another client's equal key
+/// is another key.
+pub(crate) const IDEMPOTENCY: Table<(ClientId, String), Digest> =
+    Table::new(Column::Idempotency, 1);
+/// How many keys a client used for one job.
+pub(crate) const KEYS: Table<(ClientId, JobId), u32> = Table::new(Column::Clients, 1);
+
+/// Idempotency keys that one job may be submitted under: repeating a submission costs nothing, so each
+/// new key must not be a row for ever.
+pub(crate) const KEYS_PER_JOB_MAX: u32 = 16;
 
 /// Kinds of [`EVIDENCE`].
 pub(crate) const COMMITMENT: u8 = 1;
@@ -65,53 +74,139 @@ pub(crate) struct Snapshot {
     pub(crate) core: Core,
 }
 
+/// Rows of the batch at hand, which the store does not show yet.
+#[derive(Debug, Default)]
+pub(crate) struct Fresh {
+    evidence: BTreeMap<(AssignmentId, u8), Vec<u8>>,
+    keys: BTreeMap<(ClientId, String), Digest>,
+    counts: BTreeMap<(ClientId, JobId), u32>,
+}
+
+impl Fresh {
+    fn evidence(
+        &self,
+        kv: &dyn Kv,
+        key: (AssignmentId, u8),
+    ) -> Result<Option<Vec<u8>>, StoreError> {
+        match self.evidence.get(&key) {
+            Some(bytes) => Ok(Some(bytes.clone())),
+            None => EVIDENCE.get(kv, &key),
+        }
+    }
+
+    fn package(&self, kv: &dyn Kv, key: &(ClientId, String)) -> Result<Option<Digest>, StoreError> {
+        match self.keys.get(key) {
+            Some(package) => Ok(Some(*package)),
+            None => IDEMPOTENCY.get(kv, key),
+        }
+    }
+
+    fn count(&self, kv: &dyn Kv, key: (ClientId, JobId)) -> Result<u32, StoreError> {
+        match self.counts.get(&key) {
+            Some(count) => Ok(*count),
+            None => Ok(KEYS.get(kv, &key)?.unwrap_or(0)),
+        }
+    }
+
+    fn keep(
+        &mut self,
+        key: (AssignmentId, u8),
+        bytes: Vec<u8>,
+        batch: &mut Batch,
+    ) -> Result<(), StoreError> {
+        EVIDENCE.put(batch, &key, &bytes)?;
+        self.evidence.insert(key, bytes);
+        Ok(())
+    }
+}
+
 /// A row that becomes durable together with the event it came with.
 #[derive(Clone, Debug)]
 pub(crate) enum Row {
     Package(JobId, SignedPackage),
     Commitment(AssignmentId, Signed<Commitment>),
     Receipt(AssignmentId, Envelope),
-    Record(JobId, Box<JobRecord>),
-    Idempotency(String, Digest),
+    Record(JobId, BlobRef),
+    Idempotency {
+        client: ClientId,
+        key: String,
+        job: JobId,
+    },
 }
 
 impl Row {
-    /// Adds the row to `batch`.
+    /// Whether the event may happen at all. Asked where nothing can come in between.
+    pub(crate) fn check(&self, kv: &dyn Kv, fresh: &Fresh) -> Result<(), Error> {
+        let Self::Idempotency { client, key, job } = self else {
+            return Ok(());
+        };
+        match fresh.package(kv, &(*client, key.clone()))? {
+            Some(used) if used == job.0 => Ok(()),
+            Some(_) => Err(Error::KeyReused),
+            None if fresh.count(kv, (*client, *job))? >= KEYS_PER_JOB_MAX => Err(Error::KeysFull {
+                max: KEYS_PER_JOB_MAX,
+            }),
+            None => Ok(()),
+        }
+    }
+
+    /// Adds the row to `batch`. `repeated`: the job was submitted before.
     ///
-    /// A commitment never replaces an earlier one: the first is what the provider is bound to, a
-    /// different second one is kept beside it as evidence.
+    /// The first commitment and the first receipt about an assignment stay: they are what the provider
+    /// is bound to, and what was settled on. The first commitment that contradicts is kept beside it.
     pub(crate) fn stage(
         &self,
-        kv: &dyn store::Kv,
-        fresh: &mut BTreeMap<AssignmentId, Vec<u8>>,
+        kv: &dyn Kv,
+        repeated: bool,
+        fresh: &mut Fresh,
         batch: &mut Batch,
     ) -> Result<(), StoreError> {
         match self {
-            Self::Package(job, package) => PACKAGES.put(batch, job, package),
+            Self::Package(job, package) if !repeated => PACKAGES.put(batch, job, package),
+            Self::Package(..) => Ok(()),
             Self::Commitment(assignment, commitment) => {
                 let bytes = encode(commitment, Column::Receipts)?;
-                let stored = EVIDENCE.get(kv, &(*assignment, COMMITMENT))?;
-                let first = stored.as_ref().or_else(|| fresh.get(assignment));
-                let kind = match first {
-                    Some(first) if *first != bytes => CONTRADICTION,
-                    _ => COMMITMENT,
+                let kind = match fresh.evidence(kv, (*assignment, COMMITMENT))? {
+                    None => COMMITMENT,
+                    Some(first) if contradicts(&first, commitment) => CONTRADICTION,
+                    Some(_) => return Ok(()),
                 };
-                fresh.entry(*assignment).or_insert_with(|| bytes.clone());
-                EVIDENCE.put(batch, &(*assignment, kind), &bytes)
+                if kind == CONTRADICTION && fresh.evidence(kv, (*assignment, kind))?.is_some() {
+                    return Ok(());
+                }
+                fresh.keep((*assignment, kind), bytes, batch)
             }
             Self::Receipt(assignment, receipt) => {
-                let bytes = encode(receipt, Column::Receipts)?;
-                EVIDENCE.put(batch, &(*assignment, RECEIPT), &bytes)
+                let key = (*assignment, RECEIPT);
+                if fresh.evidence(kv, key)?.is_some() {
+                    return Ok(());
+                }
+                fresh.keep(key, encode(receipt, Column::Receipts)?, batch)
             }
-            Self::Record(job, record) => {
-                let bytes = serde_json::to_vec(record).map_err(|error| StoreError::Encode {
-                    column: Column::Results,
-                    detail: error.to_string(),
-                })?;
-                RECORDS.put(batch, job, &bytes)
+            Self::Record(job, record) => RECORDS.put(batch, job, record),
+            Self::Idempotency { client, key, job } => {
+                let key = (*client, key.clone());
+                if fresh.package(kv, &key)?.is_some() {
+                    return Ok(());
+                }
+                let count = fresh.count(kv, (*client, *job))?.saturating_add(1);
+                fresh.counts.insert((*client, *job), count);
+                KEYS.put(batch, &(*client, *job), &count)?;
+                IDEMPOTENCY.put(batch, &key, &job.0)?;
+                fresh.keys.insert(key, job.0);
+                Ok(())
             }
-            Self::Idempotency(key, package) => IDEMPOTENCY.put(batch, key, package),
         }
+    }
+}
+
+/// Whether a commitment says something else than the stored one. Two signatures under one statement
+/// are no contradiction.
+fn contradicts(first: &[u8], second: &Signed<Commitment>) -> bool {
+    let statement = |signed: &Signed<Commitment>| signed.verify().map(|known| known.statement);
+    match postcard::from_bytes(first) {
+        Ok(first) => statement(&first).ok() != statement(second).ok(),
+        Err(_) => true,
     }
 }
 
@@ -124,7 +219,7 @@ fn encode<T: Serialize>(value: &T, column: Column) -> Result<Vec<u8>, StoreError
 
 /// A piece of evidence, decoded.
 pub(crate) fn evidence<T: serde::de::DeserializeOwned>(
-    kv: &dyn store::Kv,
+    kv: &dyn Kv,
     assignment: AssignmentId,
     kind: u8,
 ) -> Result<Option<T>, StoreError> {

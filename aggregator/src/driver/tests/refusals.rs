@@ -1,0 +1,235 @@
+//! What is turned down, by status and stable code, and that nothing is left behind.
+
+use api::types::DepositRequest;
+use jobs::digest::BlobRef;
+use jobs::envelope::{ClientKey, SignerPolicy};
+use jobs::money::Amount;
+
+use super::provider::{Manner, Scripted};
+use super::rig::{DEPOSIT, MAX_PRICE, Rig, TestJob, component, config};
+use crate::driver::rows::KEYS_PER_JOB_MAX;
+use crate::start;
+
+fn check(answer: (u16, serde_json::Value), status: u16, code: &str) {
+    assert_eq!(answer.0, status, "{answer:?}");
+    assert_eq!(answer.1["code"], code, "{answer:?}");
+}
+
+async fn with_providers() -> (Rig, Vec<Scripted>) {
+    let rig = Rig::new().await;
+    let mut providers = Vec::new();
+    for seed in [1, 2] {
+        providers.push(Scripted::join(seed, Manner::Silent, &rig.running).await);
+    }
+    (rig, providers)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn submissions_are_refused_by_name() {
+    let rig = Rig::new().await;
+    let job = TestJob::new();
+    let signed = job.signed(&rig.key);
+    check(rig.submit_raw(&signed, "a").await, 409, "nobody-serves");
+    let _first = Scripted::join(1, Manner::Silent, &rig.running).await;
+    let _second = Scripted::join(2, Manner::Silent, &rig.running).await;
+    check(
+        rig.submit_raw(&signed, "a").await,
+        402,
+        "insufficient-funds",
+    );
+    rig.fund().await;
+    let mut dear = TestJob::new();
+    dear.package.max_price = Amount(1);
+    let dear = dear.signed(&rig.key);
+    check(rig.submit_raw(&dear, "a").await, 422, "price-too-low");
+    let mut forged = signed.clone();
+    forged.package = forged.package.replace("shout", "shoot");
+    check(rig.submit_raw(&forged, "a").await, 401, "signature");
+    let headers = [("content-type", "application/json")];
+    let large = vec![b' '; 300 * 1024];
+    check(
+        rig.raw("POST", "/jobs", &headers, &large).await,
+        413,
+        "too-large",
+    );
+    check(
+        rig.raw("POST", "/jobs", &headers, b"{}").await,
+        400,
+        "invalid-request",
+    );
+    assert_eq!(rig.balance(&rig.account()).await, DEPOSIT);
+    assert!(rig.http.jobs().await.unwrap().is_empty());
+    // Nothing of the refused requests stuck to the key.
+    assert_eq!(rig.submit_raw(&signed, "a").await.0, 202);
+    rig.http.audit().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn signers_that_are_not_trusted_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let trusted = ClientKey::generate().unwrap();
+    let mut config = config(dir.path());
+    config.signers = SignerPolicy::Trusted([trusted.client_id()].into());
+    let rig = Rig::of(dir, start(config).await.unwrap());
+    let job = TestJob::new();
+    let answer = rig.submit_raw(&job.signed(&rig.key), "a").await;
+    check(answer, 403, "unknown-signer");
+    let answer = rig.submit_raw(&job.signed(&trusted), "a").await;
+    check(answer, 409, "nobody-serves");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_key_stands_for_one_package_and_a_package_for_one_job() {
+    let (rig, _providers) = with_providers().await;
+    rig.fund().await;
+    let (job, other) = (TestJob::new(), TestJob::new().again('9'));
+    let signed = job.signed(&rig.key);
+    let first = rig.submit_raw(&signed, "key").await;
+    assert_eq!(first.0, 202, "{first:?}");
+    let again = rig.submit_raw(&signed, "key").await;
+    assert_eq!(first, again);
+    let answer = rig.submit_raw(&other.signed(&rig.key), "key").await;
+    check(answer, 422, "idempotency-mismatch");
+    // The same package under another key and another signature is the same job, funded once.
+    let resigned = job.signed(&rig.key);
+    let third = rig.submit_raw(&resigned, "another").await;
+    assert_eq!(third.1["job"], first.1["job"]);
+    let left = DEPOSIT.checked_sub(MAX_PRICE).unwrap();
+    assert_eq!(rig.balance(&rig.account()).await, left);
+    // That holds after a restart too.
+    let rig = rig.restarted(true).await;
+    let answer = rig.submit_raw(&other.signed(&rig.key), "key").await;
+    check(answer, 422, "idempotency-mismatch");
+    assert_eq!(
+        rig.submit_raw(&signed, "key").await.1["job"],
+        first.1["job"]
+    );
+    for key in 2..KEYS_PER_JOB_MAX {
+        assert_eq!(rig.submit_raw(&signed, &format!("k{key}")).await.0, 202);
+    }
+    check(rig.submit_raw(&signed, "one more").await, 409, "conflict");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn simultaneous_submissions_under_one_key_are_one_job() {
+    let (rig, _providers) = with_providers().await;
+    rig.fund().await;
+    let packages: Vec<_> = "1234"
+        .chars()
+        .map(|nonce| TestJob::new().again(nonce).signed(&rig.key))
+        .collect();
+    let answers = packages
+        .iter()
+        .map(|package| rig.submit_raw(package, "key"));
+    let answers = futures::future::join_all(answers).await;
+    let taken = answers.iter().filter(|answer| answer.0 == 202).count();
+    assert_eq!(taken, 1, "{answers:?}");
+    let refused = answers.iter().filter(|answer| answer.0 == 422).count();
+    assert_eq!(refused, 3, "{answers:?}");
+    let left = DEPOSIT.checked_sub(MAX_PRICE).unwrap();
+    assert_eq!(rig.balance(&rig.account()).await, left);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn only_declared_blobs_of_the_declared_content_are_taken() {
+    let (rig, _providers) = with_providers().await;
+    rig.fund().await;
+    let job = TestJob::new();
+    let signed = job.signed(&rig.key);
+    let id = rig.http.submit(&signed).await.unwrap().job;
+    let (blob, bytes) = &job.blobs[1];
+    let foreign = BlobRef::of(b"undeclared");
+    let mut flipped = bytes.clone();
+    flipped[0] ^= 1;
+    let cases: [(BlobRef, &[u8], u16); 4] = [
+        (foreign, b"undeclared", 404),
+        (*blob, &bytes[1..], 400),
+        (*blob, &[bytes.as_slice(), b"x"].concat(), 400),
+        (*blob, &flipped, 400),
+    ];
+    for (blob, bytes, status) in cases {
+        let route = format!("/jobs/{id}/blobs/{}", blob.digest);
+        let answer = rig.raw("PUT", &route, &[], bytes).await;
+        assert_eq!(answer.0, status, "{answer:?}");
+        assert!(!rig.blob_path(&blob).exists());
+    }
+    let unknown = format!("/jobs/{}/blobs/{}", foreign.digest, blob.digest);
+    check(rig.raw("PUT", &unknown, &[], bytes).await, 404, "not-found");
+    let missing = rig.http.submit(&signed).await.unwrap().missing;
+    assert_eq!(missing.len(), 2);
+    rig.upload(id, *blob, bytes).await.unwrap();
+    rig.upload(id, *blob, bytes).await.unwrap();
+    let missing = rig.http.submit(&signed).await.unwrap().missing;
+    assert_eq!(missing, [job.package.component]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_job_that_cannot_run_fails_with_its_reason_and_gives_the_money_back() {
+    let (rig, _providers) = with_providers().await;
+    rig.fund().await;
+    let foreign = component(r#"(import "wasi:cli/environment@0.2.6" (instance))"#);
+    let bad_component = TestJob::with(&foreign, &["1"]);
+    let mut bad_root = TestJob::new();
+    bad_root.package.input.root = jobs::digest::Digest::of(b"another");
+    let mut no_items = TestJob::new();
+    let bytes = b"no item list".to_vec();
+    no_items.package.input.blob = BlobRef::of(&bytes);
+    no_items.blobs[1] = (BlobRef::of(&bytes), bytes);
+    for (job, reason) in [
+        (bad_component, "component_refused"),
+        (bad_root, "input_differs_from_package"),
+        (no_items, "input_malformed"),
+    ] {
+        let id = rig.run(&job).await.job;
+        let view = rig.ended(id).await;
+        let said = view.reason.unwrap_or_default();
+        assert!(said.contains(reason), "{said}");
+        assert_eq!(rig.balance(&rig.account()).await, DEPOSIT);
+        let route = format!("/jobs/{id}/record");
+        check(rig.raw("GET", &route, &[], b"").await, 409, "conflict");
+    }
+    rig.check_money().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn only_the_operator_deposits_and_a_reference_counts_once() {
+    let rig = Rig::new().await;
+    let deposit = DepositRequest {
+        account: rig.account(),
+        amount: Amount(7),
+        reference: "once".into(),
+    };
+    let body = serde_json::to_vec(&deposit).unwrap();
+    for token in ["Bearer wrong", "Bearer ", "operator", "Bearer operatorx"] {
+        let headers = [
+            ("content-type", "application/json"),
+            ("authorization", token),
+        ];
+        let answer = rig.raw("POST", "/ledger/deposits", &headers, &body).await;
+        check(answer, 401, "unauthorized");
+    }
+    assert!(rig.deposit(&rig.account(), Amount(7), "once").await);
+    assert!(!rig.deposit(&rig.account(), Amount(7), "once").await);
+    assert_eq!(rig.balance(&rig.account()).await, Amount(7));
+    let authorized = [
+        ("content-type", "application/json"),
+        ("authorization", "Bearer operator"),
+    ];
+    for (account, amount, reference, status) in [
+        (rig.account(), "0.000008", "once", 409),
+        (rig.account(), "0", "zero", 400),
+        (rig.account(), "1", "", 400),
+        ("fee".into(), "1", "fee", 400),
+        ("nonsense".into(), "1", "nonsense", 400),
+    ] {
+        let body = serde_json::json!({
+            "account": account, "amount": amount, "reference": reference,
+        });
+        let body = serde_json::to_vec(&body).unwrap();
+        let answer = rig
+            .raw("POST", "/ledger/deposits", &authorized, &body)
+            .await;
+        assert_eq!(answer.0, status, "{reference}: {answer:?}");
+    }
+    assert_eq!(rig.balance(&rig.account()).await, Amount(7));
+}

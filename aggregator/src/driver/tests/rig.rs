@@ -1,0 +1,300 @@
+//! An aggregator in a directory of its own, a client of it, and jobs.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use api::client::Client;
+use api::types::{BalanceView, DepositRequest, JobView, Problem, SubmitReply};
+use jobs::compare::Comparator;
+use jobs::digest::BlobRef;
+use jobs::envelope::{ClientKey, SignedPackage, SignerPolicy};
+use jobs::ids::JobId;
+use jobs::money::Amount;
+use jobs::package::{InputRef, Limits, OutputFormat, PACKAGE_SCHEMA, Package, Replication};
+use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use crate::{AggregatorConfig, Running, start};
+
+pub(super) const TOKEN: &str = "operator";
+pub(super) const FEE_BPS: u16 = 100;
+pub(super) const DEPOSIT: Amount = Amount(5_000_000);
+pub(super) const MAX_PRICE: Amount = Amount(1_000_000);
+
+/// How long a job may take to get anywhere.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+pub(super) fn config(data: &Path) -> AggregatorConfig {
+    AggregatorConfig {
+        data: data.to_owned(),
+        seed: [200; 32],
+        http: "127.0.0.1:0".parse().unwrap(),
+        p2p: vec!["/ip4/127.0.0.1/tcp/0".into()],
+        fee_bps: FEE_BPS,
+        signers: SignerPolicy::Any,
+        operator_token: TOKEN.into(),
+        blob_quota: 64 << 20,
+    }
+}
+
+/// A running aggregator and its client.
+pub(super) struct Rig {
+    pub(super) dir: TempDir,
+    pub(super) running: Running,
+    pub(super) http: Client,
+    pub(super) key: ClientKey,
+}
+
+impl Rig {
+    pub(super) async fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let running = start(config(dir.path())).await.unwrap();
+        Self::of(dir, running)
+    }
+
+    pub(super) fn of(dir: TempDir, running: Running) -> Self {
+        Self {
+            dir,
+            http: Client::new(&format!("http://{}", running.http)),
+            running,
+            key: ClientKey::generate().unwrap(),
+        }
+    }
+
+    /// The same directory and client after the aggregator went down, by `stop` or by a crash.
+    pub(super) async fn restarted(self, crash: bool) -> Self {
+        let Self {
+            dir, running, key, ..
+        } = self;
+        match crash {
+            true => running.crash().await,
+            false => running.stop().await,
+        }
+        let running = start(config(dir.path())).await.unwrap();
+        let mut again = Self::of(dir, running);
+        again.key = key;
+        again
+    }
+
+    pub(super) fn account(&self) -> String {
+        format!("client:{}", self.key.client_id())
+    }
+
+    pub(super) async fn deposit(&self, account: &str, amount: Amount, reference: &str) -> bool {
+        let deposit = DepositRequest {
+            account: account.into(),
+            amount,
+            reference: reference.into(),
+        };
+        self.http.deposit(TOKEN, &deposit).await.unwrap()
+    }
+
+    pub(super) async fn fund(&self) {
+        let account = self.account();
+        assert!(self.deposit(&account, DEPOSIT, "fund").await);
+    }
+
+    /// Submits a job and uploads its blobs.
+    pub(super) async fn run(&self, job: &TestJob) -> SubmitReply {
+        let reply = self.http.submit(&job.signed(&self.key)).await.unwrap();
+        for (blob, bytes) in &job.blobs {
+            self.upload(reply.job, *blob, bytes).await.unwrap();
+        }
+        reply
+    }
+
+    pub(super) async fn upload(
+        &self,
+        job: JobId,
+        blob: BlobRef,
+        bytes: &[u8],
+    ) -> Result<(), Problem> {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), bytes).unwrap();
+        match self.http.put_blob(job, blob, file.path()).await {
+            Err(api::client::Error::Refused(problem)) => Err(problem),
+            done => {
+                done.unwrap();
+                Ok(())
+            }
+        }
+    }
+
+    /// Waits until the job has ended.
+    pub(super) async fn ended(&self, job: JobId) -> JobView {
+        let ended = async {
+            loop {
+                let view = self.http.job(job).await.unwrap();
+                if view.phase.is_terminal() {
+                    return view;
+                }
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, ended)
+            .await
+            .expect("a job that ends in time")
+    }
+
+    /// Waits until `done` says so.
+    pub(super) async fn until<T>(&self, mut done: impl AsyncFnMut(&Client) -> Option<T>) -> T {
+        let waiting = async {
+            loop {
+                if let Some(value) = done(&self.http).await {
+                    return value;
+                }
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, waiting)
+            .await
+            .expect("it happens in time")
+    }
+
+    pub(super) async fn balance(&self, account: &str) -> Amount {
+        let balances = self.http.balances().await.unwrap();
+        let found = balances.iter().find(|balance| balance.account == account);
+        found.map_or(Amount::ZERO, |balance| {
+            balance.credits.checked_sub(balance.debits).unwrap()
+        })
+    }
+
+    /// The ledger is clean, debits equal credits, and no escrow holds anything.
+    pub(super) async fn check_money(&self) {
+        let audit = self.http.audit().await.unwrap();
+        assert_eq!(audit["clean"], true, "{audit}");
+        let balances = self.http.balances().await.unwrap();
+        let sum = |side: fn(&BalanceView) -> Amount| -> u128 {
+            balances.iter().map(|balance| side(balance).0).sum()
+        };
+        assert_eq!(sum(|b| b.credits), sum(|b| b.debits));
+        for escrow in balances.iter().filter(|b| b.account.starts_with("escrow")) {
+            assert_eq!(escrow.credits, escrow.debits, "{escrow:?}");
+            assert_eq!(escrow.pending, Amount::ZERO, "{escrow:?}");
+        }
+    }
+
+    /// Where a blob of the aggregator's lies.
+    pub(super) fn blob_path(&self, blob: &BlobRef) -> PathBuf {
+        let hex = blob.digest.to_hex();
+        self.dir.path().join("blobs").join(&hex[..2]).join(hex)
+    }
+
+    /// A request by hand: status and problem document.
+    pub(super) async fn raw(
+        &self,
+        method: &str,
+        route: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> (u16, serde_json::Value) {
+        let mut stream = tokio::net::TcpStream::connect(self.running.http)
+            .await
+            .unwrap();
+        let mut head = format!("{method} /api/v1{route} HTTP/1.1\r\nhost: test\r\n");
+        head += &format!("connection: close\r\ncontent-length: {}\r\n", body.len());
+        for (name, value) in headers {
+            head += &format!("{name}: {value}\r\n");
+        }
+        head += "\r\n";
+        stream.write_all(head.as_bytes()).await.unwrap();
+        // Refused before it was read whole.
+        let _ = stream.write_all(body).await;
+        let mut answer = Vec::new();
+        let _ = stream.read_to_end(&mut answer).await;
+        let answer = String::from_utf8_lossy(&answer).into_owned();
+        let status = answer.split(' ').nth(1).unwrap().parse().unwrap();
+        let body = answer.split_once("\r\n\r\n").unwrap().1;
+        (status, serde_json::from_str(body).unwrap_or_default())
+    }
+
+    pub(super) async fn submit_raw(
+        &self,
+        package: &SignedPackage,
+        key: &str,
+    ) -> (u16, serde_json::Value) {
+        let headers = [
+            ("content-type", "application/json"),
+            ("idempotency-key", key),
+        ];
+        let body = serde_json::to_vec(package).unwrap();
+        self.raw("POST", "/jobs", &headers, &body).await
+    }
+}
+
+/// A package and its blobs.
+pub(super) struct TestJob {
+    pub(super) package: Package,
+    pub(super) blobs: Vec<(BlobRef, Vec<u8>)>,
+}
+
+impl TestJob {
+    /// Four items in two shards, two replicas each, all of which must agree.
+    pub(super) fn new() -> Self {
+        Self::with(&component(""), &["\"a\"", "\"b\"", "\"c\"", "\"d\""])
+    }
+
+    pub(super) fn with(component: &[u8], items: &[&str]) -> Self {
+        let (input, bytes) = InputRef::of(items).unwrap();
+        let component = (BlobRef::of(component), component.to_vec());
+        let package = Package {
+            schema: PACKAGE_SCHEMA,
+            name: "shout".into(),
+            component: component.0,
+            models: Vec::new(),
+            items_per_shard: 2,
+            output: OutputFormat::Jsonl,
+            replication: Replication {
+                replicas: 2,
+                max_replicas: 3,
+            },
+            comparator: Comparator::Exact,
+            limits: Limits {
+                fuel: 1_000_000,
+                memory_bytes: 1 << 20,
+                output_bytes_per_item: 64,
+                wall_ms: 1000,
+            },
+            max_price: MAX_PRICE,
+            deadline_ms: 60_000,
+            device: None,
+            nonce: "0".repeat(32),
+            input: input.clone(),
+        };
+        Self {
+            package,
+            blobs: vec![component, (input.blob, bytes)],
+        }
+    }
+
+    /// The same with another nonce: another job.
+    pub(super) fn again(mut self, nonce: char) -> Self {
+        self.package.nonce = nonce.to_string().repeat(32);
+        self
+    }
+
+    pub(super) fn signed(&self, key: &ClientKey) -> SignedPackage {
+        key.sign_package(&self.package).unwrap()
+    }
+}
+
+/// The smallest job there is, with room for a foreign import.
+pub(super) fn component(imports: &str) -> Vec<u8> {
+    let text = format!(
+        r#"(component
+          {imports}
+          (core module $m
+            (memory (export "memory") 1)
+            (func (export "realloc") (param i32 i32 i32 i32) (result i32) i32.const 0)
+            (func (export "run") (param i32 i32) (result i32) i32.const 0))
+          (core instance $i (instantiate $m))
+          (type $error' (variant (case "failed" string)))
+          (export $error "job-error" (type $error'))
+          (func $run (param "items" (list (list u8)))
+            (result (result (list (list u8)) (error $error)))
+            (canon lift (core func $i "run")
+              (memory $i "memory") (realloc (func $i "realloc"))))
+          (export "run" (func $run)))"#
+    );
+    wat::parse_str(text).unwrap()
+}
