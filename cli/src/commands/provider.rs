@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use clap::{Args, Subcommand};
 use jobs::ids::ClientId;
 use jobs::money::Amount;
-use jobs::offer::Price;
+use jobs::offer::{DeviceKind, Price};
 use jobs::outcome::Meters;
 use provider::{Misbehaviour, ProviderConfig};
 use runtime::{LocalJob, SandboxConfig, WorkerConfig, WorkerPool, run_local};
@@ -52,6 +52,12 @@ pub(crate) struct Start {
     /// Price of a second of device time.
     #[arg(long, default_value = "0.0001")]
     price_per_device_second: Amount,
+    /// Smallest reward to work for.
+    #[arg(long, default_value = "0")]
+    reward_min: Amount,
+    /// The device to offer: cpu or gpu [default: a GPU if one is usable, else the processor].
+    #[arg(long, value_parser = device)]
+    device: Option<DeviceKind>,
     /// Execute jobs of this client only; may be repeated [default: anyone's].
     #[arg(long)]
     trust: Vec<ClientId>,
@@ -71,7 +77,10 @@ async fn start(settings: Start, output: Output) -> Result<()> {
     let data = settings.data.clone();
     let waits = !settings.aggregator.is_empty();
     let cheats = settings.misbehave.map(|kind| format!(", CHEATS ON PURPOSE: {}", kind.name()));
-    let running = provider::start(config(settings)?).await?;
+    let running = match provider::start(config(settings)?).await {
+        Err(error) if error.is_callers_fault() => Err(error).code(Exit::Usage)?,
+        result => result?,
+    };
     if waits {
         tokio::select! {
             () = running.offered() => {}
@@ -107,8 +116,18 @@ fn config(settings: Start) -> Result<ProviderConfig> {
         per_device_second: settings.price_per_device_second,
     };
     config.signers = super::aggregator::policy(settings.trust);
+    config.reward_min = settings.reward_min;
+    config.device = settings.device;
     config.misbehave = settings.misbehave;
     Ok(config)
+}
+
+fn device(text: &str) -> Result<DeviceKind, String> {
+    match text {
+        "cpu" => Ok(DeviceKind::Cpu),
+        "gpu" => Ok(DeviceKind::Gpu),
+        other => Err(format!("{other:?} is neither cpu nor gpu")),
+    }
 }
 
 async fn probe(output: Output) -> Result<()> {

@@ -48,14 +48,20 @@ pub(crate) fn admit(
     request: &AssignRequest,
 ) -> Result<Admitted, Refused> {
     let assignment = order(terms, from, request)?;
-    let verified = request.package.verify().map_err(Refused::PackageSignature)?;
+    let verified = request
+        .package
+        .verify()
+        .map_err(Refused::PackageSignature)?;
     if verified.id != assignment.job {
         return Err(Refused::OtherJob {
             package: verified.id.to_string(),
             job: assignment.job.to_string(),
         });
     }
-    terms.signers.check(verified.client).map_err(Refused::Signer)?;
+    terms
+        .signers
+        .check(verified.client)
+        .map_err(Refused::Signer)?;
     let package = verified.package;
     shard(&assignment, &package)?;
     limits(terms, &package)?;
@@ -123,7 +129,11 @@ fn shard(assignment: &Assignment, package: &Package) -> Result<(), Refused> {
             items,
         });
     }
-    at_most("shard input bytes", assignment.input.size, SHARD_BYTES_MAX as u64)
+    at_most(
+        "shard input bytes",
+        assignment.input.size,
+        SHARD_BYTES_MAX as u64,
+    )
 }
 
 fn limits(terms: &Terms, package: &Package) -> Result<(), Refused> {

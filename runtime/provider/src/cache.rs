@@ -134,9 +134,8 @@ impl Cache {
         // The books are held until the blob is gone, so that nobody pins it in between.
         let mut books = lock(&self.books);
         let time = now();
-        let free = |digest: &Digest| {
-            !books.pins.contains_key(digest) && !self.journal.needs(digest, time)
-        };
+        let free =
+            |digest: &Digest| !books.pins.contains_key(digest) && !self.journal.needs(digest, time);
         let unused = books.used.iter().filter(|(digest, _)| free(digest));
         let oldest = unused.min_by_key(|(_, used)| **used);
         let Some(digest) = oldest.map(|(digest, _)| *digest) else {

@@ -112,13 +112,23 @@ impl ProviderConfig {
         let max = self.price.per_gfuel.max(self.price.per_device_second);
         let checks: [(bool, &'static str, String, String); 9] = [
             within("workers", u64::from(self.workers), 1, WORKERS_MAX.into()),
-            within("memory_bytes_max", self.memory_bytes_max, MEMORY_BYTES_MIN, MEMORY_BYTES_MAX),
+            within(
+                "memory_bytes_max",
+                self.memory_bytes_max,
+                MEMORY_BYTES_MIN,
+                MEMORY_BYTES_MAX,
+            ),
             within("fuel_max", self.fuel_max, 1, FUEL_MAX),
             within("model_bytes_max", self.model_bytes_max, 0, MODEL_BYTES_MAX),
             within("cache_bytes", self.cache_bytes, CACHE_BYTES_MIN, u64::MAX),
             within("aggregators", self.aggregators.len() as u64, 0, addresses),
             within("listen", self.listen.len() as u64, 1, addresses),
-            within("stop_grace", self.stop_grace.as_secs(), 0, STOP_GRACE_MAX.as_secs()),
+            within(
+                "stop_grace",
+                self.stop_grace.as_secs(),
+                0,
+                STOP_GRACE_MAX.as_secs(),
+            ),
             (
                 max <= AMOUNT_MAX,
                 "price",
@@ -133,7 +143,12 @@ impl ProviderConfig {
     }
 }
 
-fn within(key: &'static str, value: u64, least: u64, most: u64) -> (bool, &'static str, String, String) {
+fn within(
+    key: &'static str,
+    value: u64,
+    least: u64,
+    most: u64,
+) -> (bool, &'static str, String, String) {
     let holds = (least..=most).contains(&value);
     let bound = format!("must be {least} to {most}");
     (holds, key, value.to_string(), bound)
@@ -164,13 +179,19 @@ mod tests {
         type Change = fn(&mut ProviderConfig);
         let changes: [(Change, &str); 9] = [
             (|c| c.workers = 0, "workers = 0"),
-            (|c| c.workers = WORKERS_MAX + 1, "workers = 257: must be 1 to 256"),
+            (
+                |c| c.workers = WORKERS_MAX + 1,
+                "workers = 257: must be 1 to 256",
+            ),
             (|c| c.memory_bytes_max = 1, "memory_bytes_max = 1"),
             (|c| c.fuel_max = 0, "fuel_max = 0"),
             (|c| c.model_bytes_max = u64::MAX, "model_bytes_max = "),
             (|c| c.cache_bytes = 1, "cache_bytes = 1"),
             (|c| c.listen.clear(), "listen = 0"),
-            (|c| c.aggregators = vec![String::new(); 65], "aggregators = 65"),
+            (
+                |c| c.aggregators = vec![String::new(); 65],
+                "aggregators = 65",
+            ),
             (|c| c.price.per_gfuel = Amount(u128::MAX), "price = "),
         ];
         let config = ProviderConfig::new("/tmp".into(), "/bin/true".into(), Vec::new());

@@ -175,9 +175,14 @@ fn choose(config: &ProviderConfig, report: &ProbeReport) -> Result<DeviceReport,
     };
     device.cloned().ok_or_else(|| {
         let there: Vec<&str> = report.devices.iter().map(|device| &*device.name).collect();
-        let why = report.no_models.as_deref().unwrap_or("only others are there");
+        let why = report
+            .no_models
+            .as_deref()
+            .unwrap_or("only others are there");
         Error::NoDevice {
-            kind: config.device.map_or("".into(), |kind| format!("{kind:?}").to_lowercase()),
+            kind: config
+                .device
+                .map_or("".into(), |kind| format!("{kind:?}").to_lowercase()),
             reason: format!("{why}: {}", there.join(", ")),
         }
     })

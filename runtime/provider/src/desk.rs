@@ -181,7 +181,10 @@ mod tests {
         };
         assert!(matches!(desk.sit(id(1), FROM), Seat::Joined(_)));
         let second = desk.sit(id(2), FROM);
-        assert!(matches!(desk.sit(id(3), FROM), Seat::Full { held: 2, most: 2 }));
+        assert!(matches!(
+            desk.sit(id(3), FROM),
+            Seat::Full { held: 2, most: 2 }
+        ));
         drop(second);
         assert_eq!(desk.count(), 1);
         drop(first);

@@ -109,7 +109,10 @@ impl Error {
     pub const fn is_callers_fault(&self) -> bool {
         matches!(
             self,
-            Self::Config { .. } | Self::Locked { .. } | Self::Identity { .. } | Self::NoDevice { .. }
+            Self::Config { .. }
+                | Self::Locked { .. }
+                | Self::Identity { .. }
+                | Self::NoDevice { .. }
         )
     }
 }

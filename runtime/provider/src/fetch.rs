@@ -46,7 +46,9 @@ async fn fetch_all(shared: &Shared, admitted: &Admitted) -> Result<Materials, Re
     let (assignment, package) = (&admitted.assignment, &admitted.package);
     let from = assignment.aggregator;
     let models = package.models.iter().map(|model| model.blob);
-    let needed = [package.component, assignment.input].into_iter().chain(models);
+    let needed = [package.component, assignment.input]
+        .into_iter()
+        .chain(models);
     let pins = shared.cache.pin(needed);
 
     let path = one(shared, from, "component", package.component).await?;

@@ -61,7 +61,9 @@ fn load(path: &Path) -> Result<[u8; 32], Error> {
     let mode = metadata.permissions().mode();
     if mode & 0o077 != 0 {
         let mode = mode & 0o777;
-        return Err(bad(format!("others may read it (mode {mode:o}, must be 600)")));
+        return Err(bad(format!(
+            "others may read it (mode {mode:o}, must be 600)"
+        )));
     }
     let text = fs::read_to_string(path).map_err(Error::io("read", path))?;
     let mut seed = [0; 32];

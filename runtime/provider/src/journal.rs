@@ -299,7 +299,8 @@ impl Journal {
         if inner.closed {
             return Err(Error::JournalClosed);
         }
-        let full = inner.file.length() > self.bounds.bytes || inner.index.live() >= self.bounds.live;
+        let full =
+            inner.file.length() > self.bounds.bytes || inner.index.live() >= self.bounds.live;
         if full && inner.index.worth_compacting(self.bounds) {
             let at = record_time(record);
             self.compact(inner, at)?;
@@ -316,9 +317,11 @@ impl Journal {
     fn compact(&self, inner: &mut Inner, now: Timestamp) -> Result<(), Error> {
         let kept = inner.index.compacted(self.bounds, now);
         let mut index = Index::default();
-        let written = inner.file.rewrite(&self.path, self.provider, &kept, |place, record| {
-            index.apply(place, record);
-        });
+        let written = inner
+            .file
+            .rewrite(&self.path, self.provider, &kept, |place, record| {
+                index.apply(place, record);
+            });
         inner.file = written.inspect_err(|_| inner.closed = true)?;
         inner.index = index;
         Ok(())

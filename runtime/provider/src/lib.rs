@@ -34,8 +34,15 @@ mod serve;
 mod shared;
 mod work;
 
-pub use config::{CACHE_BYTES_DEFAULT, ProviderConfig, WORKERS_MAX};
+pub use config::{
+    ADDRESSES_MAX, CACHE_BYTES_DEFAULT, CACHE_BYTES_MIN, PRICE_DEFAULT, ProviderConfig,
+    STOP_GRACE_DEFAULT, STOP_GRACE_MAX, WORKERS_MAX,
+};
 pub use daemon::{Running, Status, probe, start};
 pub use error::Error;
 pub use misbehave::Misbehaviour;
 pub use refusal::Refused;
+
+#[cfg(test)]
+#[path = "../tests/support/fixture.rs"]
+mod fixture;

@@ -77,7 +77,10 @@ impl FromStr for Misbehaviour {
         known.map(|(_, kind)| *kind).ok_or_else(|| Error::Config {
             key: "misbehave",
             value: text.chars().take(80).collect(),
-            bound: format!("must be one of {}", Self::ALL.map(|(name, _)| name).join(", ")),
+            bound: format!(
+                "must be one of {}",
+                Self::ALL.map(|(name, _)| name).join(", ")
+            ),
         })
     }
 }
@@ -111,7 +114,9 @@ pub(crate) fn falsify(
         .collect();
     for output in &mut outputs {
         match format {
-            OutputFormat::Npy { dtype, .. } => output.chunks_exact_mut(dtype.size()).for_each(negate),
+            OutputFormat::Npy { dtype, .. } => {
+                output.chunks_exact_mut(dtype.size()).for_each(negate)
+            }
             OutputFormat::Jsonl | OutputFormat::Items => match output.last_mut() {
                 Some(last) => *last ^= 1,
                 None => output.push(0),
@@ -218,7 +223,10 @@ mod tests {
             assert_eq!(kind.to_string(), name);
         }
         let error = "honest".parse::<Misbehaviour>().unwrap_err().to_string();
-        assert!(error.contains("wrong, lazy, copy, stall, crash, equivocate"), "{error}");
+        assert!(
+            error.contains("wrong, lazy, copy, stall, crash, equivocate"),
+            "{error}"
+        );
     }
 
     #[test]

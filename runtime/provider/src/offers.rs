@@ -95,7 +95,8 @@ impl Aggregators {
     }
 
     fn tell(&self) {
-        self.news.send_modify(|count| *count = count.wrapping_add(1));
+        self.news
+            .send_modify(|count| *count = count.wrapping_add(1));
     }
 
     /// Those that hold an offer of ours.
@@ -184,9 +185,16 @@ async fn dial(shared: Arc<Shared>, issued: Arc<Issued>, address: String) {
 async fn discover(shared: Arc<Shared>, issued: Arc<Issued>) {
     loop {
         let none = shared.aggregators.known().is_empty();
-        sleep(if none { DISCOVER_PAUSE_EMPTY } else { DISCOVER_PAUSE }).await;
+        sleep(if none {
+            DISCOVER_PAUSE_EMPTY
+        } else {
+            DISCOVER_PAUSE
+        })
+        .await;
         match timeout(SEARCH_WALL, shared.client.discover(Role::Aggregator)).await {
-            Ok(Ok(found)) => found.iter().for_each(|(id, _)| meet(&shared, &issued, *id, false)),
+            Ok(Ok(found)) => found
+                .iter()
+                .for_each(|(id, _)| meet(&shared, &issued, *id, false)),
             Ok(Err(error)) => tracing::debug!(%error, "no discovery"),
             Err(_) => tracing::debug!("discovery took too long"),
         }

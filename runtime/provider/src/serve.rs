@@ -93,11 +93,7 @@ fn not_ours() -> Refusal {
 
 /// Answers an assignment. The same assignment gets the same answer, and is executed once: while it
 /// is under way everyone waits for one answer, and afterwards the journal knows it.
-async fn assign(
-    from: AggregatorId,
-    request: AssignRequest,
-    shared: &Arc<Shared>,
-) -> AssignReply {
+async fn assign(from: AggregatorId, request: AssignRequest, shared: &Arc<Shared>) -> AssignReply {
     let assignment = request.id;
     match decide(from, request, shared).await {
         Ok(reply) => reply,
@@ -184,13 +180,15 @@ async fn reveal(from: AggregatorId, id: AssignmentId, shared: &Arc<Shared>) -> R
                 receipt: work.receipt,
             }));
         }
-        Ok(Some(report)) if report.order().aggregator != from => {
-            (RefusalCode::Policy, "not-the-sender: it is another aggregator's")
-        }
+        Ok(Some(report)) if report.order().aggregator != from => (
+            RefusalCode::Policy,
+            "not-the-sender: it is another aggregator's",
+        ),
         Ok(Some(_)) => (RefusalCode::State, "failed: it has no outcome"),
-        Ok(None) if shared.journal.known(id).is_some() => {
-            (RefusalCode::State, "not-committed: there is nothing to open")
-        }
+        Ok(None) if shared.journal.known(id).is_some() => (
+            RefusalCode::State,
+            "not-committed: there is nothing to open",
+        ),
         Ok(None) => (RefusalCode::Unknown, "unknown: never accepted"),
         Err(error) => {
             tracing::error!(assignment = %id, %error, "could not reveal");

@@ -54,7 +54,11 @@ impl Shared {
     /// Waits until the daemon stops.
     pub(crate) async fn stopped(&self) {
         // The sender lives as long as we do.
-        let _ = self.stopping.subscribe().wait_for(|stopping| *stopping).await;
+        let _ = self
+            .stopping
+            .subscribe()
+            .wait_for(|stopping| *stopping)
+            .await;
     }
 
     pub(crate) const fn misbehaves(&self) -> Option<Misbehaviour> {

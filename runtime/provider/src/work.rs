@@ -219,7 +219,10 @@ async fn conclude(
         Ok(_) => Ok(()),
         Err(error) => {
             tracing::error!(assignment = %admitted.assignment.id, %error, "could not commit");
-            let reason = (FailureCode::Internal, "the outcome could not be kept".into());
+            let reason = (
+                FailureCode::Internal,
+                "the outcome could not be kept".into(),
+            );
             fail(shared, admitted, reason).await
         }
     }

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use jobs::digest::Digest;
 use jobs::ids::ProviderId;
 
-use super::index::{Kept, Place};
 use super::Record;
+use super::index::{Kept, Place};
 use crate::Error;
 use crate::identity::sync_dir;
 
@@ -166,7 +166,10 @@ impl LogFile {
     }
 
     fn truncate(&mut self, length: u64) -> Result<(), Error> {
-        let cut = self.file.set_len(length).and_then(|()| self.file.sync_all());
+        let cut = self
+            .file
+            .set_len(length)
+            .and_then(|()| self.file.sync_all());
         cut.map_err(Error::io("truncate", &self.path))?;
         self.length = length;
         Ok(())
@@ -229,7 +232,11 @@ impl LogFile {
             // The steps overlap by what a mark could straddle.
             let whole = bytes.len() < SCAN_STEP;
             let step = bytes.len().saturating_sub(MARK.len() - 1).max(1);
-            at = if whole { size } else { at.saturating_add(step as u64) };
+            at = if whole {
+                size
+            } else {
+                at.saturating_add(step as u64)
+            };
         }
         Ok(None)
     }
@@ -253,7 +260,12 @@ impl LogFile {
 fn options() -> OpenOptions {
     let mut options = OpenOptions::new();
     // Nonces of unrevealed commitments are in it.
-    options.read(true).write(true).create(true).truncate(false).mode(0o600);
+    options
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600);
     options
 }
 
