@@ -16,6 +16,7 @@ mod rows;
 mod handle;
 mod log;
 mod machine;
+mod watched;
 
 mod actor;
 mod merge;
@@ -31,8 +32,8 @@ mod tests;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use api::server::OperatorToken;
@@ -46,12 +47,13 @@ use network::{EventLoop, EventReceiver, Network, NetworkConfig, Role};
 use serde::Serialize;
 use store::{Kv, RocksStore};
 use tokio::net::TcpListener;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Semaphore, oneshot, watch};
 use tokio::task::JoinHandle;
 
 use crate::core::{Config, Event};
 pub use error::Error;
 use handle::Handle;
+use watched::Watched;
 
 /// Default bound on the blobs an aggregator holds, in bytes.
 pub const BLOB_QUOTA: u64 = 64 << 30;
@@ -67,9 +69,6 @@ const IDLE_TICKS: u32 = 60;
 
 /// Time the tasks of a stopping aggregator get to end.
 const STOP_GRACE: Duration = Duration::from_secs(5);
-
-/// Pause between two looks at whether they have.
-const STOP_POLL: Duration = Duration::from_millis(10);
 
 /// Outputs checked and compared, shards cut and results merged at the same time: each holds whole
 /// blobs in memory.
@@ -144,8 +143,9 @@ pub struct Running {
     pub p2p: Vec<String>,
     stop: watch::Sender<bool>,
     tasks: Vec<JoinHandle<()>>,
-    /// Gone when the last one that uses the store is gone, and the store is closed.
-    store: Weak<dyn Kv>,
+    /// Fails when the last one that uses the store is gone, and the store is closed: requests and
+    /// actions have no handle of ours.
+    closed: oneshot::Receiver<()>,
 }
 
 impl Running {
@@ -155,7 +155,7 @@ impl Running {
         self.stop.send_replace(true);
         let ended = async {
             futures::future::join_all(self.tasks).await;
-            released(&self.store).await;
+            let _ = self.closed.await;
         };
         if tokio::time::timeout(STOP_GRACE, ended).await.is_err() {
             tracing::warn!("some tasks did not end in {STOP_GRACE:?}");
@@ -171,16 +171,8 @@ impl Running {
             task.abort();
         }
         drop(self.stop);
-        let released = tokio::time::timeout(STOP_GRACE, released(&self.store));
-        assert!(released.await.is_ok(), "the store is still in use");
-    }
-}
-
-/// Waits until nobody uses the store. Requests and actions have no handle of ours; they are over when
-/// they let go of it.
-async fn released(store: &Weak<dyn Kv>) {
-    while store.strong_count() > 0 {
-        tokio::time::sleep(STOP_POLL).await;
+        let closed = tokio::time::timeout(STOP_GRACE, self.closed);
+        assert!(closed.await.is_ok(), "the store is still in use");
     }
 }
 
@@ -190,12 +182,14 @@ async fn released(store: &Weak<dyn Kv>) {
 /// If a setting is out of bounds, the store cannot be opened or does not add up, or an address is in
 /// use.
 pub async fn start(config: AggregatorConfig) -> Result<Running, Error> {
-    let store = Arc::new(open_store(&config.data)?);
+    let store = open_store(&config.data)?;
     start_on(store, config).await
 }
 
 /// Starts on a store that is open.
-async fn start_on(store: Arc<dyn Kv>, config: AggregatorConfig) -> Result<Running, Error> {
+async fn start_on(store: impl Kv + 'static, config: AggregatorConfig) -> Result<Running, Error> {
+    let (store, closed) = Watched::new(store);
+    let store: Arc<dyn Kv> = Arc::new(store);
     let fee = FeeBps::new(config.fee_bps).map_err(|error| Error::Config(error.to_string()))?;
     let key = SigningKey::from_bytes(&config.seed);
     let id = jobs::ids::ProviderId(key.verifying_key().to_bytes());
@@ -211,7 +205,6 @@ async fn start_on(store: Arc<dyn Kv>, config: AggregatorConfig) -> Result<Runnin
     let (listener, http) = listen(config.http).await?;
     let (stop, stopping) = watch::channel(false);
     let (handle, inbox) = handle::channel();
-    let opened = Arc::downgrade(&store);
     let shared = Arc::new(Shared {
         id,
         key,
@@ -225,7 +218,7 @@ async fn start_on(store: Arc<dyn Kv>, config: AggregatorConfig) -> Result<Runnin
         fetches: Semaphore::new(FETCHES_MAX),
         inquiries: Semaphore::new(INQUIRIES_MAX),
         reveal_timeout,
-        stop: stopping.clone(),
+        stop: stopping,
         halted: AtomicBool::new(false),
         preparing: prepare::Preparing::default(),
     });
@@ -238,29 +231,37 @@ async fn start_on(store: Arc<dyn Kv>, config: AggregatorConfig) -> Result<Runnin
         shared.handle.close();
         return Err(error);
     }
-    tasks.push(tokio::spawn(tick(Arc::clone(&shared), stopping.clone())));
-    tasks.push(tokio::spawn(peers::serve(
-        Arc::clone(&shared),
-        events,
-        stopping.clone(),
-    )));
-    let token = OperatorToken::new(config.operator_token);
-    let backend = backend::Driver::new(Arc::clone(&shared));
-    tasks.push(tokio::spawn(api::server::serve(
-        listener,
-        backend,
-        token,
-        stopping.clone(),
-    )));
-    tasks.push(tokio::spawn(close(shared, stopping)));
+    tasks.extend(serve(listener, events, config.operator_token, shared));
     Ok(Running {
         id,
         http,
         p2p,
         stop,
         tasks,
-        store: opened,
+        closed,
     })
+}
+
+/// The tasks that let things in, and last the one that ends it all.
+fn serve(
+    listener: TcpListener,
+    events: EventReceiver,
+    operator_token: String,
+    shared: Arc<Shared>,
+) -> [JoinHandle<()>; 4] {
+    let stop = || shared.stop.clone();
+    let token = OperatorToken::new(operator_token);
+    let backend = backend::Driver::new(&shared);
+    let http = api::server::serve(listener, backend, token, stop());
+    let peers = peers::serve(Arc::clone(&shared), events, stop());
+    let ticks = tick(Arc::clone(&shared), stop());
+    let stop = stop();
+    [
+        tokio::spawn(ticks),
+        tokio::spawn(peers),
+        tokio::spawn(http),
+        tokio::spawn(close(shared, stop)),
+    ]
 }
 
 fn join_network(

@@ -1,8 +1,8 @@
 //! Answers the HTTP interface.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
 
 use api::backend::{Answer, Backend};
 use api::types::{
@@ -24,13 +24,18 @@ use super::{Audit, Shared, prepare, views};
 use crate::core::view::JobStatus;
 use crate::core::{Event, JobSpec, Movement, Refusal, Reply};
 
-/// The driver as the HTTP interface sees it.
+/// The driver as the HTTP interface sees it. Every connection has one, so it holds nothing open: an
+/// idle connection must not keep a stopped aggregator's store from being closed.
 #[derive(Clone, Debug)]
-pub(crate) struct Driver(Arc<Shared>);
+pub(crate) struct Driver(Weak<Shared>);
 
 impl Driver {
-    pub(crate) const fn new(shared: Arc<Shared>) -> Self {
-        Self(shared)
+    pub(crate) fn new(shared: &Arc<Shared>) -> Self {
+        Self(Arc::downgrade(shared))
+    }
+
+    fn shared(&self) -> Answer<Arc<Shared>> {
+        self.0.upgrade().ok_or_else(|| internal(&Error::Stopping))
     }
 }
 
@@ -41,7 +46,7 @@ impl Backend for Driver {
         signed: SignedPackage,
     ) -> Answer<SubmitReply> {
         let verified = signed.verify().map_err(|error| refused_package(&error))?;
-        self.0
+        self.shared()?
             .signers
             .check(verified.client)
             .map_err(|error| refused_package(&error))?;
@@ -55,8 +60,8 @@ impl Backend for Driver {
             job,
             spec,
         };
-        match self
-            .0
+        let shared = self.shared()?;
+        match shared
             .handle
             .request(event, rows)
             .await
@@ -65,7 +70,7 @@ impl Backend for Driver {
         {
             Some(Ok(Reply::Admitted { quote, .. })) => Ok(SubmitReply {
                 job,
-                missing: prepare::missing(&self.0, &package),
+                missing: prepare::missing(&shared, &package),
                 escrowed: quote.escrow,
                 shards: quote.shards,
             }),
@@ -89,12 +94,13 @@ impl Backend for Driver {
         if matches!(status, JobStatus::Done | JobStatus::Failed) {
             return Err(Problem::conflict(format!("job {job} has ended")));
         }
-        if !self.0.blobs.contains(&digest) {
+        if !self.shared()?.blobs.contains(&digest) {
             self.store_blob(blob, body).await?;
         }
         let preparing = status == JobStatus::Preparing;
-        if preparing && prepare::missing(&self.0, &package).is_empty() {
-            prepare::start(job, Arc::clone(&self.0));
+        let shared = self.shared()?;
+        if preparing && prepare::missing(&shared, &package).is_empty() {
+            prepare::start(job, shared);
         }
         Ok(())
     }
@@ -130,7 +136,7 @@ impl Backend for Driver {
     }
 
     async fn record(&self, job: JobId) -> Answer<JobRecord> {
-        let stored = RECORDS.get(&*self.0.store, &job);
+        let stored = RECORDS.get(&*self.shared()?.store, &job);
         let Some(blob) = stored.map_err(|error| internal(&error.into()))? else {
             return Err(not_done(&self.job(job).await?));
         };
@@ -164,7 +170,7 @@ impl Backend for Driver {
         let report = match report.await {
             Ok(report) if report.is_clean() => report,
             _ => {
-                let shared = Arc::clone(&self.0);
+                let shared = self.shared()?;
                 let audited = self.ask(move |_| ledger::audit(&*shared.store)).await?;
                 audited.map_err(|error| internal(&error.into()))?
             }
@@ -205,7 +211,7 @@ impl Backend for Driver {
             movement,
             amount,
         };
-        let decided = self.0.handle.request(event, Vec::new()).await;
+        let decided = self.shared()?.handle.request(event, Vec::new()).await;
         let decided = decided.map_err(|error| internal(&error))?;
         match decided.reply {
             Some(Ok(_)) => Ok(!decided.repeated_move),
@@ -226,16 +232,16 @@ impl Backend for Driver {
             })
             .await?;
         let head = super::rows::LOG_HEAD
-            .get(&*self.0.store)
+            .get(&*self.shared()?.store)
             .map_err(|error| internal(&error.into()))?;
         Ok(Health {
-            status: match self.0.halted.load(Ordering::Relaxed) {
+            status: match self.shared()?.halted.load(Ordering::Relaxed) {
                 false => "ok".into(),
                 true => "the store failed: only reads are served".into(),
             },
-            aggregator: self.0.id,
+            aggregator: self.shared()?.id,
             version: env!("CARGO_PKG_VERSION").into(),
-            p2p: self.0.p2p.clone(),
+            p2p: self.shared()?.p2p.clone(),
             events: head.unwrap_or_default().seq,
             providers: u32::try_from(providers).unwrap_or(u32::MAX),
             open_jobs: u32::try_from(open).unwrap_or(u32::MAX),
@@ -248,7 +254,7 @@ impl Driver {
         &self,
         question: impl FnOnce(&crate::core::Core) -> T + Send + 'static,
     ) -> Answer<T> {
-        self.0
+        self.shared()?
             .handle
             .ask(question)
             .await
@@ -260,10 +266,11 @@ impl Driver {
         &self,
         read: impl FnOnce(&Shared) -> Result<T, Error> + Send + 'static,
     ) -> Answer<T> {
-        let permit = self.0.inquiries.acquire().await;
+        let shared = self.shared()?;
+        let permit = shared.inquiries.acquire().await;
         let permit = permit.map_err(|_| internal(&Error::Stopping))?;
-        let shared = Arc::clone(&self.0);
-        let done = tokio::task::spawn_blocking(move || read(&shared)).await;
+        let reader = Arc::clone(&shared);
+        let done = tokio::task::spawn_blocking(move || read(&reader)).await;
         drop(permit);
         done.unwrap_or_else(|error| Err(Error::Log(error.to_string())))
             .map_err(|error| internal(&error))
@@ -273,14 +280,15 @@ impl Driver {
     async fn package(&self, job: JobId) -> Answer<(Package, JobStatus)> {
         let view = self.ask(move |core| core.view_job(job)).await?;
         let view = view.ok_or_else(|| Problem::not_found(format_args!("job {job}")))?;
-        let package = prepare::package(&self.0, job).map_err(|error| internal(&error))?;
+        let shared = self.shared()?;
+        let package = prepare::package(&shared, job).map_err(|error| internal(&error))?;
         Ok((package, view.status))
     }
 
     /// Adds what only the package knows.
     fn named(&self, mut view: JobView) -> Answer<JobView> {
         let signed = PACKAGES
-            .get(&*self.0.store, &view.id)
+            .get(&*self.shared()?.store, &view.id)
             .map_err(|error| internal(&error.into()))?;
         let package =
             signed.and_then(|signed| Package::from_canonical(signed.package.as_bytes()).ok());
@@ -293,11 +301,11 @@ impl Driver {
 
     /// Streams a body into the blob store, on a thread that may block.
     async fn store_blob(&self, blob: BlobRef, body: impl AsyncRead + Send + Unpin) -> Answer<()> {
-        let blobs = self.0.blobs.clone();
+        let blobs = self.shared()?.blobs.clone();
         let (receiver, mut sender) = tokio::io::duplex(256 * 1024);
         let reader = SyncIoBridge::new(receiver);
         let stored = tokio::task::spawn_blocking(move || blobs.put_reader(blob, reader));
-        let (mut body, mut stop) = (body, self.0.stop.clone());
+        let (mut body, mut stop) = (body, self.shared()?.stop.clone());
         let copied = tokio::select! {
             copied = tokio::io::copy(&mut body, &mut sender) => copied,
             _ = stop.wait_for(|stop| *stop) => return Err(internal(&Error::Stopping)),
@@ -324,7 +332,7 @@ impl Driver {
     }
 
     fn file(&self, blob: BlobRef) -> Answer<(BlobRef, PathBuf)> {
-        let path = self.0.blobs.get(&blob.digest);
+        let path = self.shared()?.blobs.get(&blob.digest);
         path.map(|path| (blob, path)).ok_or_else(|| {
             Problem::new(
                 410,
@@ -364,7 +372,8 @@ fn not_done(view: &JobView) -> Problem {
 
 fn refused_package(error: &jobs::Error) -> Problem {
     match error {
-        jobs::Error::Signature { .. } => Problem::new(
+        // A bundle names the digest of what it signs: another digest is another content's signature.
+        jobs::Error::Signature { .. } | jobs::Error::DigestMismatch { .. } => Problem::new(
             401,
             "signature",
             "Signature does not verify",

@@ -45,6 +45,13 @@ async fn submissions_are_refused_by_name() {
     let mut forged = signed.clone();
     forged.package = forged.package.replace("shout", "shoot");
     check(rig.submit_raw(&forged, "a").await, 401, "signature");
+    let mut foreign = signed.clone();
+    foreign.bundle = dear.bundle.clone();
+    check(rig.submit_raw(&foreign, "a").await, 401, "signature");
+    let mut stolen = signed.clone();
+    stolen.public_key = ClientKey::generate().unwrap().public_key_pem();
+    let answer = rig.submit_raw(&stolen, "a").await;
+    assert!([400, 401].contains(&answer.0), "{answer:?}");
     let headers = [("content-type", "application/json")];
     let large = vec![b' '; 300 * 1024];
     check(

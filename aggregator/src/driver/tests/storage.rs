@@ -108,7 +108,7 @@ async fn a_full_disk_is_507_and_reads_are_still_served() {
     let dir = tempfile::tempdir().unwrap();
     let disk = RocksStore::open(dir.path().join("store")).unwrap();
     // 0: snapshot, 1: started, 2: the first deposit, 3: the second.
-    let disk = Arc::new(FaultyStore::new(disk, [(3, Fault::Full)]));
+    let disk = FaultyStore::new(disk, [(3, Fault::Full)]);
     let running = start_on(disk, config(dir.path())).await.unwrap();
     let rig = Rig::of(dir, running);
     rig.fund().await;
