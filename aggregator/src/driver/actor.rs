@@ -46,20 +46,16 @@ fn perform_one(action: Action, shared: Arc<Shared>) {
         Action::CancelAssignment {
             assignment,
             provider,
-        } => {
-            spawn(
-                &shared,
-                async move { cancel(assignment, provider, &act).await },
-            );
-        }
+        } => spawn(
+            &shared,
+            async move { cancel(assignment, provider, &act).await },
+        ),
         Action::RequestReveal {
             assignment,
             provider,
-        } => {
-            spawn(&shared, async move {
-                reveal::request(assignment, provider, &act).await
-            });
-        }
+        } => spawn(&shared, async move {
+            reveal::request(assignment, provider, &act).await
+        }),
         Action::Compare {
             job,
             shard,
@@ -81,16 +77,12 @@ fn perform_one(action: Action, shared: Arc<Shared>) {
                 report(&act, event).await
             });
         }
-        Action::Merge { job, canonical } => {
-            spawn(&shared, async move {
-                stubborn(|| merge::merge(job, canonical.clone(), &act)).await
-            });
-        }
-        Action::Finished { job, outcome } => {
-            spawn(&shared, async move {
-                stubborn(|| merge::record(job, outcome.clone(), &act)).await
-            });
-        }
+        Action::Merge { job, canonical } => spawn(&shared, async move {
+            stubborn(|| merge::merge(job, canonical.clone(), &act)).await
+        }),
+        Action::Finished { job, outcome } => spawn(&shared, async move {
+            stubborn(|| merge::record(job, outcome.clone(), &act)).await
+        }),
         Action::Banned {
             provider,
             evidence,

@@ -68,7 +68,7 @@ async fn submissions_are_refused_by_name() {
     assert!(rig.http.jobs().await.unwrap().is_empty());
     // Nothing of the refused requests stuck to the key.
     assert_eq!(rig.submit_raw(&signed, "a").await.0, 202);
-    rig.http.audit().await.unwrap();
+    assert_eq!(rig.http.audit().await.unwrap()["clean"], true);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
