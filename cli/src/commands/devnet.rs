@@ -120,7 +120,7 @@ pub(crate) async fn fund(devnet: &Devnet, dir: &Path) -> Result<jobs::envelope::
     let key = if path.exists() { super::key::load(&path)? } else { super::key::create(&path)? };
     let client = Client::new(&devnet.ready.http);
     let token = devnet.operator_token()?;
-    let mut deposits = vec![(format!("client:{}", key.client_id()?), "1000")];
+    let mut deposits = vec![(format!("client:{}", key.client_id()), "1000")];
     deposits.extend(devnet.providers.iter().map(|(_, id)| (format!("stake:{id}"), "100")));
     for (account, units) in deposits {
         let amount: Amount = units.parse()?;

@@ -55,7 +55,7 @@ pub(crate) fn load(path: &Path) -> Result<ClientKey> {
 }
 
 fn describe(key: &ClientKey, path: &Path, output: Output) -> Result<()> {
-    let (client, public) = (key.client_id()?, key.public_key_pem()?);
+    let (client, public) = (key.client_id(), key.public_key_pem());
     let value = json!({ "client": client, "key": path, "public_key": public });
     output.data(&value, || format!("client  {client}\nkey     {}\n{public}", path.display()))
 }
