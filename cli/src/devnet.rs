@@ -39,14 +39,13 @@ impl Ready {
     }
 }
 
-/// One daemon and how to start it again.
+/// One daemon.
 #[derive(Debug)]
 pub(crate) struct Daemon {
     /// `aggregator` or `provider-3`.
     pub(crate) name: String,
     /// Its data directory.
     pub(crate) data: PathBuf,
-    arguments: Vec<String>,
     child: Child,
 }
 
@@ -55,8 +54,11 @@ impl Daemon {
     pub(crate) fn start(name: &str, data: &Path, arguments: Vec<String>) -> Result<(Self, Ready)> {
         std::fs::create_dir_all(data)?;
         let child = spawn(name, data, &arguments)?;
-        let mut daemon =
-            Self { name: name.to_owned(), data: data.to_owned(), arguments, child };
+        let mut daemon = Self {
+            name: name.to_owned(),
+            data: data.to_owned(),
+            child,
+        };
         let ready = daemon.wait_ready()?;
         Ok((daemon, ready))
     }
@@ -66,12 +68,6 @@ impl Daemon {
         self.child.kill()?;
         self.child.wait()?;
         Ok(())
-    }
-
-    /// Starts it again on the same data directory.
-    pub(crate) fn restart(&mut self) -> Result<Ready> {
-        self.child = spawn(&self.name, &self.data, &self.arguments)?;
-        self.wait_ready()
     }
 
     /// The process id.
@@ -108,10 +104,18 @@ impl Daemon {
                 return serde_json::from_slice(&bytes).context("ready.json is malformed");
             }
             if let Some(status) = self.ended()? {
-                bail!("{} ended with {status} before it was ready:\n{}", self.name, self.log_tail());
+                bail!(
+                    "{} ended with {status} before it was ready:\n{}",
+                    self.name,
+                    self.log_tail()
+                );
             }
             if Instant::now() > deadline {
-                bail!("{} is not ready after {READY_TIMEOUT:?}:\n{}", self.name, self.log_tail());
+                bail!(
+                    "{} is not ready after {READY_TIMEOUT:?}:\n{}",
+                    self.name,
+                    self.log_tail()
+                );
             }
             std::thread::sleep(Duration::from_millis(20));
         }
@@ -137,7 +141,10 @@ fn spawn(name: &str, data: &Path, arguments: &[String]) -> Result<Child> {
     if ready.exists() {
         std::fs::remove_file(&ready)?;
     }
-    let log = std::fs::OpenOptions::new().create(true).append(true).open(data.join("log"))?;
+    let log = std::fs::OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(data.join("log"))?;
     Command::new(std::env::current_exe()?)
         .args(arguments)
         .stdin(Stdio::null())
@@ -177,7 +184,11 @@ impl Devnet {
     /// Starts every process and waits until each serves.
     pub(crate) fn up(plan: &Plan) -> Result<Self> {
         if plan.cheating > plan.providers {
-            bail!("--cheating {} is more than --providers {}", plan.cheating, plan.providers);
+            bail!(
+                "--cheating {} is more than --providers {}",
+                plan.cheating,
+                plan.providers
+            );
         }
         let data = plan.dir.join("aggregator");
         // Fixed by the first start, so that a restarted aggregator is found where it was.
@@ -191,7 +202,11 @@ impl Devnet {
             format!("--fee-bps={}", plan.fee_bps),
         ];
         let (aggregator, ready) = Daemon::start("aggregator", &data, arguments.to_vec())?;
-        let mut devnet = Self { aggregator, ready, providers: Vec::new() };
+        let mut devnet = Self {
+            aggregator,
+            ready,
+            providers: Vec::new(),
+        };
         for index in 0..plan.providers {
             devnet.add_provider(plan, index)?;
         }
@@ -201,9 +216,17 @@ impl Devnet {
     fn add_provider(&mut self, plan: &Plan, index: u16) -> Result<()> {
         let name = format!("provider-{}", index + 1);
         let data = plan.dir.join(&name);
-        let mut arguments =
-            vec!["provider".to_owned(), "start".to_owned(), format!("--data={}", data.display())];
-        arguments.extend(self.ready.p2p.iter().map(|address| format!("--aggregator={address}")));
+        let mut arguments = vec![
+            "provider".to_owned(),
+            "start".to_owned(),
+            format!("--data={}", data.display()),
+        ];
+        arguments.extend(
+            self.ready
+                .p2p
+                .iter()
+                .map(|address| format!("--aggregator={address}")),
+        );
         if index < plan.cheating {
             arguments.push(format!("--misbehave={}", plan.misbehave));
         }
@@ -231,5 +254,7 @@ impl Devnet {
 /// A port of the loopback interface that nobody listens on. Another process may take it before we
 /// do; the daemon then says that the port is in use.
 fn free_port() -> Result<u16> {
-    Ok(std::net::TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
+    Ok(std::net::TcpListener::bind(("127.0.0.1", 0))?
+        .local_addr()?
+        .port())
 }

@@ -59,7 +59,13 @@ pub(crate) trait Coded<T> {
 
 impl<T, E: Into<anyhow::Error>> Coded<T> for Result<T, E> {
     fn code(self, exit: Exit) -> anyhow::Result<T> {
-        self.map_err(|error| CodedError { exit, source: error.into() }.into())
+        self.map_err(|error| {
+            CodedError {
+                exit,
+                source: error.into(),
+            }
+            .into()
+        })
     }
 }
 

@@ -26,7 +26,11 @@ pub(crate) fn resolve(base: &Path, name: &str) -> Result<PathBuf> {
     if shared.exists() {
         return Ok(shared);
     }
-    anyhow::bail!("{name}: found neither at {} nor at {}", beside.display(), shared.display())
+    anyhow::bail!(
+        "{name}: found neither at {} nor at {}",
+        beside.display(),
+        shared.display()
+    )
 }
 
 /// Writes a secret that only its owner may read. Refuses to replace an existing file.
@@ -36,7 +40,9 @@ pub(crate) fn write_secret(path: &Path, secret: &str) -> Result<()> {
     }
     let mut options = std::fs::OpenOptions::new();
     options.write(true).create_new(true).mode(0o600);
-    let mut file = options.open(path).with_context(|| format!("cannot create {}", path.display()))?;
+    let mut file = options
+        .open(path)
+        .with_context(|| format!("cannot create {}", path.display()))?;
     file.write_all(secret.as_bytes())?;
     Ok(file.sync_all()?)
 }

@@ -18,8 +18,6 @@ pub(crate) struct Prepared {
     pub(crate) package: Package,
     /// Every blob of the package and the file that holds it.
     pub(crate) files: Vec<(BlobRef, PathBuf)>,
-    /// The component's bytes.
-    pub(crate) component: Vec<u8>,
     /// The items of the input.
     pub(crate) items: Vec<Vec<u8>>,
     /// Models by name.
@@ -56,9 +54,18 @@ pub(crate) fn prepare(manifest_path: &Path) -> Result<Prepared> {
         nonce,
     };
     let package = manifest.lock(resolved)?;
-    let mut files = vec![(package.component, component_path), (package.input.blob, input_path)];
+    let mut files = vec![
+        (package.component, component_path),
+        (package.input.blob, input_path),
+    ];
     files.extend(models.iter().map(|(_, blob, path)| (*blob, path.clone())));
-    Ok(Prepared { package, files, component, items, models, _scratch: scratch })
+    Ok(Prepared {
+        package,
+        files,
+        items,
+        models,
+        _scratch: scratch,
+    })
 }
 
 /// Parses a manifest; also returns the directory its paths are relative to.
@@ -79,7 +86,10 @@ fn split_input(manifest: &Manifest, base: &Path) -> Result<Vec<Vec<u8>>> {
         Split::NpyRows => owned(npy::split_rows(&read(&path)?).with_context(named)?),
         Split::Files => {
             let mut files = Vec::new();
-            for entry in std::fs::read_dir(&path).with_context(named).code(Exit::Usage)? {
+            for entry in std::fs::read_dir(&path)
+                .with_context(named)
+                .code(Exit::Usage)?
+            {
                 let entry = entry?;
                 if entry.file_type()?.is_file() {
                     let name = entry.file_name().to_string_lossy().into_owned();
@@ -97,5 +107,7 @@ fn owned(items: Vec<&[u8]>) -> Vec<Vec<u8>> {
 }
 
 fn read(path: &Path) -> Result<Vec<u8>> {
-    std::fs::read(path).with_context(|| format!("cannot read {}", path.display())).code(Exit::Usage)
+    std::fs::read(path)
+        .with_context(|| format!("cannot read {}", path.display()))
+        .code(Exit::Usage)
 }

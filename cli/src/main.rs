@@ -14,7 +14,9 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
-use crate::commands::{aggregator, devnet as devnet_command, job as job_command, key, ledger, provider, receipt, sim};
+use crate::commands::{
+    aggregator, devnet as devnet_command, job as job_command, key, ledger, provider, receipt, sim,
+};
 use crate::output::Output;
 
 /// Runs AI inference on machines nobody has to trust, and pays only for answers that check out.
@@ -78,7 +80,10 @@ fn main() -> ExitCode {
         return runtime::worker::main();
     }
     start_logging();
-    let output = Output { json: cli.json, quiet: cli.quiet };
+    let output = Output {
+        json: cli.json,
+        quiet: cli.quiet,
+    };
     match run(cli.command, output) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -91,7 +96,10 @@ fn main() -> ExitCode {
 /// Logs go to stderr: warnings by default, more with `ASSAY_LOG=info` or finer filters.
 fn start_logging() {
     let filter = EnvFilter::try_from_env("ASSAY_LOG").unwrap_or_else(|_| EnvFilter::new("warn"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .init();
 }
 
 fn run(command: Command, output: Output) -> anyhow::Result<()> {
@@ -102,7 +110,9 @@ fn run(command: Command, output: Output) -> anyhow::Result<()> {
         Command::Sim(command) => return sim::run(&command, output),
         _ => {}
     }
-    let executor = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let executor = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?;
     executor.block_on(async {
         match command {
             Command::Job(command) => job_command::run(command, output).await,

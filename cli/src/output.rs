@@ -16,8 +16,16 @@ pub(crate) struct Output {
 
 impl Output {
     /// Prints a command's data: `text` for people, `value` for programs.
-    pub(crate) fn data<T: Serialize>(self, value: &T, text: impl FnOnce() -> String) -> anyhow::Result<()> {
-        let line = if self.json { serde_json::to_string(value)? } else { text() };
+    pub(crate) fn data<T: Serialize>(
+        self,
+        value: &T,
+        text: impl FnOnce() -> String,
+    ) -> anyhow::Result<()> {
+        let line = if self.json {
+            serde_json::to_string(value)?
+        } else {
+            text()
+        };
         let mut stdout = std::io::stdout().lock();
         writeln!(stdout, "{}", line.trim_end_matches('\n'))?;
         Ok(stdout.flush()?)
@@ -38,7 +46,9 @@ impl Output {
         }
         let style = ProgressStyle::with_template("{prefix:>12} [{bar:30}] {pos}/{len} {msg}")
             .unwrap_or_else(|_| ProgressStyle::default_bar());
-        ProgressBar::new(length).with_style(style.progress_chars("=> ")).with_prefix(what.to_owned())
+        ProgressBar::new(length)
+            .with_style(style.progress_chars("=> "))
+            .with_prefix(what.to_owned())
     }
 }
 
@@ -47,12 +57,19 @@ pub(crate) fn table(headings: &[&str], rows: &[Vec<String>]) -> String {
     let heading: Vec<String> = headings.iter().map(|&heading| heading.to_owned()).collect();
     let all: Vec<&Vec<String>> = std::iter::once(&heading).chain(rows).collect();
     let width = |column: usize| {
-        all.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0)
+        all.iter()
+            .filter_map(|row| row.get(column))
+            .map(|cell| cell.chars().count())
+            .max()
+            .unwrap_or(0)
     };
     let widths: Vec<usize> = (0..headings.len()).map(width).collect();
     let line = |row: &Vec<String>| {
-        let cells: Vec<String> =
-            row.iter().zip(&widths).map(|(cell, &width)| format!("{cell:<width$}")).collect();
+        let cells: Vec<String> = row
+            .iter()
+            .zip(&widths)
+            .map(|(cell, &width)| format!("{cell:<width$}"))
+            .collect();
         cells.join("  ").trim_end().to_owned()
     };
     all.into_iter().map(line).collect::<Vec<_>>().join("\n")
@@ -62,7 +79,10 @@ pub(crate) fn table(headings: &[&str], rows: &[Vec<String>]) -> String {
 mod tests {
     #[test]
     fn columns_align() {
-        let rows = [vec!["a".into(), "long cell".into()], vec!["bcd".into(), "x".into()]];
+        let rows = [
+            vec!["a".into(), "long cell".into()],
+            vec!["bcd".into(), "x".into()],
+        ];
         let table = super::table(&["k", "value"], &rows);
         assert_eq!(table, "k    value\na    long cell\nbcd  x");
     }

@@ -63,8 +63,8 @@ impl Amount {
 /// Basis points in a whole.
 pub const BPS_PER_WHOLE: u16 = 10_000;
 
-/// The aggregator's fee on one payment to a provider, at `bps` basis points, rounded up to the next
-/// micro-unit. A job's fee is the sum of the fees on each paid replica, each rounded by itself.
+/// The aggregator's fee on what the replicas of one shard were paid, at `bps` basis points, rounded up
+/// to the next micro-unit. A job's fee is the sum of its shards' fees, each rounded by itself.
 ///
 /// Rates above a whole count as a whole, so a fee is never more than the payment and cannot
 /// overflow.

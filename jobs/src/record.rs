@@ -61,7 +61,8 @@ pub struct Settlement {
     pub escrowed: Amount,
     /// What each provider got in all, ascending by provider.
     pub paid: Vec<(ProviderId, Amount)>,
-    /// What the aggregator kept: the sum of [`crate::money::fee`] over every paid replica.
+    /// What the aggregator kept: the sum over all shards of [`crate::money::fee`] on
+    /// what the shard's replicas were paid.
     pub fee: Amount,
     /// Fee in basis points of what providers got.
     pub fee_bps: u16,

@@ -53,7 +53,14 @@ pub(crate) enum AggregatorCommand {
 
 pub(crate) async fn run(command: AggregatorCommand, output: Output) -> Result<()> {
     match command {
-        AggregatorCommand::Start { data, http, p2p, fee_bps, trust, blob_quota } => {
+        AggregatorCommand::Start {
+            data,
+            http,
+            p2p,
+            fee_bps,
+            trust,
+            blob_quota,
+        } => {
             let config = AggregatorConfig {
                 seed: identity(&data.join("identity.key"))?,
                 operator_token: operator_token(&data.join("operator.token"))?,
@@ -95,7 +102,9 @@ async fn start(config: AggregatorConfig, output: Output) -> Result<()> {
         p2p: running.p2p.clone(),
     };
     ready.write(&data)?;
-    output.data(&ready, || format!("aggregator {} serves at {}", ready.id, ready.http))?;
+    output.data(&ready, || {
+        format!("aggregator {} serves at {}", ready.id, ready.http)
+    })?;
     wait_for_stop().await?;
     output.say("stopping");
     running.stop().await;
@@ -123,13 +132,27 @@ async fn providers(at: &At, output: Output) -> Result<()> {
                 ]
             })
             .collect();
-        table(&["provider", "", "standing", "reputation", "agreed/disagreed", "device"], &rows)
+        table(
+            &[
+                "provider",
+                "",
+                "standing",
+                "reputation",
+                "agreed/disagreed",
+                "device",
+            ],
+            &rows,
+        )
     })
 }
 
 /// Whose jobs are taken: everyone's, unless somebody is named.
 pub(crate) fn policy(trust: Vec<ClientId>) -> SignerPolicy {
-    if trust.is_empty() { SignerPolicy::Any } else { SignerPolicy::Trusted(trust.into_iter().collect()) }
+    if trust.is_empty() {
+        SignerPolicy::Any
+    } else {
+        SignerPolicy::Trusted(trust.into_iter().collect())
+    }
 }
 
 /// The secret seed in `path`; made on the first start.

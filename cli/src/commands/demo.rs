@@ -67,7 +67,11 @@ struct Nearest {
 
 pub(crate) async fn run(plan: &Plan, manifest: &Path, query: &str, output: Output) -> Result<()> {
     let prepared = prepare(manifest)?;
-    output.say(format_args!("starting 1 aggregator and {} providers in {}", plan.providers, plan.dir.display()));
+    output.say(format_args!(
+        "starting 1 aggregator and {} providers in {}",
+        plan.providers,
+        plan.dir.display()
+    ));
     let devnet = Devnet::up(plan)?;
     let summary = trade(&devnet, plan, &prepared, query, output).await;
     devnet.down()?;
@@ -93,7 +97,10 @@ async fn trade(
     let view = job::watch(&client, id, output).await?;
     let seconds = started.elapsed().as_secs_f64();
     if view.phase != JobPhase::Done {
-        return fail(Exit::JobFailed, format!("the job failed: {}", view.reason.unwrap_or_default()));
+        return fail(
+            Exit::JobFailed,
+            format!("the job failed: {}", view.reason.unwrap_or_default()),
+        );
     }
     let receipts = plan.dir.join("job");
     let result = job::fetch(&client, &view, &receipts).await?;
@@ -101,10 +108,23 @@ async fn trade(
     let audit = client.audit().await?;
     let providers = parties(devnet, plan, &client.providers().await?, &report);
     let nearest = nearest(prepared, &result, query, output).await?;
-    Ok(summary(&view, &report, seconds, audit.get("clean") == Some(&true.into()), result, receipts, providers, query, nearest))
+    Ok(summary(
+        &view,
+        &report,
+        seconds,
+        audit.get("clean") == Some(&true.into()),
+        result,
+        receipts,
+        providers,
+        query,
+        nearest,
+    ))
 }
 
-#[expect(clippy::too_many_arguments, reason = "gathers what the run produced, once")]
+#[expect(
+    clippy::too_many_arguments,
+    reason = "gathers what the run produced, once"
+)]
 fn summary(
     view: &JobView,
     report: &RecordReport,
@@ -117,7 +137,8 @@ fn summary(
     nearest: Vec<Nearest>,
 ) -> Summary {
     let caught = |party: &&Party| party.misbehaves && party.paid.is_zero() && !party.eligible;
-    let penalised = |party: &&Party| !party.misbehaves && (party.disagreements > 0 || !party.eligible);
+    let penalised =
+        |party: &&Party| !party.misbehaves && (party.disagreements > 0 || !party.eligible);
     Summary {
         job: view.id,
         items: view.items,
@@ -125,7 +146,10 @@ fn summary(
         replicas: view.replicas,
         agreements: view.agreements,
         disagreements: view.disagreements,
-        cheaters: providers.iter().map(|party| u16::from(party.misbehaves)).sum(),
+        cheaters: providers
+            .iter()
+            .map(|party| u16::from(party.misbehaves))
+            .sum(),
         cheaters_caught: providers.iter().filter(caught).count(),
         honest_penalised: providers.iter().filter(penalised).count(),
         escrowed: view.escrowed,
@@ -145,10 +169,18 @@ fn summary(
     }
 }
 
-fn parties(devnet: &Devnet, plan: &Plan, views: &[ProviderView], report: &RecordReport) -> Vec<Party> {
+fn parties(
+    devnet: &Devnet,
+    plan: &Plan,
+    views: &[ProviderView],
+    report: &RecordReport,
+) -> Vec<Party> {
     let party = |(index, (daemon, id)): (usize, &(crate::devnet::Daemon, String))| {
         let view = views.iter().find(|view| view.id.to_string() == *id);
-        let paid = report.providers.iter().find(|party| party.provider.to_string() == *id);
+        let paid = report
+            .providers
+            .iter()
+            .find(|party| party.provider.to_string() == *id);
         Party {
             name: daemon.name.clone(),
             id: id.clone(),
@@ -164,8 +196,16 @@ fn parties(devnet: &Devnet, plan: &Plan, views: &[ProviderView], report: &Record
 }
 
 /// Runs the query through the same component on this machine and ranks the job's items by cosine.
-async fn nearest(prepared: &Prepared, result: &Path, query: &str, output: Output) -> Result<Vec<Nearest>> {
-    if !matches!(prepared.package.output, jobs::package::OutputFormat::Npy { .. }) {
+async fn nearest(
+    prepared: &Prepared,
+    result: &Path,
+    query: &str,
+    output: Output,
+) -> Result<Vec<Nearest>> {
+    if !matches!(
+        prepared.package.output,
+        jobs::package::OutputFormat::Npy { .. }
+    ) {
         return Ok(Vec::new());
     }
     let items = vec![query.as_bytes().to_vec()];
@@ -189,12 +229,20 @@ async fn nearest(prepared: &Prepared, result: &Path, query: &str, output: Output
 }
 
 fn floats(bytes: &[u8]) -> Vec<f32> {
-    bytes.as_chunks::<4>().0.iter().map(|chunk| f32::from_le_bytes(*chunk)).collect()
+    bytes
+        .as_chunks::<4>()
+        .0
+        .iter()
+        .map(|chunk| f32::from_le_bytes(*chunk))
+        .collect()
 }
 
 fn cosine(left: &[f32], right: &[f32]) -> f32 {
     let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(x, y)| x * y).sum::<f32>();
-    dot(left, right) / (dot(left, left) * dot(right, right)).sqrt().max(f32::MIN_POSITIVE)
+    dot(left, right)
+        / (dot(left, left) * dot(right, right))
+            .sqrt()
+            .max(f32::MIN_POSITIVE)
 }
 
 fn describe(summary: &Summary) -> String {
@@ -205,17 +253,33 @@ fn describe(summary: &Summary) -> String {
             vec![
                 party.name.clone(),
                 party.id.chars().take(8).collect(),
-                if party.misbehaves { "cheats".into() } else { "honest".into() },
+                if party.misbehaves {
+                    "cheats".into()
+                } else {
+                    "honest".into()
+                },
                 party.agreements.to_string(),
                 party.disagreements.to_string(),
                 format!("{:.3}", party.reputation),
-                if party.eligible { "in good standing".into() } else { "demoted".into() },
+                if party.eligible {
+                    "in good standing".into()
+                } else {
+                    "demoted".into()
+                },
                 party.paid.to_string(),
             ]
         })
         .collect();
-    let headings =
-        ["provider", "id", "", "agreed", "disagreed", "reputation", "standing", "paid"];
+    let headings = [
+        "provider",
+        "id",
+        "",
+        "agreed",
+        "disagreed",
+        "reputation",
+        "standing",
+        "paid",
+    ];
     let nearest: Vec<String> = summary
         .nearest
         .iter()
@@ -241,7 +305,11 @@ fn describe(summary: &Summary) -> String {
         summary.fee,
         summary.returned,
         summary.escrow_left,
-        if summary.ledger_clean { "clean" } else { "NOT CLEAN" },
+        if summary.ledger_clean {
+            "clean"
+        } else {
+            "NOT CLEAN"
+        },
         summary.seconds,
         summary.throughput_items_per_s,
         table(&headings, &rows),
@@ -259,12 +327,18 @@ fn check(summary: &Summary) -> Result<()> {
         return fail(Exit::Payment, "the ledger is not clean or escrow is left");
     }
     if summary.cheaters_caught < usize::from(summary.cheaters) || summary.honest_penalised > 0 {
-        return fail(Exit::Verification, "a cheater was not caught, or an honest provider was penalised");
+        return fail(
+            Exit::Verification,
+            "a cheater was not caught, or an honest provider was penalised",
+        );
     }
     Ok(())
 }
 
-#[expect(clippy::disallowed_methods, reason = "measures throughput for the summary")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "measures throughput for the summary"
+)]
 fn now() -> Instant {
     Instant::now()
 }

@@ -61,7 +61,11 @@ impl Market {
     pub(crate) fn plan(&self) -> Result<Plan> {
         let dir = match &self.dir {
             Some(dir) => dir.clone(),
-            None => home::home()?.join("devnet").join(format!("{}-{}", unix_seconds(), std::process::id())),
+            None => home::home()?.join("devnet").join(format!(
+                "{}-{}",
+                unix_seconds(),
+                std::process::id()
+            )),
         };
         std::fs::create_dir_all(&dir).with_context(|| dir.display().to_string())?;
         Ok(Plan {
@@ -77,7 +81,9 @@ impl Market {
 pub(crate) async fn run(command: DevnetCommand, output: Output) -> Result<()> {
     match command {
         DevnetCommand::Up { market } => up(&market.plan()?, output).await,
-        DevnetCommand::Demo { market, job, query } => demo::run(&market.plan()?, &job, &query, output).await,
+        DevnetCommand::Demo { market, job, query } => {
+            demo::run(&market.plan()?, &job, &query, output).await
+        }
     }
 }
 
@@ -117,15 +123,33 @@ async fn up(plan: &Plan, output: Output) -> Result<()> {
 /// Makes the market's client key, and deposits its money and every provider's stake.
 pub(crate) async fn fund(devnet: &Devnet, dir: &Path) -> Result<jobs::envelope::ClientKey> {
     let path = dir.join("client.key");
-    let key = if path.exists() { super::key::load(&path)? } else { super::key::create(&path)? };
+    let key = if path.exists() {
+        super::key::load(&path)?
+    } else {
+        super::key::create(&path)?
+    };
     let client = Client::new(&devnet.ready.http);
     let token = devnet.operator_token()?;
     let mut deposits = vec![(format!("client:{}", key.client_id()), "1000")];
-    deposits.extend(devnet.providers.iter().map(|(_, id)| (format!("stake:{id}"), "100")));
+    deposits.extend(
+        devnet
+            .providers
+            .iter()
+            .map(|(_, id)| (format!("stake:{id}"), "100")),
+    );
     for (account, units) in deposits {
         let amount: Amount = units.parse()?;
         let reference = format!("devnet-{account}");
-        client.deposit(&token, &DepositRequest { account, amount, reference }).await?;
+        client
+            .deposit(
+                &token,
+                &DepositRequest {
+                    account,
+                    amount,
+                    reference,
+                },
+            )
+            .await?;
     }
     Ok(key)
 }
@@ -133,16 +157,27 @@ pub(crate) async fn fund(devnet: &Devnet, dir: &Path) -> Result<jobs::envelope::
 /// Waits until the aggregator has heard from `count` providers.
 pub(crate) async fn wait_for_providers(client: &Client, count: u16) -> Result<()> {
     for _ in 0..600 {
-        let online = client.providers().await?.iter().filter(|provider| provider.online).count();
+        let online = client
+            .providers()
+            .await?
+            .iter()
+            .filter(|provider| provider.online)
+            .count();
         if online >= usize::from(count) {
             return Ok(());
         }
         tokio::time::sleep(std::time::Duration::from_millis(100)).await;
     }
-    fail(Exit::Timeout, format!("fewer than {count} providers made an offer within a minute"))
+    fail(
+        Exit::Timeout,
+        format!("fewer than {count} providers made an offer within a minute"),
+    )
 }
 
-#[expect(clippy::disallowed_methods, reason = "names a directory; nothing is decided by it")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "names a directory; nothing is decided by it"
+)]
 fn unix_seconds() -> u64 {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     now.map(|elapsed| elapsed.as_secs()).unwrap_or_default()

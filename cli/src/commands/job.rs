@@ -95,7 +95,13 @@ pub(crate) async fn run(command: JobCommand, output: Output) -> Result<()> {
     match command {
         JobCommand::Validate { manifest } => validate(&manifest, output),
         JobCommand::Run { manifest, out, .. } => run_local(&manifest, &out, output).await,
-        JobCommand::Submit { manifest, at, key, wait, out } => {
+        JobCommand::Submit {
+            manifest,
+            at,
+            key,
+            wait,
+            out,
+        } => {
             let prepared = prepare(&manifest)?;
             let key = key::load(&key)?;
             let client = at.client();
@@ -119,11 +125,18 @@ pub(crate) async fn run(command: JobCommand, output: Output) -> Result<()> {
             let client = at.client();
             let view = client.job(job).await?;
             if view.phase != JobPhase::Done {
-                return fail(Exit::JobFailed, format!("job {job} is {}, there is no result", view.phase));
+                return fail(
+                    Exit::JobFailed,
+                    format!("job {job} is {}, there is no result", view.phase),
+                );
             }
             let result = fetch(&client, &view, &out).await?;
             output.data(&json!({ "result": result, "receipts": out }), || {
-                format!("result    {}\nreceipts  {}", result.display(), out.display())
+                format!(
+                    "result    {}\nreceipts  {}",
+                    result.display(),
+                    out.display()
+                )
             })
         }
     }
@@ -152,7 +165,12 @@ async fn run_local(manifest: &Path, out: &Path, output: Output) -> Result<()> {
     std::fs::write(out, merged).with_context(|| out.display().to_string())?;
     let value = json!({ "items": outputs.len(), "result": out, "meters": meters });
     output.data(&value, || {
-        format!("{} items, {} fuel, result in {}", outputs.len(), meters.fuel, out.display())
+        format!(
+            "{} items, {} fuel, result in {}",
+            outputs.len(),
+            meters.fuel,
+            out.display()
+        )
     })
 }
 
@@ -165,11 +183,19 @@ pub(crate) async fn submit(
 ) -> Result<JobId> {
     let signed = key.sign_package(&prepared.package)?;
     let reply = client.submit(&signed).await?;
-    output.say(format_args!("submitted {} ({} shards, {} in escrow)", reply.job, reply.shards, reply.escrowed));
+    output.say(format_args!(
+        "submitted {} ({} shards, {} in escrow)",
+        reply.job, reply.shards, reply.escrowed
+    ));
     let bar = output.bar(reply.missing.len() as u64, "upload");
     for blob in &reply.missing {
         let found = prepared.files.iter().find(|(held, _)| held == blob);
-        let (_, path) = found.with_context(|| format!("the aggregator asks for {}, which this job does not have", blob.digest))?;
+        let (_, path) = found.with_context(|| {
+            format!(
+                "the aggregator asks for {}, which this job does not have",
+                blob.digest
+            )
+        })?;
         client.put_blob(reply.job, *blob, path).await?;
         bar.inc(1);
     }
@@ -185,10 +211,16 @@ pub(crate) async fn watch(client: &Client, job: JobId, output: Output) -> Result
         let view = client.job(job).await?;
         let bar = bar.get_or_insert_with(|| output.bar(u64::from(view.shards), "shards"));
         bar.set_position(u64::from(view.shards_accepted));
-        bar.set_message(format!("{} replicas, {} disagree", view.replicas, view.disagreements));
+        bar.set_message(format!(
+            "{} replicas, {} disagree",
+            view.replicas, view.disagreements
+        ));
         let now = (view.phase, view.shards_accepted);
         if bar.is_hidden() && last != Some(now) {
-            output.say(format_args!("{}: {} of {} shards", view.phase, view.shards_accepted, view.shards));
+            output.say(format_args!(
+                "{}: {} of {} shards",
+                view.phase, view.shards_accepted, view.shards
+            ));
             last = Some(now);
         }
         if view.phase.is_terminal() {
@@ -204,7 +236,10 @@ pub(crate) async fn fetch(client: &Client, view: &JobView, out: &Path) -> Result
     let blobs = out.join("blobs");
     std::fs::create_dir_all(&blobs).with_context(|| blobs.display().to_string())?;
     let record = client.record(view.id).await?;
-    std::fs::write(out.join(receipt::RECORD_FILE), serde_json::to_vec_pretty(&record)?)?;
+    std::fs::write(
+        out.join(receipt::RECORD_FILE),
+        serde_json::to_vec_pretty(&record)?,
+    )?;
 
     let settlement = record.settlement.verify()?.statement;
     let verified = record.package.verify()?;
@@ -219,10 +254,14 @@ pub(crate) async fn fetch(client: &Client, view: &JobView, out: &Path) -> Result
     wanted.sort();
     wanted.dedup();
     for blob in wanted {
-        client.record_blob(view.id, blob, &receipt::blob_path(out, &blob)).await?;
+        client
+            .record_blob(view.id, blob, &receipt::blob_path(out, &blob))
+            .await?;
     }
     let result_blob = receipt::blob_path(out, &settlement.result);
-    client.result(view.id, settlement.result, &result_blob).await?;
+    client
+        .result(view.id, settlement.result, &result_blob)
+        .await?;
     let extension = match verified.package.output {
         OutputFormat::Npy { .. } => "npy",
         OutputFormat::Jsonl => "jsonl",
@@ -239,7 +278,14 @@ fn finish(view: &JobView, output: Output) -> Result<()> {
     if view.phase == JobPhase::Done {
         return Ok(());
     }
-    fail(Exit::JobFailed, format!("job {} failed: {}", view.id, view.reason.as_deref().unwrap_or("unknown")))
+    fail(
+        Exit::JobFailed,
+        format!(
+            "job {} failed: {}",
+            view.id,
+            view.reason.as_deref().unwrap_or("unknown")
+        ),
+    )
 }
 
 fn list(jobs: &[JobView], output: Output) -> Result<()> {
@@ -248,7 +294,12 @@ fn list(jobs: &[JobView], output: Output) -> Result<()> {
             .iter()
             .map(|job| {
                 let shards = format!("{}/{}", job.shards_accepted, job.shards);
-                vec![job.id.to_string(), job.name.clone(), job.phase.to_string(), shards]
+                vec![
+                    job.id.to_string(),
+                    job.name.clone(),
+                    job.phase.to_string(),
+                    shards,
+                ]
             })
             .collect();
         table(&["job", "name", "phase", "shards"], &rows)
@@ -260,7 +311,10 @@ fn describe(view: &JobView) -> String {
         format!("job       {}", view.id),
         format!("name      {}", view.name),
         format!("phase     {}", view.phase),
-        format!("shards    {} of {} accepted", view.shards_accepted, view.shards),
+        format!(
+            "shards    {} of {} accepted",
+            view.shards_accepted, view.shards
+        ),
         format!(
             "replicas  {} ({} agreed, {} disagreed)",
             view.replicas, view.agreements, view.disagreements
@@ -270,7 +324,15 @@ fn describe(view: &JobView) -> String {
             view.escrowed, view.escrow_left, view.fee, view.returned
         ),
     ];
-    lines.extend(view.paid.iter().map(|(id, amount)| format!("paid      {}  {amount}", id.short())));
-    lines.extend(view.reason.iter().map(|reason| format!("reason    {reason}")));
+    lines.extend(
+        view.paid
+            .iter()
+            .map(|(id, amount)| format!("paid      {}  {amount}", id.short())),
+    );
+    lines.extend(
+        view.reason
+            .iter()
+            .map(|reason| format!("reason    {reason}")),
+    );
     lines.join("\n")
 }

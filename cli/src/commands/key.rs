@@ -48,14 +48,21 @@ pub(crate) fn create(path: &Path) -> Result<ClientKey> {
 /// Loads a key.
 pub(crate) fn load(path: &Path) -> Result<ClientKey> {
     let pem = std::fs::read_to_string(path).with_context(|| {
-        format!("cannot read the key {} (make one with `assay key new`)", path.display())
+        format!(
+            "cannot read the key {} (make one with `assay key new`)",
+            path.display()
+        )
     });
     let pem = pem.code(Exit::Signature)?;
-    ClientKey::from_pem(&pem).with_context(|| path.display().to_string()).code(Exit::Signature)
+    ClientKey::from_pem(&pem)
+        .with_context(|| path.display().to_string())
+        .code(Exit::Signature)
 }
 
 fn describe(key: &ClientKey, path: &Path, output: Output) -> Result<()> {
     let (client, public) = (key.client_id(), key.public_key_pem());
     let value = json!({ "client": client, "key": path, "public_key": public });
-    output.data(&value, || format!("client  {client}\nkey     {}\n{public}", path.display()))
+    output.data(&value, || {
+        format!("client  {client}\nkey     {}\n{public}", path.display())
+    })
 }

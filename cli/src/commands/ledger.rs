@@ -15,7 +15,11 @@ use crate::output::{Output, table};
 #[derive(Clone, Debug, Args)]
 pub(crate) struct At {
     /// The aggregator's HTTP interface.
-    #[arg(long, env = "ASSAY_AGGREGATOR", default_value = "http://127.0.0.1:7700")]
+    #[arg(
+        long,
+        env = "ASSAY_AGGREGATOR",
+        default_value = "http://127.0.0.1:7700"
+    )]
     pub(crate) aggregator: String,
 }
 
@@ -67,12 +71,26 @@ pub(crate) async fn run(command: LedgerCommand, output: Output) -> Result<()> {
             let balances = at.client().balances().await?;
             output.data(&balances, || balance_table(&balances))
         }
-        LedgerCommand::Deposit { at, account, amount, reference, token_file } => {
+        LedgerCommand::Deposit {
+            at,
+            account,
+            amount,
+            reference,
+            token_file,
+        } => {
             let token = std::fs::read_to_string(&token_file)
                 .with_context(|| token_file.display().to_string())?;
-            let deposit = DepositRequest { account, amount, reference };
+            let deposit = DepositRequest {
+                account,
+                amount,
+                reference,
+            };
             let new = at.client().deposit(token.trim(), &deposit).await?;
-            let text = if new { "deposited" } else { "already deposited under this reference" };
+            let text = if new {
+                "deposited"
+            } else {
+                "already deposited under this reference"
+            };
             output.data(&json!({ "new": new }), || text.to_owned())
         }
         LedgerCommand::Audit { at, data } => audit(&at, data, output).await,
@@ -84,7 +102,9 @@ async fn audit(at: &At, data: Option<PathBuf>, output: Output) -> Result<()> {
         Some(data) => serde_json::to_value(aggregator::audit_at_rest(&data)?)?,
         None => at.client().audit().await?,
     };
-    output.data(&report, || serde_json::to_string_pretty(&report).unwrap_or_default())?;
+    output.data(&report, || {
+        serde_json::to_string_pretty(&report).unwrap_or_default()
+    })?;
     match report.get("clean").and_then(serde_json::Value::as_bool) {
         Some(true) => Ok(()),
         _ => fail(Exit::Payment, "the ledger does not balance: see the report"),

@@ -76,7 +76,9 @@ pub(crate) async fn run(command: ProviderCommand, output: Output) -> Result<()> 
 async fn start(settings: Start, output: Output) -> Result<()> {
     let data = settings.data.clone();
     let waits = !settings.aggregator.is_empty();
-    let cheats = settings.misbehave.map(|kind| format!(", CHEATS ON PURPOSE: {}", kind.name()));
+    let cheats = settings
+        .misbehave
+        .map(|kind| format!(", CHEATS ON PURPOSE: {}", kind.name()));
     let running = match provider::start(config(settings)?).await {
         Err(error) if error.is_callers_fault() => Err(error).code(Exit::Usage)?,
         result => result?,
@@ -91,11 +93,18 @@ async fn start(settings: Start, output: Output) -> Result<()> {
             }
         }
     }
-    let ready =
-        Ready { id: running.id.to_string(), http: String::new(), p2p: running.addrs.clone() };
+    let ready = Ready {
+        id: running.id.to_string(),
+        http: String::new(),
+        p2p: running.addrs.clone(),
+    };
     ready.write(&data)?;
     output.data(&ready, || {
-        format!("provider {} offers{}", ready.id, cheats.as_deref().unwrap_or_default())
+        format!(
+            "provider {} offers{}",
+            ready.id,
+            cheats.as_deref().unwrap_or_default()
+        )
     })?;
     wait_for_stop().await?;
     output.say("stopping: hands back what does not finish in time");
@@ -149,7 +158,10 @@ async fn probe(output: Output) -> Result<()> {
                 print.options,
             )
         });
-        let refused = report.no_models.iter().map(|why| format!("models cannot be used: {why}"));
+        let refused = report
+            .no_models
+            .iter()
+            .map(|why| format!("models cannot be used: {why}"));
         devices.chain(refused).collect::<Vec<_>>().join("\n")
     })
 }
@@ -168,7 +180,11 @@ pub(crate) async fn execute_items_locally(
     items: Vec<Vec<u8>>,
     output: Output,
 ) -> Result<(Vec<Vec<u8>>, Meters)> {
-    let paths = prepared.models.iter().map(|(_, _, path)| absolute(path)).collect::<Result<_>>()?;
+    let paths = prepared
+        .models
+        .iter()
+        .map(|(_, _, path)| absolute(path))
+        .collect::<Result<_>>()?;
     let (_, component) = prepared.files.first().context("a job has a component")?;
     let package = &prepared.package;
     let job = LocalJob::from_package(package.id()?, package, absolute(component)?, paths, items)?;
@@ -199,7 +215,10 @@ fn local_pool(workers: usize) -> Result<WorkerPool> {
 
 /// This program becomes its own worker.
 fn worker_program() -> Result<(PathBuf, Vec<OsString>)> {
-    Ok((std::env::current_exe().context("cannot find this program")?, vec!["worker".into()]))
+    Ok((
+        std::env::current_exe().context("cannot find this program")?,
+        vec!["worker".into()],
+    ))
 }
 
 fn absolute(path: &Path) -> Result<PathBuf> {

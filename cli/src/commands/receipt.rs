@@ -28,13 +28,23 @@ pub(crate) enum ReceiptCommand {
 }
 
 pub(crate) fn run(command: &ReceiptCommand, output: Output) -> Result<()> {
-    let ReceiptCommand::Verify { dir, client, aggregator } = command;
+    let ReceiptCommand::Verify {
+        dir,
+        client,
+        aggregator,
+    } = command;
     let report = verify_dir(dir)?;
     if client.is_some_and(|client| client != report.client) {
-        return fail(Exit::Signature, format!("the job was signed by {}", report.client));
+        return fail(
+            Exit::Signature,
+            format!("the job was signed by {}", report.client),
+        );
     }
     if aggregator.is_some_and(|aggregator| aggregator != report.aggregator) {
-        return fail(Exit::Signature, format!("the settlement was signed by {}", report.aggregator));
+        return fail(
+            Exit::Signature,
+            format!("the settlement was signed by {}", report.aggregator),
+        );
     }
     output.data(&report, || text(&report))
 }
@@ -42,7 +52,9 @@ pub(crate) fn run(command: &ReceiptCommand, output: Output) -> Result<()> {
 /// Verifies the record in `dir` against the blobs beside it.
 pub(crate) fn verify_dir(dir: &Path) -> Result<RecordReport> {
     let path = dir.join(RECORD_FILE);
-    let bytes = std::fs::read(&path).with_context(|| path.display().to_string()).code(Exit::Usage)?;
+    let bytes = std::fs::read(&path)
+        .with_context(|| path.display().to_string())
+        .code(Exit::Usage)?;
     let record: JobRecord = serde_json::from_slice(&bytes)
         .with_context(|| format!("{} is not a job record", path.display()))
         .code(Exit::Verification)?;

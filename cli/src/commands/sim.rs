@@ -29,10 +29,17 @@ pub(crate) enum SimCommand {
 }
 
 pub(crate) fn run(command: &SimCommand, output: Output) -> Result<()> {
-    let SimCommand::Run { seeds, seed_start, threads } = command;
+    let SimCommand::Run {
+        seeds,
+        seed_start,
+        threads,
+    } = command;
     let bar = output.bar(*seeds, "seeds");
     let started = now();
-    let config = SimConfig { threads: *threads, ..SimConfig::new(*seeds, *seed_start) };
+    let config = SimConfig {
+        threads: *threads,
+        ..SimConfig::new(*seeds, *seed_start)
+    };
     let report = simulate(config, |_| bar.inc(1));
     bar.finish_and_clear();
     let seconds = started.elapsed().as_secs_f64().max(1e-9);
@@ -55,10 +62,16 @@ pub(crate) fn run(command: &SimCommand, output: Output) -> Result<()> {
     if report.violated == 0 {
         return Ok(());
     }
-    fail(Exit::Verification, format!("{} seeds break an invariant", report.violated))
+    fail(
+        Exit::Verification,
+        format!("{} seeds break an invariant", report.violated),
+    )
 }
 
-#[expect(clippy::disallowed_methods, reason = "the command measures its own speed; the simulator never sees this")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the command measures its own speed; the simulator never sees this"
+)]
 fn now() -> Instant {
     Instant::now()
 }

@@ -181,6 +181,7 @@ impl<'a> Check<'a> {
             answers.push(self.check_replica(shard, span, replica, &at)?);
         }
         self.check_verdict(shard, span, &answers, &at)?;
+        self.add_fee(shard, &at)?;
         self.pick_canonical(shard, answers, &at)
     }
 
@@ -253,11 +254,21 @@ impl<'a> Check<'a> {
         Ok(Answer { receipt, outputs })
     }
 
+    /// Adds the fee on what a shard's replicas were paid.
+    fn add_fee(&mut self, shard: &ShardRecord, at: &str) -> Result<(), RecordError> {
+        let overflow = || invalid(at, "amounts overflow");
+        let mut paid = shard.replicas.iter().map(|replica| replica.paid);
+        let paid = paid
+            .try_fold(Amount::ZERO, Amount::checked_add)
+            .ok_or_else(overflow)?;
+        let fee = money::fee(paid, self.settlement.fee_bps);
+        self.fee = self.fee.checked_add(fee).ok_or_else(overflow)?;
+        Ok(())
+    }
+
     /// Adds a replica to the totals.
     fn count(&mut self, replica: &ReplicaRecord, at: &str) -> Result<(), RecordError> {
         let overflow = || invalid(at, "amounts overflow");
-        let fee = money::fee(replica.paid, self.settlement.fee_bps);
-        self.fee = self.fee.checked_add(fee).ok_or_else(overflow)?;
         let total = self
             .totals
             .entry(replica.provider)
@@ -375,7 +386,7 @@ impl<'a> Check<'a> {
                 ),
                 (
                     settlement.fee == self.fee,
-                    "its fee is not the sum of the fees on each paid replica",
+                    "its fee is not the sum of the fees on each shard",
                 ),
                 (
                     spent == Some(settlement.escrowed),

@@ -130,7 +130,7 @@ fn finished() -> Job {
     job.resettle(|s| {
         s.result = BlobRef::of(&result);
         s.paid = paid;
-        s.fee = Amount(4 * fee(Amount(333), FEE_BPS).0);
+        s.fee = Amount(2 * fee(Amount(2 * 333), FEE_BPS).0);
         s.returned = Amount(100_000 - 4 * 333 - s.fee.0);
     });
     job
@@ -142,7 +142,7 @@ fn a_finished_job_checks_out() {
     let report = job.verify().unwrap();
     assert_eq!((report.items, report.shards, report.replicas), (3, 2, 6));
     assert_eq!((report.agreements, report.disagreements), (4, 2));
-    assert_eq!((report.paid, report.fee), (Amount(1332), Amount(16)));
+    assert_eq!((report.paid, report.fee), (Amount(1332), Amount(14)));
     assert_eq!(report.aggregator, id(&key(AGGREGATOR)));
     assert!(report.input_checked);
     let liar = report.providers.iter().find(|p| p.provider == id(&key(3)));
