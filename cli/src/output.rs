@@ -27,8 +27,13 @@ impl Output {
             text()
         };
         let mut stdout = std::io::stdout().lock();
-        writeln!(stdout, "{}", line.trim_end_matches('\n'))?;
-        Ok(stdout.flush()?)
+        let written =
+            writeln!(stdout, "{}", line.trim_end_matches('\n')).and_then(|()| stdout.flush());
+        match written {
+            // Whoever reads has read enough, as `head` does.
+            Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+            written => Ok(written?),
+        }
     }
 
     /// Says something to a person.

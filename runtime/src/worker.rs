@@ -2,7 +2,7 @@
 //!
 //! A worker is this same program, started with a hidden command that calls [`main`]. It gets
 //! tasks over a pipe and answers over a pipe; blobs it reads by path. It has no network,
-//! no inherited files and only the variables of [`WORKER_ENVIRONMENT`], because a guest that breaks
+//! no inherited files and only the variables of [`WORKER_ENVIRONMENT`] and [`WORKER_HOMES`], because a guest that breaks
 //! out of wasm, or a model that breaks ONNX Runtime, owns the process it is in. Whatever a guest did,
 //! its worker is replaced.
 //!
@@ -27,5 +27,5 @@ pub use child::main;
 pub use handle::{
     GRACE_MS, PREPARE_WALL_MS, PROBE_WALL_MS, START_WALL_MS, WorkerConfig, WorkerHandle,
 };
-pub use harden::WORKER_ENVIRONMENT;
+pub use harden::{WORKER_ENVIRONMENT, WORKER_HOMES};
 pub use pool::{WAITING_MAX, WORKERS_MAX, WorkerPool};

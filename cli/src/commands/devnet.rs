@@ -43,7 +43,7 @@ pub(crate) struct Market {
     #[arg(long, default_value_t = 5)]
     providers: u16,
     /// Of these, how many misbehave.
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, default_value_t = 0)]
     cheating: u16,
     /// How they misbehave: wrong, lazy, copy, stall, crash or equivocate.
     #[arg(long, default_value = "wrong")]

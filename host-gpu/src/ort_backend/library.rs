@@ -90,6 +90,7 @@ impl OrtLibrary {
             path: path.clone(),
             reason,
         };
+        preload_beside(&path);
         let builder = ort::init_from(&path).map_err(|error| unusable(error.to_string()))?;
         let logger: ort::logging::LoggerFunction = Arc::new(log);
         let environment = builder.with_telemetry(false).with_logger(logger).build();
@@ -128,6 +129,40 @@ impl OrtLibrary {
             file_digest(&self.path.with_file_name(CUDA_PROVIDER))?
         );
         Ok(self.cuda_provider.get_or_init(|| digest))
+    }
+}
+
+/// The CUDA provider names its libraries without saying where they are, and set-up puts them beside it:
+/// those already in the process are found. Whatever cannot be loaded is missed, by name, when CUDA is
+/// asked for; a library without the provider loads nothing here.
+fn preload_beside(library: &Path) {
+    let Some(folder) = library
+        .parent()
+        .filter(|folder| folder.join(CUDA_PROVIDER).is_file())
+    else {
+        return;
+    };
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let mut waiting: Vec<PathBuf> = entries
+        .map(|entry| entry.path())
+        .filter(|path| {
+            let name = path
+                .file_name()
+                .map(|name| name.to_string_lossy().into_owned());
+            name.is_some_and(|name| name.contains(".so") && !name.starts_with("libonnxruntime"))
+        })
+        .collect();
+    waiting.sort();
+    // They need one another: one that fails is tried again once others are there.
+    loop {
+        let before = waiting.len();
+        waiting.retain(|path| ort::util::preload_dylib(path).is_err());
+        if waiting.is_empty() || waiting.len() == before {
+            break;
+        }
+    }
+    for path in waiting {
+        tracing::warn!(path = %path.display(), "a library beside the CUDA provider does not load");
     }
 }
 

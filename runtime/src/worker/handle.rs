@@ -10,7 +10,7 @@ use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio::time::timeout;
 
 use super::frame::{Frame, FrameError};
-use super::harden::WORKER_ENVIRONMENT;
+use super::harden::{NO_TELEMETRY, WORKER_ENVIRONMENT, WORKER_HOMES};
 use super::protocol::{Request, Response};
 use super::spawner;
 use crate::failure::{Failure, FailureKind};
@@ -117,6 +117,8 @@ impl WorkerHandle {
             .args(&config.args)
             .env_clear()
             .envs(&config.env)
+            .envs(WORKER_HOMES.iter().map(|name| (name, &scratch.0)))
+            .env(NO_TELEMETRY.0, NO_TELEMETRY.1)
             .current_dir(&scratch.0)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

@@ -32,6 +32,14 @@ pub const WORKER_ENVIRONMENT: &[&str] = &[
     "RUST_LOG",
 ];
 
+/// The variables every worker is given, with its scratch directory as the value: a library that looks
+/// for a home finds nobody's.
+pub const WORKER_HOMES: &[&str] = &["HOME", "XDG_CACHE_HOME", "TMPDIR"];
+
+/// Keeps ONNX Runtime from opening a database of usage reports in the user's cache. Turning telemetry
+/// off through its API is too late for that.
+pub(super) const NO_TELEMETRY: (&str, &str) = ("ORT_DISABLE_TELEMETRY", "1");
+
 /// The pipes to the parent. Standard output itself leads to standard error from now on, so that no
 /// library can print into the protocol.
 pub(super) struct Pipes {

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::os::fd::AsRawFd;
+use std::path::Path;
 
 use runtime::WorkerHandle;
 
@@ -71,9 +72,15 @@ fn a_worker_has_no_sockets_and_no_secrets() {
             .split('\0')
             .filter(|variable| !variable.is_empty())
         {
-            let name = variable.split('=').next().unwrap();
+            let (name, value) = variable.split_once('=').unwrap();
+            let homeless = runtime::worker::WORKER_HOMES.contains(&name)
+                && Path::new(value).starts_with(dir.path().join("scratch"));
             let allowed = runtime::worker::WORKER_ENVIRONMENT.contains(&name);
-            assert!(allowed, "{name} is in the worker's environment");
+            let quiet = variable == "ORT_DISABLE_TELEMETRY=1";
+            assert!(
+                allowed || homeless || quiet,
+                "{variable} is in the worker's environment"
+            );
         }
         // This test has variables that the worker must not have got.
         assert!(std::env::var_os("PATH").is_some() && !environment.contains("PATH=/"));
