@@ -9,7 +9,7 @@ use crate::fixture::{guest, job};
 use crate::harness::Case;
 use crate::market::{Aggregator, Market, block_on, config, soon, until};
 
-pub const CASES: &[Case] = &[
+pub(crate) const CASES: &[Case] = &[
     (
         "a_shard_is_executed_committed_and_revealed",
         a_shard_is_executed_committed_and_revealed,
@@ -39,7 +39,7 @@ pub const CASES: &[Case] = &[
 ];
 
 /// A guest that never returns.
-pub fn endless() -> Vec<u8> {
+pub(crate) fn endless() -> Vec<u8> {
     guest("(loop $again (br $again))")
 }
 

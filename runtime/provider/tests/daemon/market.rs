@@ -36,7 +36,7 @@ const LEASE_MS: u64 = 1000;
 /// What the aggregator hears, in order.
 const HEARD_MAX: usize = 256;
 
-pub fn block_on<F: Future>(future: F) -> F::Output {
+pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
@@ -46,14 +46,14 @@ pub fn block_on<F: Future>(future: F) -> F::Output {
 }
 
 /// Waits for what must come.
-pub async fn soon<T>(future: impl Future<Output = T>) -> T {
+pub(crate) async fn soon<T>(future: impl Future<Output = T>) -> T {
     timeout(WAIT, future)
         .await
         .expect("nothing happened in time")
 }
 
 /// Asks again and again until the answer is yes.
-pub async fn until(what: &str, mut yes: impl FnMut() -> bool) {
+pub(crate) async fn until(what: &str, mut yes: impl FnMut() -> bool) {
     let looks = async {
         while !yes() {
             tokio::time::sleep(Duration::from_millis(20)).await;
@@ -63,16 +63,16 @@ pub async fn until(what: &str, mut yes: impl FnMut() -> bool) {
 }
 
 /// An aggregator that does as it is told.
-pub struct Aggregator {
-    pub key: SigningKey,
-    pub client: Client,
-    pub store: BlobStore,
+pub(crate) struct Aggregator {
+    pub(crate) key: SigningKey,
+    pub(crate) client: Client,
+    pub(crate) store: BlobStore,
     /// Where it is reached.
-    pub address: String,
+    pub(crate) address: String,
     /// While set, commitments are heard but not answered.
-    pub deaf: Arc<AtomicBool>,
-    pub offers: mpsc::Receiver<Offer>,
-    pub commits: mpsc::Receiver<CommitRequest>,
+    pub(crate) deaf: Arc<AtomicBool>,
+    pub(crate) offers: mpsc::Receiver<Offer>,
+    pub(crate) commits: mpsc::Receiver<CommitRequest>,
 }
 
 /// Serves what the store has, with one blob replaced by other bytes.
@@ -93,12 +93,12 @@ impl BlobSource for Tampered {
 }
 
 impl Aggregator {
-    pub async fn start(dir: &Path) -> Self {
+    pub(crate) async fn start(dir: &Path) -> Self {
         Self::start_at(dir, "/ip4/127.0.0.1/tcp/0", None).await
     }
 
     /// On a given address, which a restarted one takes again; sends false bytes for `victim`.
-    pub async fn start_at(dir: &Path, listen: &str, victim: Option<Digest>) -> Self {
+    pub(crate) async fn start_at(dir: &Path, listen: &str, victim: Option<Digest>) -> Self {
         let seed = [7; 32];
         let store = BlobStore::open(dir.join("aggregator"), 1 << 30).unwrap();
         let mut config = NetworkConfig::new(seed, Role::Aggregator);
@@ -126,24 +126,24 @@ impl Aggregator {
     }
 
     /// Where it listens, without its identity.
-    pub fn listen(&self) -> String {
+    pub(crate) fn listen(&self) -> String {
         self.address.split("/p2p/").next().unwrap().to_owned()
     }
 
     /// Puts everything where providers fetch it.
-    pub fn hold(&self, job: &Job) {
+    pub(crate) fn hold(&self, job: &Job) {
         self.store.put_bytes(&job.component).unwrap();
         for shard in 0..3 {
             self.store.put_bytes(&job.input(shard)).unwrap();
         }
     }
 
-    pub async fn assign(&self, request: &AssignRequest, to: ProviderId) -> AssignReply {
+    pub(crate) async fn assign(&self, request: &AssignRequest, to: ProviderId) -> AssignReply {
         soon(self.client.assign(to, request.clone())).await.unwrap()
     }
 
     /// Assigns a shard that must be accepted.
-    pub async fn give(&self, job: &Job, shard: u32, to: ProviderId) -> Assignment {
+    pub(crate) async fn give(&self, job: &Job, shard: u32, to: ProviderId) -> Assignment {
         let assignment = job.assignment(shard, &self.key, to);
         let reply = self.assign(&job.request(&assignment, &self.key), to).await;
         let id = assignment.id;
@@ -152,19 +152,19 @@ impl Aggregator {
     }
 
     /// Assigns what must be refused.
-    pub async fn refusal(&self, request: &AssignRequest, to: ProviderId) -> Refusal {
+    pub(crate) async fn refusal(&self, request: &AssignRequest, to: ProviderId) -> Refusal {
         match self.assign(request, to).await {
             AssignReply::Refused { refusal, .. } => refusal,
             accepted => panic!("{accepted:?}"),
         }
     }
 
-    pub async fn commit(&mut self) -> CommitRequest {
+    pub(crate) async fn commit(&mut self) -> CommitRequest {
         soon(self.commits.recv()).await.unwrap()
     }
 
     /// The next commitment, whose signer is `from`.
-    pub async fn commitment(&mut self, from: ProviderId) -> Commitment {
+    pub(crate) async fn commitment(&mut self, from: ProviderId) -> Commitment {
         match self.commit().await {
             CommitRequest::Committed { commitment, .. } => {
                 let verified = commitment.verify().unwrap();
@@ -176,7 +176,7 @@ impl Aggregator {
     }
 
     /// The next failure.
-    pub async fn failure(&mut self) -> (AssignmentId, FailureCode, String) {
+    pub(crate) async fn failure(&mut self) -> (AssignmentId, FailureCode, String) {
         match self.commit().await {
             CommitRequest::Failed {
                 assignment,
@@ -188,13 +188,13 @@ impl Aggregator {
         }
     }
 
-    pub async fn reveal(&self, assignment: AssignmentId, from: ProviderId) -> RevealReply {
+    pub(crate) async fn reveal(&self, assignment: AssignmentId, from: ProviderId) -> RevealReply {
         let request = RevealRequest { assignment };
         soon(self.client.reveal(from, request)).await.unwrap()
     }
 
     /// What must be revealed.
-    pub async fn revealed(&self, assignment: AssignmentId, from: ProviderId) -> Reveal {
+    pub(crate) async fn revealed(&self, assignment: AssignmentId, from: ProviderId) -> Reveal {
         match self.reveal(assignment, from).await {
             RevealReply::Revealed(reveal) => *reveal,
             refused => panic!("{refused:?}"),
@@ -202,7 +202,7 @@ impl Aggregator {
     }
 
     /// The outputs of a reveal.
-    pub async fn outputs(&self, outputs: BlobRef, from: ProviderId) -> Vec<Vec<u8>> {
+    pub(crate) async fn outputs(&self, outputs: BlobRef, from: ProviderId) -> Vec<Vec<u8>> {
         let peers = [from];
         let fetched = self.client.fetch_blob(&peers, outputs, &self.store);
         soon(fetched).await.unwrap();
@@ -244,7 +244,7 @@ async fn hear(
 }
 
 /// A provider's configuration: its own data directory under `dir`.
-pub fn config(dir: &Path, address: &str) -> ProviderConfig {
+pub(crate) fn config(dir: &Path, address: &str) -> ProviderConfig {
     let exe = std::env::current_exe().unwrap();
     let worker = vec![crate::WORKER_ARGUMENT.into()];
     let mut config = ProviderConfig::new(dir.join("provider"), exe, worker);
@@ -256,15 +256,15 @@ pub fn config(dir: &Path, address: &str) -> ProviderConfig {
 }
 
 /// An aggregator that holds a job, and a provider whose offer it has.
-pub struct Market {
-    pub dir: tempfile::TempDir,
-    pub aggregator: Aggregator,
-    pub provider: Running,
-    pub job: Job,
+pub(crate) struct Market {
+    pub(crate) dir: tempfile::TempDir,
+    pub(crate) aggregator: Aggregator,
+    pub(crate) provider: Running,
+    pub(crate) job: Job,
 }
 
 impl Market {
-    pub async fn open(job: Job, change: impl FnOnce(&mut ProviderConfig)) -> Self {
+    pub(crate) async fn open(job: Job, change: impl FnOnce(&mut ProviderConfig)) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let aggregator = Aggregator::start(dir.path()).await;
         aggregator.hold(&job);
@@ -281,20 +281,20 @@ impl Market {
     }
 
     /// Assigns a shard that must be accepted.
-    pub async fn give(&self, shard: u32) -> Assignment {
+    pub(crate) async fn give(&self, shard: u32) -> Assignment {
         self.aggregator
             .give(&self.job, shard, self.provider.id)
             .await
     }
 
-    pub async fn close(self) {
+    pub(crate) async fn close(self) {
         soon(self.provider.stop()).await;
         soon(self.aggregator.client.shutdown()).await;
     }
 }
 
 /// The whole life of a provider process.
-pub fn be_a_provider(data: &Path, address: &str, misbehave: &str) -> std::process::ExitCode {
+pub(crate) fn be_a_provider(data: &Path, address: &str, misbehave: &str) -> std::process::ExitCode {
     block_on(async {
         let mut config = config(data, address);
         config.misbehave = misbehave.parse().ok();
@@ -307,13 +307,13 @@ pub fn be_a_provider(data: &Path, address: &str, misbehave: &str) -> std::proces
 }
 
 /// A provider in a process of its own, killed when it is dropped.
-pub struct Process {
-    pub child: Child,
-    pub id: ProviderId,
+pub(crate) struct Process {
+    pub(crate) child: Child,
+    pub(crate) id: ProviderId,
 }
 
 impl Process {
-    pub async fn start(dir: &Path, aggregator: &mut Aggregator, misbehave: &str) -> Self {
+    pub(crate) async fn start(dir: &Path, aggregator: &mut Aggregator, misbehave: &str) -> Self {
         let mut command = Command::new(std::env::current_exe().unwrap());
         command.arg(crate::PROVIDER_ARGUMENT).arg(dir);
         let child = command
@@ -330,7 +330,7 @@ impl Process {
     }
 
     /// As a power failure would.
-    pub fn kill(mut self) {
+    pub(crate) fn kill(mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
     }

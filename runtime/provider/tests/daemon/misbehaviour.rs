@@ -9,7 +9,7 @@ use crate::fixture::{Job, guest, job};
 use crate::harness::Case;
 use crate::market::{Aggregator, Market, Process, block_on, soon, until};
 
-pub const CASES: &[Case] = &[
+pub(crate) const CASES: &[Case] = &[
     (
         "wrong_commits_to_other_outputs",
         wrong_commits_to_other_outputs,

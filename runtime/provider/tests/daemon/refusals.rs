@@ -13,7 +13,7 @@ use crate::harness::Case;
 use crate::honest::endless;
 use crate::market::{Aggregator, Market, block_on, config, soon};
 
-pub const CASES: &[Case] = &[
+pub(crate) const CASES: &[Case] = &[
     (
         "what_breaks_the_policy_is_refused",
         what_breaks_the_policy_is_refused,

@@ -12,7 +12,7 @@ use crate::harness::Case;
 use crate::honest::endless;
 use crate::market::{Aggregator, Process, block_on, until};
 
-pub const CASES: &[Case] = &[
+pub(crate) const CASES: &[Case] = &[
     (
         "a_killed_provider_commits_to_the_same",
         a_killed_provider_commits_to_the_same,

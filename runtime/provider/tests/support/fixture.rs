@@ -14,15 +14,19 @@ use jobs::statement::Signed;
 use network::protocol::AssignRequest;
 
 /// A job and everything that belongs to it.
-pub struct Job {
-    pub client: ClientKey,
-    pub package: Package,
-    pub component: Vec<u8>,
-    pub items: Vec<Vec<u8>>,
+pub(crate) struct Job {
+    pub(crate) client: ClientKey,
+    pub(crate) package: Package,
+    #[allow(
+        dead_code,
+        reason = "one of the two programs that share this does not fetch"
+    )]
+    pub(crate) component: Vec<u8>,
+    pub(crate) items: Vec<Vec<u8>>,
 }
 
 /// A component that runs `extra` and then returns its items.
-pub fn guest(extra: &str) -> Vec<u8> {
+pub(crate) fn guest(extra: &str) -> Vec<u8> {
     let text = format!(
         r#"(component
   (import "assay:job/types@0.1.0" (instance $types
@@ -56,7 +60,7 @@ pub fn guest(extra: &str) -> Vec<u8> {
 }
 
 /// A signed job of six items, two in each shard.
-pub fn job(component: Vec<u8>) -> Job {
+pub(crate) fn job(component: Vec<u8>) -> Job {
     let items: Vec<Vec<u8>> = (0..6_u8)
         .map(|n| format!("item {n}").into_bytes())
         .collect();
@@ -95,13 +99,18 @@ pub fn job(component: Vec<u8>) -> Job {
 
 impl Job {
     /// The encoded items of a shard.
-    pub fn input(&self, shard: u32) -> Vec<u8> {
+    pub(crate) fn input(&self, shard: u32) -> Vec<u8> {
         let first = shard as usize * 2;
         items::encode(&self.items[first..first + 2]).unwrap()
     }
 
     /// The order to execute a shard.
-    pub fn assignment(&self, shard: u32, aggregator: &SigningKey, to: ProviderId) -> Assignment {
+    pub(crate) fn assignment(
+        &self,
+        shard: u32,
+        aggregator: &SigningKey,
+        to: ProviderId,
+    ) -> Assignment {
         let job = self.package.id().unwrap();
         let span = plan::span(6, 2, shard).unwrap();
         Assignment {
@@ -120,7 +129,11 @@ impl Job {
     }
 
     /// An order, signed by `aggregator`, with the package, signed by the client.
-    pub fn request(&self, assignment: &Assignment, aggregator: &SigningKey) -> AssignRequest {
+    pub(crate) fn request(
+        &self,
+        assignment: &Assignment,
+        aggregator: &SigningKey,
+    ) -> AssignRequest {
         AssignRequest {
             id: assignment.id,
             assignment: Signed::sign(assignment, aggregator).unwrap(),
@@ -130,6 +143,6 @@ impl Job {
 }
 
 /// Whose key it is.
-pub fn id(key: &SigningKey) -> ProviderId {
+pub(crate) fn id(key: &SigningKey) -> ProviderId {
     ProviderId(key.verifying_key().to_bytes())
 }
