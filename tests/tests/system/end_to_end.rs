@@ -82,6 +82,7 @@ fn every_tampering_is_found(out: &Path) -> Result<()> {
         blobs.push(entry?.path());
     }
     ensure!(blobs.len() > 2, "hardly any blobs: {blobs:?}");
+    blobs.push(out.join("result.items"));
     for blob in blobs {
         let bytes = fs::read(&blob)?;
         let mut spoilt = bytes.clone();

@@ -24,7 +24,8 @@ fn a_port_in_use_is_named() -> Result<()> {
 #[test]
 fn a_data_directory_has_one_daemon_at_a_time() -> Result<()> {
     let market = Market::up(&Plan::honest(1))?;
-    start(&market.aggregator.data.to_string_lossy(), "127.0.0.1:0")?.refused(1, "lock")?;
+    start(&market.aggregator.data.to_string_lossy(), "127.0.0.1:0")?
+        .refused(1, "is already open")?;
     let provider = market
         .providers
         .first()
