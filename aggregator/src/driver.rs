@@ -333,7 +333,7 @@ async fn tick(shared: Arc<Shared>, mut stop: watch::Receiver<bool>) {
             .await
             .unwrap_or(0);
         idle = if open == 0 { idle.wrapping_add(1) } else { 0 };
-        if idle % IDLE_TICKS != 0 {
+        if !idle.is_multiple_of(IDLE_TICKS) {
             continue;
         }
         if let Err(error) = shared.handle.event(Event::Tick).await {

@@ -86,8 +86,8 @@ impl Daemon {
             return Ok(());
         }
         let terminated = Command::new("kill").arg(self.pid().to_string()).status();
-        let deadline = Instant::now() + STOP_TIMEOUT;
-        while terminated.as_ref().is_ok_and(ExitStatus::success) && Instant::now() < deadline {
+        let deadline = now() + STOP_TIMEOUT;
+        while terminated.as_ref().is_ok_and(ExitStatus::success) && now() < deadline {
             if self.ended()?.is_some() {
                 return Ok(());
             }
@@ -98,7 +98,7 @@ impl Daemon {
 
     fn wait_ready(&mut self) -> Result<Ready> {
         let file = self.data.join(Ready::FILE);
-        let deadline = Instant::now() + READY_TIMEOUT;
+        let deadline = now() + READY_TIMEOUT;
         loop {
             if let Ok(bytes) = std::fs::read(&file) {
                 return serde_json::from_slice(&bytes).context("ready.json is malformed");
@@ -110,7 +110,7 @@ impl Daemon {
                     self.log_tail()
                 );
             }
-            if Instant::now() > deadline {
+            if now() > deadline {
                 bail!(
                     "{} is not ready after {READY_TIMEOUT:?}:\n{}",
                     self.name,
@@ -257,4 +257,9 @@ fn free_port() -> Result<u16> {
     Ok(std::net::TcpListener::bind(("127.0.0.1", 0))?
         .local_addr()?
         .port())
+}
+
+#[expect(clippy::disallowed_methods, reason = "how long to wait for a process")]
+fn now() -> Instant {
+    Instant::now()
 }

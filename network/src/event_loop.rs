@@ -54,6 +54,10 @@ impl Network {
     ///
     /// # Errors
     /// If the configuration is invalid or an address cannot be listened on.
+    #[expect(
+        clippy::new_ret_no_self,
+        reason = "a node is its three parts; nothing else is left"
+    )]
     pub fn new(config: NetworkConfig) -> Result<(Client, EventReceiver, EventLoop), Error> {
         check(&config)?;
         let local = public_key_of(config.identity)?;

@@ -1,6 +1,13 @@
 //! Whole-system tests: the real `assay` binary, real processes, real files and sockets. Each test
 //! has a market of its own; markets take turns, because two on a small machine only slow one another
 //! down.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking, its helpers included"
+)]
 
 #[path = "system/chaos.rs"]
 mod chaos;

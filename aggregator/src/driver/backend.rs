@@ -22,7 +22,7 @@ use super::error::Error;
 use super::rows::{PACKAGES, RECORDS, Row};
 use super::{Audit, Shared, prepare, views};
 use crate::core::view::JobStatus;
-use crate::core::{Event, JobSpec, Movement, Refusal, Reply};
+use crate::core::{Core, Event, JobSpec, Movement, Refusal, Reply};
 
 /// The driver as the HTTP interface sees it. Every connection has one, so it holds nothing open: an
 /// idle connection must not keep a stopped aggregator's store from being closed.
@@ -171,8 +171,8 @@ impl Backend for Driver {
             Ok(report) if report.is_clean() => report,
             _ => {
                 let shared = self.shared()?;
-                let audited = self.ask(move |_| ledger::audit(&*shared.store)).await?;
-                audited.map_err(|error| internal(&error.into()))?
+                let audit = move |_: &Core| ledger::audit(&*shared.store).map_err(Error::from);
+                self.ask(audit).await?.map_err(|error| internal(&error))?
             }
         };
         serde_json::to_value(Audit::new(report))

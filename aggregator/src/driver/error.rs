@@ -32,13 +32,13 @@ pub enum Error {
     Store(#[from] StoreError),
     /// The ledger does not add up.
     #[error(transparent)]
-    Ledger(#[from] LedgerError),
+    Ledger(Box<LedgerError>),
     /// The event log does not add up. Nothing is repaired silently.
     #[error("refusing to serve: {0}")]
     Log(String),
-    /// The network cannot start.
+    /// The network failed. Boxed, because it names much.
     #[error(transparent)]
-    Network(#[from] network::Error),
+    Network(Box<network::Error>),
     /// A type of the protocol could not be made or checked.
     #[error(transparent)]
     Jobs(#[from] jobs::Error),
@@ -65,4 +65,16 @@ pub enum Error {
     /// The aggregator is stopping.
     #[error("the aggregator is stopping")]
     Stopping,
+}
+
+impl From<network::Error> for Error {
+    fn from(error: network::Error) -> Self {
+        Self::Network(Box::new(error))
+    }
+}
+
+impl From<LedgerError> for Error {
+    fn from(error: LedgerError) -> Self {
+        Self::Ledger(Box::new(error))
+    }
 }

@@ -245,7 +245,8 @@ fn cosine(left: &[f32], right: &[f32]) -> f32 {
             .max(f32::MIN_POSITIVE)
 }
 
-fn describe(summary: &Summary) -> String {
+/// Who did what and got what.
+fn party_table(summary: &Summary) -> String {
     let rows: Vec<Vec<String>> = summary
         .providers
         .iter()
@@ -280,6 +281,10 @@ fn describe(summary: &Summary) -> String {
         "standing",
         "paid",
     ];
+    table(&headings, &rows)
+}
+
+fn describe(summary: &Summary) -> String {
     let nearest: Vec<String> = summary
         .nearest
         .iter()
@@ -312,7 +317,7 @@ fn describe(summary: &Summary) -> String {
         },
         summary.seconds,
         summary.throughput_items_per_s,
-        table(&headings, &rows),
+        party_table(summary),
         summary.query,
         nearest.join("\n"),
         summary.result.display(),

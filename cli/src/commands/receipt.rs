@@ -59,8 +59,46 @@ pub(crate) fn verify_dir(dir: &Path) -> Result<RecordReport> {
         .with_context(|| format!("{} is not a job record", path.display()))
         .code(Exit::Verification)?;
     let blob = |blob: &BlobRef| std::fs::read(blob_path(dir, blob)).ok();
-    record.verify(&blob).code(Exit::Verification)
+    let report = record.verify(&blob).code(Exit::Verification)?;
+    check_files(dir, &report)?;
+    Ok(report)
 }
+
+/// Whatever else lies in `dir` must be what it is named after: the verdict needs neither the shards'
+/// inputs nor the result's readable copy, but people read them.
+fn check_files(dir: &Path, report: &RecordReport) -> Result<()> {
+    let refuse = |path: &Path, what: &str| {
+        fail(
+            Exit::Verification,
+            format!("{} is not {what}", path.display()),
+        )
+    };
+    for entry in std::fs::read_dir(dir.join("blobs")).code(Exit::Usage)? {
+        let path = entry?.path();
+        let name = path
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
+        if name != BlobRef::of(&read(&path)?).digest.to_hex() {
+            return refuse(&path, "the blob it is named after");
+        }
+    }
+    for extension in RESULT_EXTENSIONS {
+        let path = dir.join(format!("result.{extension}"));
+        if path.exists() && BlobRef::of(&read(&path)?) != report.result {
+            return refuse(&path, "the job's result");
+        }
+    }
+    Ok(())
+}
+
+fn read(path: &Path) -> Result<Vec<u8>> {
+    std::fs::read(path).with_context(|| path.display().to_string())
+}
+
+/// Endings of the result's readable copy, one for each output format.
+const RESULT_EXTENSIONS: [&str; 3] = ["npy", "jsonl", "items"];
 
 /// Name of the record in a job's directory.
 pub(crate) const RECORD_FILE: &str = "record.json";

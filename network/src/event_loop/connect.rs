@@ -165,10 +165,8 @@ impl Connector {
                 }
                 self.settle(swarm, listener_id);
             }
-            SwarmEvent::ExpiredListenAddr { address, .. } => {
-                if self.announce_listeners {
-                    swarm.remove_external_address(&address);
-                }
+            SwarmEvent::ExpiredListenAddr { address, .. } if self.announce_listeners => {
+                swarm.remove_external_address(&address);
             }
             SwarmEvent::ListenerClosed {
                 listener_id,

@@ -189,7 +189,9 @@ async fn equivocate(shared: &Shared, report: &Report) {
         return;
     };
     match misbehave::second_commitment(&shared.key, work) {
-        Ok(request) => drop(send(shared, work.order.aggregator, request).await),
+        Ok(request) => {
+            let _ = send(shared, work.order.aggregator, request).await;
+        }
         Err(error) => tracing::warn!(%error, "could not equivocate"),
     }
 }

@@ -50,13 +50,13 @@ pub(crate) async fn carry(shared: Arc<Shared>, admitted: Admitted, ticket: Ticke
         Ok(done) => conclude(&shared, &admitted, done).await,
         Err(reason) => fail(&shared, &admitted, reason).await,
     };
-    // From here the journal knows it: the place is free for the next one.
-    drop(ticket);
     match concluded {
+        // Begun before the place is free, so that a stop sees one or the other.
         Ok(()) => send_report(&shared, id),
         // What is on the disk is unknown, so nothing may be said until the next start has looked.
         Err(error) => tracing::error!(assignment = %id, %error, "could not be written down"),
     }
+    drop(ticket);
 }
 
 /// Fetches the blobs and writes down that the assignment was accepted.
