@@ -52,6 +52,7 @@ struct Party {
     misbehaves: bool,
     agreements: u64,
     disagreements: u64,
+    failures: u64,
     reputation: f64,
     eligible: bool,
     paid: Amount,
@@ -136,7 +137,10 @@ fn summary(
     query: &str,
     nearest: Vec<Nearest>,
 ) -> Summary {
-    let caught = |party: &&Party| party.misbehaves && party.paid.is_zero() && !party.eligible;
+    // A liar is caught by losing its standing; who crashes or stalls, by failing and earning nothing.
+    let caught = |party: &&Party| {
+        party.misbehaves && party.paid.is_zero() && (!party.eligible || party.failures > 0)
+    };
     let penalised =
         |party: &&Party| !party.misbehaves && (party.disagreements > 0 || !party.eligible);
     Summary {
@@ -187,6 +191,7 @@ fn parties(
             misbehaves: index < usize::from(plan.cheating),
             agreements: view.map_or(0, |view| view.agreements),
             disagreements: view.map_or(0, |view| view.disagreements),
+            failures: view.map_or(0, |view| view.failures),
             reputation: view.map_or(0.0, |view| f64::from(view.reputation_ppm) / 1e6),
             eligible: view.is_some_and(|view| view.eligible),
             paid: paid.map_or(Amount::ZERO, |party| party.paid),
