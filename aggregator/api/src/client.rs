@@ -35,7 +35,7 @@ pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(120);
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The aggregator refused.
-    #[error("{0}")]
+    #[error(transparent)]
     Refused(#[from] Problem),
     /// It could not be reached, or the connection broke.
     #[error("cannot reach the aggregator at {base}: {reason}")]

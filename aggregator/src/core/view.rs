@@ -44,6 +44,8 @@ pub struct JobView {
     pub status: JobStatus,
     /// How it ended.
     pub outcome: Option<JobOutcome>,
+    /// Whether its record is stored.
+    pub recorded: bool,
     /// When it ended.
     pub ended: Option<Timestamp>,
     /// When it was admitted.
@@ -341,6 +343,7 @@ impl Core {
             client: job.client,
             status,
             outcome,
+            recorded: job.recorded,
             ended,
             admitted: job.admitted,
             deadline: job.deadline,
