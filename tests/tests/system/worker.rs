@@ -1,14 +1,14 @@
 //! What a worker holds while it executes a stranger's guest, as `/proc` shows it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 use tests::{Job, Market, Plan, children, status_field};
 
-/// The variables a worker may have.
-const VARIABLES: [&str; 6] = [
+/// The variables a worker may inherit.
+const INHERITED: [&str; 6] = [
     "ASSAY_ORT_DYLIB",
     "ASSAY_HOME",
     "LD_LIBRARY_PATH",
@@ -16,6 +16,12 @@ const VARIABLES: [&str; 6] = [
     "NVIDIA_VISIBLE_DEVICES",
     "RUST_LOG",
 ];
+
+/// The variables that lead to a worker's own folder, whatever they were before.
+const HOMES: [&str; 3] = ["HOME", "XDG_CACHE_HOME", "TMPDIR"];
+
+/// Set by the provider to keep ONNX Runtime from reporting.
+const NO_TELEMETRY: &str = "ORT_DISABLE_TELEMETRY";
 
 #[test]
 fn a_worker_holds_no_sockets_no_keys_and_no_privileges() -> Result<()> {
@@ -86,14 +92,20 @@ fn check_worker(pid: u32, data: &Path, secret: &[u8]) -> Result<()> {
         !contains(&environment, secret.trim_ascii()),
         "worker {pid} has the key in its environment"
     );
-    let allowed = BTreeSet::from(VARIABLES);
+    let home = std::env::var("HOME").unwrap_or_default();
     for variable in environment
         .split(|byte| *byte == 0)
         .filter(|variable| !variable.is_empty())
     {
         let variable = String::from_utf8_lossy(variable);
-        let name = variable.split('=').next().unwrap_or_default();
-        ensure!(allowed.contains(name), "worker {pid} inherits {name}");
+        let (name, value) = variable.split_once('=').unwrap_or((&variable, ""));
+        if HOMES.contains(&name) {
+            let own = value != home && !Path::new(value).starts_with(data);
+            ensure!(own, "worker {pid} shares {variable}");
+            continue;
+        }
+        let known = INHERITED.contains(&name) || name == NO_TELEMETRY;
+        ensure!(known, "worker {pid} inherits {name}");
     }
     for target in open_files(pid)? {
         let secretive = ["identity.key", "journal", "LOCK", "lock"];
