@@ -92,7 +92,11 @@ fn check_worker(pid: u32, data: &Path, secret: &[u8]) -> Result<()> {
         !contains(&environment, secret.trim_ascii()),
         "worker {pid} has the key in its environment"
     );
-    let home = std::env::var("HOME").unwrap_or_default();
+    let own = fs::read_link(format!("/proc/{pid}/cwd"))?;
+    let is_own = own
+        .file_name()
+        .is_some_and(|name| name.to_string_lossy().starts_with("worker-"));
+    ensure!(is_own, "worker {pid} runs in {}", own.display());
     for variable in environment
         .split(|byte| *byte == 0)
         .filter(|variable| !variable.is_empty())
@@ -100,8 +104,10 @@ fn check_worker(pid: u32, data: &Path, secret: &[u8]) -> Result<()> {
         let variable = String::from_utf8_lossy(variable);
         let (name, value) = variable.split_once('=').unwrap_or((&variable, ""));
         if HOMES.contains(&name) {
-            let own = value != home && !Path::new(value).starts_with(data);
-            ensure!(own, "worker {pid} shares {variable}");
+            ensure!(
+                Path::new(value) == own,
+                "worker {pid} has {variable}, not its own folder"
+            );
             continue;
         }
         let known = INHERITED.contains(&name) || name == NO_TELEMETRY;
