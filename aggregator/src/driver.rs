@@ -222,16 +222,15 @@ async fn start_on(store: impl Kv + 'static, config: AggregatorConfig) -> Result<
         halted: AtomicBool::new(false),
         preparing: prepare::Preparing::default(),
     });
-    let ended = machine.spawn(inbox, Arc::clone(&shared))?;
-    tasks.push(tokio::spawn(async move {
-        // Either way it is over.
-        let _ = ended.await;
-    }));
-    if let Err(error) = shared.handle.event(Event::Restarted).await {
-        shared.handle.close();
-        return Err(error);
-    }
-    tasks.extend(serve(listener, events, config.operator_token, shared));
+    let machine = machine.spawn(inbox, Arc::clone(&shared))?;
+    shared.handle.event(Event::Restarted).await?;
+    tasks.extend(serve(
+        listener,
+        events,
+        config.operator_token,
+        shared,
+        machine,
+    ));
     Ok(Running {
         id,
         http,
@@ -248,6 +247,7 @@ fn serve(
     events: EventReceiver,
     operator_token: String,
     shared: Arc<Shared>,
+    machine: machine::MachineThread,
 ) -> [JoinHandle<()>; 4] {
     let stop = || shared.stop.clone();
     let token = OperatorToken::new(operator_token);
@@ -260,7 +260,7 @@ fn serve(
         tokio::spawn(ticks),
         tokio::spawn(peers),
         tokio::spawn(http),
-        tokio::spawn(close(shared, stop)),
+        tokio::spawn(close(shared, machine, stop)),
     ]
 }
 
@@ -343,10 +343,14 @@ async fn tick(shared: Arc<Shared>, mut stop: watch::Receiver<bool>) {
 }
 
 /// Closes what the tasks share, so that they end, once the aggregator stops.
-async fn close(shared: Arc<Shared>, mut stop: watch::Receiver<bool>) {
+async fn close(
+    shared: Arc<Shared>,
+    machine: machine::MachineThread,
+    mut stop: watch::Receiver<bool>,
+) {
     let stopped = stop.wait_for(|stop| *stop).await.is_err();
     tracing::debug!(stopped, "closing");
-    shared.handle.close();
+    machine.finish().await;
     shared.network.shutdown().await;
 }
 

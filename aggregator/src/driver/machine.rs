@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use ledger::{JournalEntry, Ledger, TransferId};
 use store::{Batch, Kv, StoreError};
@@ -12,7 +13,7 @@ use super::error::Error;
 use super::handle::{Decided, Message};
 use super::log::{self, Replayed};
 use super::rows::{ASSIGNMENTS, EVENTS, Fresh, LOG_HEAD, LogHead, Logged, Row};
-use super::{Shared, clock};
+use super::{STOP_GRACE, Shared, clock};
 use crate::core::{Action, Config, Core, Event, Reply, RequestId};
 
 /// Events made durable by one synced write.
@@ -48,6 +49,38 @@ pub(crate) struct Machine {
     halted: Option<String>,
     /// The core could not be led back to what is durable: nothing is shown any more.
     blind: bool,
+}
+
+/// The machine's thread. Dropping this ends it: a thread that outlived its executor would keep the
+/// store open while the process ends, and the store's library then aborts the process.
+#[derive(Debug)]
+pub(crate) struct MachineThread {
+    shared: Arc<Shared>,
+    ended: oneshot::Receiver<()>,
+    thread: std::thread::JoinHandle<()>,
+}
+
+impl MachineThread {
+    /// Lets the machine finish what waits, and waits for its end.
+    pub(crate) async fn finish(mut self) {
+        self.shared.handle.close();
+        // Either way it is over.
+        let _ = (&mut self.ended).await;
+    }
+}
+
+impl Drop for MachineThread {
+    fn drop(&mut self) {
+        self.shared.handle.close();
+        // Not for ever: a sender may wait for room in a task that will never run again.
+        for _ in 0..STOP_GRACE.as_millis() {
+            if self.thread.is_finished() {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        tracing::warn!("the machine did not end in {STOP_GRACE:?}");
+    }
 }
 
 /// What stands in a batch: to be answered once it is durable.
@@ -119,8 +152,7 @@ impl Machine {
         })
     }
 
-    /// Runs on a thread of its own, because a synced write blocks; not one of the runtime's, which
-    /// waits for those when it is dropped. Answers when it has ended.
+    /// Runs on a thread of its own, because a synced write blocks.
     ///
     /// # Errors
     /// If the system grants no thread.
@@ -128,17 +160,22 @@ impl Machine {
         self,
         inbox: mpsc::Receiver<Message>,
         shared: Arc<Shared>,
-    ) -> Result<oneshot::Receiver<()>, Error> {
+    ) -> Result<MachineThread, Error> {
         let executor = tokio::runtime::Handle::current();
-        let (ended, end) = oneshot::channel();
+        let (ending, ended) = oneshot::channel();
+        let handle = Arc::clone(&shared);
         let run = move || {
             let _entered = executor.enter();
             self.run(inbox, shared);
-            let _ = ended.send(());
+            let _ = ending.send(());
         };
         let thread = std::thread::Builder::new().name("machine".into());
         match thread.spawn(run) {
-            Ok(_) => Ok(end),
+            Ok(thread) => Ok(MachineThread {
+                shared: handle,
+                ended,
+                thread,
+            }),
             Err(error) => Err(Error::Config(format!("no thread for the machine: {error}"))),
         }
     }

@@ -95,3 +95,18 @@ async fn settings_may_change_between_runs_but_not_the_identity() {
     assert!(matches!(refused, Error::Config(_)), "{refused}");
     drop(dir);
 }
+
+#[test]
+fn an_aggregator_whose_executor_is_dropped_lets_go_of_its_directory() {
+    // Otherwise a program that ends without stopping it leaves a thread in the store, and the
+    // store's library aborts the process when its own globals go.
+    for _ in 0..3 {
+        let executor = tokio::runtime::Runtime::new().unwrap();
+        let dir = executor.block_on(async {
+            let Rig { dir, .. } = Rig::new().await;
+            dir
+        });
+        drop(executor);
+        drop(super::super::open_store(dir.path()).unwrap());
+    }
+}
