@@ -9,10 +9,10 @@ use futures::StreamExt;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 use jobs::ids::ProviderId;
-use libp2p::swarm::SwarmEvent;
+use libp2p::swarm::{ConnectionId, SwarmEvent};
 use libp2p::{PeerId, Swarm};
 use tokio::sync::{Semaphore, mpsc, oneshot};
-use tokio::time::{Interval, MissedTickBehavior, timeout};
+use tokio::time::{Instant, Interval, MissedTickBehavior, timeout};
 use tracing::{debug, info};
 
 use crate::addresses::AddressBook;
@@ -25,6 +25,7 @@ use crate::presence::Presence;
 use crate::{Client, Error, Event, EventReceiver};
 
 mod connect;
+mod connections;
 mod discovery;
 mod serve;
 
@@ -32,6 +33,7 @@ pub(crate) mod command;
 
 use command::{Command, Lanes};
 use connect::Connector;
+use connections::Connections;
 use discovery::Discovery;
 
 /// Answers a request: finds the right behaviour and hands it the reply.
@@ -78,6 +80,7 @@ impl Network {
             answers: FuturesUnordered::new(),
             waiting: BTreeMap::new(),
             presence: Presence::default(),
+            connections: Connections::default(),
             book: AddressBook::default(),
             connector,
             discovery: Discovery::new(config.role),
@@ -143,6 +146,7 @@ pub struct EventLoop {
     /// How many of them are each peer's.
     waiting: BTreeMap<ProviderId, usize>,
     presence: Presence,
+    connections: Connections,
     book: AddressBook,
     connector: Connector,
     discovery: Discovery,
@@ -232,6 +236,7 @@ impl EventLoop {
                 ..
             } => {
                 self.on_connected(peer_id);
+                self.replace_older(peer_id, connection_id, endpoint.is_listener());
                 if endpoint.is_dialer() {
                     self.book
                         .add(peer_id, endpoint.get_remote_address().clone());
@@ -240,11 +245,13 @@ impl EventLoop {
             }
             SwarmEvent::ConnectionClosed {
                 peer_id,
-                num_established: 0,
+                connection_id,
+                num_established,
                 cause,
                 ..
             } => {
-                if let Some(peer) = provider_id_of(&peer_id) {
+                self.connections.closed(peer_id, connection_id);
+                if let Some(peer) = provider_id_of(&peer_id).filter(|_| num_established == 0) {
                     let cause = cause.map(|cause| cause.to_string());
                     debug!(%peer, cause, "peer lost");
                     self.presence.lost(peer);
@@ -254,6 +261,15 @@ impl EventLoop {
                 self.book.add(peer_id, address);
             }
             event => self.connector.on_swarm(&mut self.swarm, event),
+        }
+    }
+
+    /// Closes the connections that this one replaces: what waits on them fails now instead of late.
+    fn replace_older(&mut self, peer: PeerId, connection: ConnectionId, incoming: bool) {
+        let now = Instant::now();
+        for past in self.connections.opened(peer, connection, incoming, now) {
+            debug!(%peer, ?past, "a newer connection replaces this one");
+            self.swarm.close_connection(past);
         }
     }
 

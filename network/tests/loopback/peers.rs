@@ -1,9 +1,10 @@
 //! Who is where, who came, who went.
 
-use std::sync::mpsc::sync_channel;
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
-use network::protocol::{OfferReply, RefusalCode};
+use network::protocol::{OfferReply, RefusalCode, RevealReply, RevealRequest};
 use network::{Error, Event, Network, Role, public_key_of};
 
 use crate::harness::{self, Node, QUIC, TCP, config, node, pair, start, within};
@@ -75,20 +76,17 @@ async fn a_peer_that_stops_abruptly_is_lost() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_peer_that_freezes_is_lost_although_its_connection_stays_open() {
-    let mut aggregator = node(2, Role::Aggregator, TCP).await;
-    let address = aggregator.address.clone();
+/// A node that dials `address` and then freezes: a runtime of one thread, which blocks. Nothing of the
+/// peer moves any more, and the kernel keeps its sockets, until the sender is dropped.
+fn frozen(seed: u8, listen: &'static str, address: String) -> (SyncSender<()>, JoinHandle<()>) {
     let (freeze, frozen) = sync_channel::<()>(0);
-    // A runtime of one thread, which then blocks: nothing of the peer moves any more, and the
-    // kernel keeps its connection.
     let peer = std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
             .unwrap();
         runtime.block_on(async {
-            let config = config(1, Role::Provider, TCP);
+            let config = config(seed, Role::Provider, listen);
             let (client, _events, event_loop) = Network::new(config).unwrap();
             tokio::spawn(event_loop.run());
             client.dial(&address).await.unwrap();
@@ -96,11 +94,46 @@ async fn a_peer_that_freezes_is_lost_although_its_connection_stays_open() {
             let _ = frozen.recv();
         });
     });
+    (freeze, peer)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_peer_that_freezes_is_lost_although_its_connection_stays_open() {
+    let mut aggregator = node(2, Role::Aggregator, TCP).await;
+    let (freeze, peer) = frozen(1, TCP, aggregator.address.clone());
     let id = public_key_of([1; 32]).unwrap();
     aggregator.hears_connected(id).await;
     aggregator.hears_lost(id).await;
     drop(freeze);
     peer.join().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_peer_that_comes_back_is_not_asked_over_the_connection_of_its_past_life() {
+    for listen in [TCP, QUIC] {
+        let mut patient = config(2, Role::Aggregator, listen);
+        patient.ping_timeout = Duration::from_secs(600);
+        patient.request_timeout = Duration::from_secs(600);
+        let mut aggregator = start(patient).await;
+        let (freeze, peer) = frozen(1, listen, aggregator.address.clone());
+        let id = public_key_of([1; 32]).unwrap();
+        aggregator.hears_connected(id).await;
+        tokio::time::sleep(Duration::from_millis(1500)).await;
+        let again = node(1, Role::Provider, listen).await;
+        again.client.dial(&aggregator.address).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        // Requests take turns over the connections there are. Nobody answers for this provider's
+        // daemon, which is an answer.
+        drop(again.events);
+        for byte in 0..4 {
+            let assignment = harness::id(byte);
+            let asked = aggregator.client.reveal(id, RevealRequest { assignment });
+            let reply = within(asked).await.unwrap();
+            assert!(matches!(reply, RevealReply::Refused { .. }), "{reply:?}");
+        }
+        drop(freeze);
+        peer.join().unwrap();
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
