@@ -32,6 +32,6 @@ pub use component::{echo_component, foreign_component};
 pub use daemon::{Daemon, Ready, free_port};
 pub use http::{Response, get, post, put, request};
 pub use job::{Job, Signed};
-pub use market::{Market, Plan};
+pub use market::{Market, Plan, submitted};
 pub use money::{Balance, amount};
 pub use process::{children, status_field};

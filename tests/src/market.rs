@@ -191,8 +191,7 @@ impl Market {
     /// # Errors
     /// If refused.
     pub fn submit(&self, job: &Job) -> Result<String> {
-        let submitted = self.try_submit(job)?.ok()?.json()?;
-        text(&submitted, "job")
+        submitted(self.try_submit(job)?)
     }
 
     /// Submits without waiting, whatever comes of it.
@@ -200,7 +199,14 @@ impl Market {
     /// # Errors
     /// If the program cannot be started.
     pub fn try_submit(&self, job: &Job) -> Result<Output> {
-        let manifest = job.write(&self.dir.path().join("jobs"))?;
+        self.submit_manifest(&job.write(&self.dir.path().join("jobs"))?)
+    }
+
+    /// Submits the job of a manifest without waiting, whatever comes of it.
+    ///
+    /// # Errors
+    /// If the program cannot be started.
+    pub fn submit_manifest(&self, manifest: &Path) -> Result<Output> {
         self.assay(&["--json", "job", "submit", &manifest.to_string_lossy()])
     }
 
@@ -359,6 +365,14 @@ fn start_aggregator(plan: &Plan, dir: &Path) -> Result<Daemon> {
         }
     }
     Err(last.unwrap_or_else(|| anyhow::anyhow!("no port was tried")))
+}
+
+/// The id of the job that a submission made.
+///
+/// # Errors
+/// If it was refused.
+pub fn submitted(submission: Output) -> Result<String> {
+    text(&submission.ok()?.json()?, "job")
 }
 
 pub(crate) fn text(value: &Value, key: &str) -> Result<String> {

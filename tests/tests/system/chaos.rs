@@ -1,14 +1,16 @@
 //! Sudden deaths: in the middle of every job some process is killed and started again.
 
 use std::collections::BTreeSet;
+use std::fs;
 use std::hash::{BuildHasher, RandomState};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use rand_chacha::ChaCha8Rng;
 use rand_core::{RngCore, SeedableRng};
 use serde_json::Value;
-use tests::{Job, Market, Plan, Stopwatch};
+use tests::{Job, Market, Plan, Stopwatch, assay, repository, submitted};
 
 /// Honest providers. One may be away while a shard needs three.
 const PROVIDERS: usize = 4;
@@ -16,6 +18,72 @@ const PROVIDERS: usize = 4;
 const JOBS: usize = 3;
 /// Longest time a killed process stays dead, in milliseconds.
 const DEAD_MS_MAX: u64 = 1_500;
+
+/// One job in a row of them.
+enum Work {
+    /// Small, and done in a second.
+    Echo(Job),
+    /// The demo's: sentence embeddings of 1,024 lines in 16 shards. Taken if `ASSAY_CHAOS_DEMO=1`.
+    Embed(PathBuf),
+}
+
+impl Work {
+    fn new(market: &Market, index: usize) -> Result<Self> {
+        if number("ASSAY_CHAOS_DEMO")? != Some(1) {
+            return Ok(Self::Echo(Job {
+                items: 96,
+                item_bytes: 16 << 10,
+                items_per_shard: 4,
+                ..Job::new(&format!("chaos-{index}"))
+            }));
+        }
+        let example = repository().join("examples/embed");
+        let mut manifest = fs::read_to_string(example.join("job.toml"))?;
+        for (from, to) in [
+            ("name = \"embed\"", format!("name = \"embed-{index}\"")),
+            ("\"target/", format!("\"{}/target/", example.display())),
+            ("\"data/", format!("\"{}/data/", example.display())),
+        ] {
+            ensure!(
+                manifest.contains(from),
+                "the example's manifest lacks {from}"
+            );
+            manifest = manifest.replacen(from, &to, 1);
+        }
+        let path = market.dir().join(format!("embed-{index}.toml"));
+        fs::write(&path, manifest)?;
+        Ok(Self::Embed(path))
+    }
+
+    fn submit(&self, market: &Market) -> Result<String> {
+        match self {
+            Self::Echo(job) => market.submit(job),
+            Self::Embed(manifest) => submitted(market.submit_manifest(manifest)?),
+        }
+    }
+
+    fn shards(&self) -> u32 {
+        match self {
+            Self::Echo(job) => job.shards(),
+            Self::Embed(_) => 16,
+        }
+    }
+
+    /// Requires the right result in the folder of a job that is done.
+    fn check_result(&self, folder: PathBuf) -> Result<()> {
+        match self {
+            Self::Echo(job) => job.check_result(&folder.join("result.items")),
+            Self::Embed(manifest) => {
+                let alone = manifest.with_extension("npy");
+                let (from, to) = (manifest.to_string_lossy(), alone.to_string_lossy());
+                assay(&["job", "run", "--local", &from, "--out", &to])?.ok()?;
+                let same = fs::read(folder.join("result.npy"))? == fs::read(alone)?;
+                ensure!(same, "the market's result is not the client's own");
+                Ok(())
+            }
+        }
+    }
+}
 
 fn number(variable: &str) -> Result<Option<u64>> {
     let text = std::env::var(variable).ok().filter(|text| !text.is_empty());
@@ -87,13 +155,8 @@ fn disturbed(
     rng: &mut ChaCha8Rng,
 ) -> Result<(String, Value)> {
     let watch = Stopwatch::start();
-    let job = Job {
-        items: 96,
-        item_bytes: 16 << 10,
-        items_per_shard: 4,
-        ..Job::new(&format!("chaos-{index}"))
-    };
-    let id = market.submit(&job)?;
+    let job = Work::new(market, index)?;
+    let id = job.submit(market)?;
     let after = rng.next_u64() % u64::from(job.shards() * 3 / 4);
     let hit = market.wait_until(&id, |view| {
         let accepted = view["shards_accepted"].as_u64().unwrap_or_default();
@@ -119,7 +182,7 @@ fn disturbed(
         watch.seconds()
     );
     if outcome == "done" {
-        job.check_result(&market.fetch(&id)?.join("result.items"))?;
+        job.check_result(market.fetch(&id)?)?;
     } else {
         eprintln!("     {}", view["reason"]);
     }
