@@ -4,10 +4,11 @@
 use std::fmt;
 use std::str::FromStr;
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use serde::{Deserialize, Serialize};
 
 use crate::Error;
 use crate::digest::{Digest, Domain};
+use crate::spelling::text_for_people;
 
 macro_rules! digest_id {
     ($(#[$meta:meta])* $name:ident) => {
@@ -105,27 +106,7 @@ impl FromStr for ProviderId {
     }
 }
 
-impl Serialize for ProviderId {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        if serializer.is_human_readable() {
-            serializer.collect_str(self)
-        } else {
-            self.0.serialize(serializer)
-        }
-    }
-}
-
-impl<'de> Deserialize<'de> for ProviderId {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        if deserializer.is_human_readable() {
-            String::deserialize(deserializer)?
-                .parse()
-                .map_err(de::Error::custom)
-        } else {
-            <[u8; 32]>::deserialize(deserializer).map(Self)
-        }
-    }
-}
+text_for_people!(ProviderId, [u8; 32]);
 
 #[cfg(test)]
 mod tests {

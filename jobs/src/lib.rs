@@ -45,4 +45,5 @@ pub mod record;
 pub mod verdict;
 
 mod error;
+mod spelling;
 pub use error::Error;

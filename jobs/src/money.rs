@@ -3,9 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
-
 use crate::Error;
+use crate::spelling::text_for_people;
 
 /// Micro-units in one unit.
 pub const MICROS_PER_UNIT: u128 = 1_000_000;
@@ -121,27 +120,7 @@ impl FromStr for Amount {
     }
 }
 
-impl Serialize for Amount {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        if serializer.is_human_readable() {
-            serializer.collect_str(self)
-        } else {
-            self.0.serialize(serializer)
-        }
-    }
-}
-
-impl<'de> Deserialize<'de> for Amount {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        if deserializer.is_human_readable() {
-            String::deserialize(deserializer)?
-                .parse()
-                .map_err(de::Error::custom)
-        } else {
-            u128::deserialize(deserializer).map(Self)
-        }
-    }
-}
+text_for_people!(Amount, u128);
 
 #[cfg(test)]
 mod tests {

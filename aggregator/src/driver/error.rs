@@ -67,6 +67,13 @@ pub enum Error {
     Stopping,
 }
 
+impl Error {
+    /// Whether the operator must change a setting, so that no retry can help.
+    pub const fn is_callers_fault(&self) -> bool {
+        matches!(self, Self::Config(_))
+    }
+}
+
 impl From<network::Error> for Error {
     fn from(error: network::Error) -> Self {
         Self::Network(Box::new(error))

@@ -12,6 +12,7 @@ use jobs::ids::ClientId;
 use crate::commands::ledger::At;
 use crate::commands::wait_for_stop;
 use crate::devnet::Ready;
+use crate::exit::{Coded, Exit};
 use crate::home;
 use crate::output::{Output, table};
 
@@ -95,7 +96,10 @@ pub(crate) async fn run(command: AggregatorCommand, output: Output) -> Result<()
 
 async fn start(config: AggregatorConfig, output: Output) -> Result<()> {
     let data = config.data.clone();
-    let running = aggregator::start(config).await?;
+    let running = match aggregator::start(config).await {
+        Err(error) if error.is_callers_fault() => Err(error).code(Exit::Usage)?,
+        result => result?,
+    };
     let ready = Ready {
         id: running.id.to_string(),
         http: format!("http://{}", running.http),

@@ -109,10 +109,7 @@ impl Error {
     pub const fn is_callers_fault(&self) -> bool {
         matches!(
             self,
-            Self::Config { .. }
-                | Self::Locked { .. }
-                | Self::Identity { .. }
-                | Self::NoDevice { .. }
+            Self::Config { .. } | Self::Identity { .. } | Self::NoDevice { .. }
         )
     }
 }

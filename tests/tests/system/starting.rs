@@ -31,7 +31,7 @@ fn a_data_directory_has_one_daemon_at_a_time() -> Result<()> {
         .first()
         .map(|daemon| daemon.data.to_string_lossy());
     let data = provider.unwrap_or_default();
-    assay(&["provider", "start", "--data", &data])?.refused(2, &data)?;
+    assay(&["provider", "start", "--data", &data])?.refused(1, &data)?;
     market.check_health()?;
     market.wait_for_providers(1)
 }
