@@ -56,6 +56,8 @@ mod backend;
 
 mod reference_backend;
 
+mod onnx;
+
 mod ort_backend;
 
 mod models;
@@ -76,6 +78,7 @@ pub use graph::cache::{CacheLimits, GraphCache};
 pub use graph::{Graph, MAX_QUEUED_COMPUTES};
 pub use models::{ModelDigest, ModelStore};
 pub use ort_backend::OrtBackend;
+pub use ort_backend::devices::host_memory_bytes;
 pub use ort_backend::library::{OrtLibrary, discover};
 pub use reference_backend::ReferenceBackend;
 pub use state::{NnCtxView, NnLimits, NnState, NnView};

@@ -13,6 +13,7 @@ use crate::backend::{
     Device, DeviceInfo, FingerprintParts, GraphOptions, NnBackend, NnSession, StopFlag,
 };
 use crate::error::NnError;
+use crate::onnx;
 use library::OrtLibrary;
 use ort::ep::ExecutionProviderDispatch;
 use ort::ep::cuda::ConvAlgorithmSearch;
@@ -156,6 +157,12 @@ impl NnBackend for OrtBackend {
         options: &GraphOptions,
         stop: &StopFlag,
     ) -> Result<Box<dyn NnSession>, NnError> {
+        let rejected = |reason: String| NnError::GraphRejected {
+            name: name.to_owned(),
+            reason,
+        };
+        let census = onnx::inspect(bytes).map_err(rejected)?;
+        tracing::debug!(name, ?census, "a model is loaded");
         let mut builder = self.builder(options)?;
         let canceler = builder.canceler();
         let armed = stop.arm(Box::new(move || {
@@ -167,10 +174,6 @@ impl NnBackend for OrtBackend {
         if stop.is_stopped() {
             return Err(NnError::Stopped);
         }
-        let rejected = |reason: String| NnError::GraphRejected {
-            name: name.to_owned(),
-            reason,
-        };
         let session = session.map_err(|error| rejected(error.to_string()))?;
         Ok(Box::new(OrtSession::new(session).map_err(rejected)?))
     }

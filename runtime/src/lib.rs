@@ -23,7 +23,8 @@
 //!
 //! let exe = std::env::current_exe().expect("a path to this program");
 //! let sandbox = SandboxConfig::new("/var/cache/assay/compiled".into());
-//! let config = WorkerConfig::new(exe, vec!["worker".into()], "/var/cache/assay/scratch".into(), sandbox);
+//! let blobs = vec!["/var/cache/assay/blobs".into()]; // all that tasks may name
+//! let config = WorkerConfig::new(exe, vec!["worker".into()], "/var/cache/assay/scratch".into(), sandbox, blobs);
 //! let pool = WorkerPool::new(config, 2);
 //! let report = pool.probe().await?; // devices and fingerprints, for the offer
 //! let done = pool.execute(task, items).await?; // outcome, encoded outputs, log

@@ -6,9 +6,9 @@
 //! out of wasm, or a model that breaks ONNX Runtime, owns the process it is in. Whatever a guest did,
 //! its worker is replaced.
 //!
-//! Two things a broken worker still has: it runs as the parent's user, so it can open what that user
-//! can open by path, and it shares the compile cache and its key with its siblings. Where tenants
-//! must not share even that, run a provider under a user of its own whose files hold nothing else.
+//! It opens only the files that its [`Confinement`] names, where the kernel has Landlock. One thing a
+//! broken worker still has: it shares the compile cache and its key with its siblings, so that it can
+//! spoil what they run next. Where tenants must not share even that, run a provider for each.
 //!
 //! [`frame`] is the envelope and [`protocol`] the words; [`child`](main) and `harden` are the
 //! worker's side, [`WorkerHandle`] and [`WorkerPool`] the parent's.
@@ -17,13 +17,15 @@ pub mod frame;
 pub mod protocol;
 
 mod child;
+mod confine;
 mod harden;
 
 mod handle;
 mod pool;
 mod spawner;
 
-pub use child::main;
+pub use child::{main, main_with};
+pub use confine::{Confinement, fair_memory_bytes};
 pub use handle::{
     GRACE_MS, PREPARE_WALL_MS, PROBE_WALL_MS, START_WALL_MS, WorkerConfig, WorkerHandle,
 };

@@ -14,6 +14,8 @@ mod guests;
 #[path = "support/harness.rs"]
 mod harness;
 
+#[path = "worker/drill.rs"]
+mod drill;
 #[path = "worker/isolation.rs"]
 mod isolation;
 #[path = "worker/lifecycle.rs"]
@@ -33,9 +35,16 @@ fn main() -> std::process::ExitCode {
     {
         return runtime::worker::main();
     }
+    if std::env::args()
+        .nth(1)
+        .is_some_and(|argument| argument == drill::ARGUMENT)
+    {
+        return runtime::worker::main_with(drill::attack);
+    }
     harness::run(&[
         lifecycle::CASES,
         isolation::CASES,
+        drill::CASES,
         onnx::CASES,
         protocol::CASES,
     ])

@@ -140,7 +140,7 @@ fn device(text: &str) -> Result<DeviceKind, String> {
 }
 
 async fn probe(output: Output) -> Result<()> {
-    let report = local_pool(1)?.probe().await?;
+    let report = local_pool(1, Vec::new())?.probe().await?;
     output.data(&report, || {
         let devices = report.devices.iter().map(|device| {
             let print = &device.fingerprint;
@@ -193,7 +193,9 @@ pub(crate) async fn execute_items_locally(
         job.items_per_shard,
     );
     let bar = output.bar(u64::from(shards), "shards");
-    let pool = local_pool(LOCAL_WORKERS)?;
+    let models = job.models.iter().map(|model| &model.file);
+    let read = models.chain([&job.component]).map(|file| file.path.clone());
+    let pool = local_pool(LOCAL_WORKERS, read.collect())?;
     let ran = run_local(&job, &pool, |shard| {
         for line in &shard.log {
             bar.suspend(|| output.say(format_args!("shard {}: {line:?}", shard.span.index)));
@@ -205,11 +207,13 @@ pub(crate) async fn execute_items_locally(
     Ok((result.outputs, result.meters))
 }
 
-fn local_pool(workers: usize) -> Result<WorkerPool> {
+/// Workers that may read these files.
+fn local_pool(workers: usize, readable: Vec<PathBuf>) -> Result<WorkerPool> {
     let (program, arguments) = worker_program()?;
     let home = std::path::absolute(home::home()?)?;
     let sandbox = SandboxConfig::new(home.join("compiled"));
-    let config = WorkerConfig::new(program, arguments, home.join("scratch"), sandbox);
+    let mut config = WorkerConfig::new(program, arguments, home.join("scratch"), sandbox, readable);
+    config.memory_bytes_max = runtime::worker::fair_memory_bytes(workers);
     Ok(WorkerPool::new(config, workers))
 }
 

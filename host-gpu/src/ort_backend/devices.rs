@@ -1,18 +1,16 @@
 //! What the machine says about its processor and its GPUs.
 
 use crate::backend::{Device, DeviceInfo, DeviceKind};
+use nvml_wrapper::Nvml;
+use nvml_wrapper::error::NvmlError;
 use std::io::Read;
-use std::process::{Command, Stdio};
-use std::time::Duration;
 
 /// The most GPUs that are looked at.
-const MAX_GPUS: usize = 64;
-/// How long `nvidia-smi` may take: a wedged driver answers never.
-const SMI_POLLS: u32 = 100;
-/// Between two looks at whether it has answered.
-const SMI_POLL: Duration = Duration::from_millis(100);
-/// The longest answer that is read, in bytes.
-const MAX_SMI_BYTES: u64 = 64 * 1024;
+const MAX_GPUS: u32 = 64;
+/// The library that comes with the driver.
+const NVML: &str = "libnvidia-ml.so.1";
+/// There wherever the driver is loaded.
+const DRIVER_FILE: &str = "/dev/nvidiactl";
 /// The largest file under /proc that is read, in bytes.
 const MAX_PROC_BYTES: u64 = 1024 * 1024;
 
@@ -32,7 +30,7 @@ pub(crate) fn cpu() -> DeviceInfo {
 }
 
 /// The machine's memory in bytes, 0 if it does not say.
-pub(crate) fn host_memory_bytes() -> u64 {
+pub fn host_memory_bytes() -> u64 {
     let kib = field(&read_proc("/proc/meminfo"), "MemTotal").and_then(|text| {
         let number = text.split_whitespace().next()?;
         number.parse::<u64>().ok()
@@ -81,66 +79,36 @@ fn isa(_flags: &str) -> String {
     std::env::consts::ARCH.to_owned()
 }
 
-/// The NVIDIA GPUs that the driver lists. Whether a graph loads on them is another question.
+/// The NVIDIA GPUs that the driver lists, in the order of their places on the bus. Whether a graph
+/// loads on them is another question.
 pub(crate) fn nvidia() -> Vec<DeviceInfo> {
-    // Without the driver's device file there is nothing to ask, and nothing to wait for.
-    if !std::path::Path::new("/dev/nvidiactl").exists() {
+    // Without the driver's device file there is nothing to ask.
+    if !std::path::Path::new(DRIVER_FILE).exists() {
         return Vec::new();
     }
-    parse_smi(&smi().unwrap_or_default())
+    listed().unwrap_or_else(|error| {
+        tracing::warn!(%error, "the driver does not list its devices");
+        Vec::new()
+    })
 }
 
-fn smi() -> Option<String> {
-    let mut child = Command::new("nvidia-smi")
-        .args([
-            "--query-gpu=index,name,memory.total,driver_version",
-            "--format=csv,noheader,nounits",
-        ])
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .ok()?;
-    for _ in 0..SMI_POLLS {
-        match child.try_wait() {
-            Ok(Some(status)) if status.success() => {
-                let mut text = String::new();
-                child
-                    .stdout
-                    .take()?
-                    .take(MAX_SMI_BYTES)
-                    .read_to_string(&mut text)
-                    .ok()?;
-                return Some(text);
-            }
-            Ok(Some(_)) | Err(_) => return None,
-            Ok(None) => std::thread::sleep(SMI_POLL),
-        }
-    }
-    // It is past its time: end it, and reap it if it lets itself be ended.
-    let _ = child.kill();
-    let _ = child.try_wait();
-    None
-}
-
-fn parse_smi(text: &str) -> Vec<DeviceInfo> {
-    let gpus = text.lines().take(MAX_GPUS).filter_map(|line| {
-        let columns: Vec<&str> = line.split(',').map(str::trim).collect();
-        let [index, name, mebibytes, driver] = columns.as_slice() else {
-            return None;
-        };
-        Some(DeviceInfo {
-            device: Device::Cuda(index.parse().ok()?),
+/// What NVML says. It is asked in this process: a worker starts no programs.
+fn listed() -> Result<Vec<DeviceInfo>, NvmlError> {
+    let nvml = Nvml::builder().lib_path(NVML.as_ref()).init()?;
+    let driver = nvml.sys_driver_version()?;
+    let describe = |index| {
+        let device = nvml.device_by_index(index)?;
+        Ok(DeviceInfo {
+            device: Device::Cuda(index),
             kind: DeviceKind::Cuda,
-            name: (*name).to_owned(),
-            memory_bytes: mebibytes
-                .parse::<u64>()
-                .unwrap_or(0)
-                .saturating_mul(1024 * 1024),
-            driver: (*driver).to_owned(),
+            name: device.name()?,
+            memory_bytes: device.memory_info()?.total,
+            driver: driver.clone(),
         })
-    });
-    gpus.collect()
+    };
+    (0..nvml.device_count()?.min(MAX_GPUS))
+        .map(describe)
+        .collect()
 }
 
 fn read_proc(path: &str) -> String {
@@ -179,19 +147,13 @@ mod tests {
     }
 
     #[test]
-    fn the_drivers_table_is_read_and_nonsense_is_not() {
-        let text = "0, NVIDIA H200, 143771, 580.65.06\nnonsense\n1, NVIDIA H100 80GB HBM3, [N/A], 580.65.06\n";
-        let gpus = parse_smi(text);
-        assert_eq!(gpus.len(), 2);
-        assert_eq!(gpus[0].device, Device::Cuda(0));
-        assert_eq!(
-            (gpus[0].name.as_str(), gpus[0].memory_bytes >> 20),
-            ("NVIDIA H200", 143_771)
-        );
-        assert_eq!(
-            (gpus[1].memory_bytes, gpus[1].driver.as_str()),
-            (0, "580.65.06")
-        );
-        assert!(parse_smi("").is_empty());
+    fn where_the_driver_is_not_there_are_no_gpus() {
+        if std::path::Path::new(DRIVER_FILE).exists() {
+            assert_eq!(listed().unwrap(), nvidia());
+        } else {
+            assert_eq!(nvidia(), []);
+            // The library alone, as a container may have it, is an error and not a crash.
+            assert!(listed().is_err());
+        }
     }
 }

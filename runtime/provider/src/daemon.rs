@@ -25,6 +25,9 @@ use crate::report::{Outbox, send_report};
 use crate::shared::Shared;
 use crate::{Error, ProviderConfig, identity, serve};
 
+/// Folder of fetched blobs in the data directory: all of it that workers may read.
+const BLOBS: &str = "blobs";
+
 /// What handing back everything that still runs may take when the daemon stops.
 const HAND_BACK: Duration = Duration::from_secs(2);
 
@@ -143,7 +146,7 @@ fn open(config: &ProviderConfig) -> Result<Opened, Error> {
     let id = network::public_key_of(seed)?;
     let journal = Journal::open(&data.join("journal"), id, Bounds::default())?;
     let journal = Arc::new(journal);
-    let store = BlobStore::open(data.join("blobs"), config.cache_bytes)?;
+    let store = BlobStore::open(data.join(BLOBS), config.cache_bytes)?;
     let cache = Cache::new(store, Arc::clone(&journal));
     let issued = Issued::open(&data.join("offer.issued"))?;
     Ok(Opened {
@@ -162,8 +165,11 @@ fn worker_pool(config: &ProviderConfig) -> WorkerPool {
     let mut sandbox = SandboxConfig::new(data.join("compiled"));
     sandbox.backend = config.backend;
     let (exe, args) = (config.worker_exe.clone(), config.worker_args.clone());
-    let workers = WorkerConfig::new(exe, args, data.join("scratch"), sandbox);
-    WorkerPool::new(workers, usize::from(config.workers))
+    let blobs = vec![data.join(BLOBS)];
+    let mut workers = WorkerConfig::new(exe, args, data.join("scratch"), sandbox, blobs);
+    let count = usize::from(config.workers);
+    workers.memory_bytes_max = runtime::worker::fair_memory_bytes(count);
+    WorkerPool::new(workers, count)
 }
 
 /// The device to offer: the one asked for, else a GPU, else the processor.

@@ -5,12 +5,12 @@ use std::process::{ExitCode, exit};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 use super::frame::{Frame, FrameError};
-use super::harden::{Pipes, harden};
+use super::harden::{self, Pipes};
 use super::protocol::{Request, Response};
 use crate::engine::engine_id;
 use crate::failure::{Failure, FailureKind};
 use crate::limits::ShardLimits;
-use crate::sandbox::Sandbox;
+use crate::sandbox::{Sandbox, SandboxConfig};
 use crate::task::{ShardOutcome, ShardTask};
 
 /// Frames that wait between the reader and the worker. The parent asks one thing at a time.
@@ -27,28 +27,57 @@ const EXIT_HARDEN: u8 = 71;
 /// thread, and return what it returns. Standard input and output are the protocol, standard error is
 /// talk.
 pub fn main() -> ExitCode {
-    let result = match harden() {
-        Ok(pipes) => serve(pipes),
-        Err(reason) => {
-            eprintln!("worker does not start: {reason}");
-            return ExitCode::from(EXIT_HARDEN);
-        }
-    };
-    match result {
+    main_with(|| {})
+}
+
+/// As [`main`], and calls `first` once everything is given up: for whoever wants to see what can still
+/// be done from inside.
+pub fn main_with(first: impl FnOnce()) -> ExitCode {
+    match begin(first) {
         Ok(()) => ExitCode::from(EXIT_DONE),
-        Err(error) => {
+        Err(Fatal::Harden(reason)) => {
+            eprintln!("worker does not start: {reason}");
+            ExitCode::from(EXIT_HARDEN)
+        }
+        Err(Fatal::Protocol(error)) => {
             eprintln!("worker gives up: {error}");
             ExitCode::from(EXIT_PROTOCOL)
         }
     }
 }
 
-fn serve(pipes: Pipes) -> Result<(), FrameError> {
+/// Why a worker ends by itself.
+enum Fatal {
+    Harden(String),
+    Protocol(FrameError),
+}
+
+impl From<FrameError> for Fatal {
+    fn from(error: FrameError) -> Self {
+        Self::Protocol(error)
+    }
+}
+
+fn begin(first: impl FnOnce()) -> Result<(), Fatal> {
+    let mut pipes = harden::take().map_err(Fatal::Harden)?;
+    // The parent's own words: nothing that a stranger wrote is read before everything is given up.
+    let Some(frame) = Frame::read(&mut pipes.input)? else {
+        return Ok(());
+    };
+    let Request::Hello(confinement, config) = frame.word()? else {
+        return Err(FrameError::from(postcard::Error::DeserializeBadEncoding).into());
+    };
+    let missing = harden::harden(&confinement).map_err(Fatal::Harden)?;
+    first();
+    Ok(serve(pipes, &config, missing)?)
+}
+
+fn serve(pipes: Pipes, config: &SandboxConfig, missing: Vec<String>) -> Result<(), FrameError> {
     let (requests, inbox) = sync_channel(REQUESTS_MAX);
     let input = pipes.input;
     let reader = std::thread::Builder::new().name("worker-reader".into());
     drop(reader.spawn(move || read(input, &requests))?);
-    answer(&inbox, pipes.output)
+    answer(&inbox, pipes.output, config, missing)
 }
 
 /// Reads requests. When the parent goes away the worker ends at once, a running guest included: the
@@ -71,22 +100,25 @@ fn read(mut input: File, requests: &SyncSender<Frame>) {
     exit(i32::from(code))
 }
 
-fn answer(inbox: &Receiver<Frame>, mut output: File) -> Result<(), FrameError> {
+fn answer(
+    inbox: &Receiver<Frame>,
+    mut output: File,
+    config: &SandboxConfig,
+    missing: Vec<String>,
+) -> Result<(), FrameError> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .build()?;
-    let Ok(first) = inbox.recv() else {
-        return Ok(());
-    };
-    let Request::Hello(config) = first.word()? else {
-        return Err(postcard::Error::DeserializeBadEncoding.into());
-    };
-    let sandbox = match Sandbox::new(&config) {
+    let sandbox = match Sandbox::new(config) {
         Ok(sandbox) => sandbox,
         Err(kind) => return say(&mut output, &Response::Failed(kind.into()), Vec::new()),
     };
     let engine = engine_id();
-    say(&mut output, &Response::Hello { engine }, Vec::new())?;
+    say(
+        &mut output,
+        &Response::Hello { engine, missing },
+        Vec::new(),
+    )?;
     while let Ok(frame) = inbox.recv() {
         match frame.word()? {
             Request::Probe => {
@@ -102,7 +134,7 @@ fn answer(inbox: &Receiver<Frame>, mut output: File) -> Result<(), FrameError> {
                     Err(failure) => say(&mut output, &Response::Failed(failure), Vec::new())?,
                 }
             }
-            Request::Hello(_) => return Err(postcard::Error::DeserializeBadEncoding.into()),
+            Request::Hello(..) => return Err(postcard::Error::DeserializeBadEncoding.into()),
         }
     }
     Ok(())

@@ -9,8 +9,9 @@ use std::time::Duration;
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio::time::timeout;
 
+use super::confine::Confinement;
 use super::frame::{Frame, FrameError};
-use super::harden::{NO_TELEMETRY, WORKER_ENVIRONMENT, WORKER_HOMES};
+use super::harden::{GPU_ORDER, NO_TELEMETRY, WORKER_ENVIRONMENT, WORKER_HOMES};
 use super::protocol::{Request, Response};
 use super::spawner;
 use crate::failure::{Failure, FailureKind};
@@ -43,6 +44,11 @@ pub struct WorkerConfig {
     pub scratch_dir: PathBuf,
     /// The sandbox inside.
     pub sandbox: SandboxConfig,
+    /// Files and folders in which tasks' components and models lie. A worker reads nothing else of
+    /// this machine but libraries.
+    pub readable: Vec<PathBuf>,
+    /// See [`Confinement::memory_bytes_max`].
+    pub memory_bytes_max: Option<u64>,
     /// The whole environment.
     pub env: BTreeMap<OsString, OsString>,
 }
@@ -55,6 +61,7 @@ impl WorkerConfig {
         args: Vec<OsString>,
         scratch_dir: PathBuf,
         sandbox: SandboxConfig,
+        readable: Vec<PathBuf>,
     ) -> Self {
         let mut env: BTreeMap<OsString, OsString> = WORKER_ENVIRONMENT
             .iter()
@@ -68,6 +75,8 @@ impl WorkerConfig {
             args,
             scratch_dir,
             sandbox,
+            readable,
+            memory_bytes_max: None,
             env,
         }
     }
@@ -79,8 +88,9 @@ pub struct WorkerHandle {
     child: Child,
     input: ChildStdin,
     output: ChildStdout,
-    _scratch: Scratch,
+    scratch: Scratch,
     clean: bool,
+    missing: Vec<String>,
 }
 
 /// A worker's working directory.
@@ -118,7 +128,7 @@ impl WorkerHandle {
             .env_clear()
             .envs(&config.env)
             .envs(WORKER_HOMES.iter().map(|name| (name, &scratch.0)))
-            .env(NO_TELEMETRY.0, NO_TELEMETRY.1)
+            .envs([NO_TELEMETRY, GPU_ORDER])
             .current_dir(&scratch.0)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -133,16 +143,25 @@ impl WorkerHandle {
             child,
             input,
             output,
-            _scratch: scratch,
+            scratch,
             clean: true,
+            missing: Vec::new(),
         };
-        let hello = Request::Hello(config.sandbox.clone());
+        let confinement = Confinement {
+            readable: config.readable.clone(),
+            writable: vec![worker.scratch.0.clone(), config.sandbox.cache_dir.clone()],
+            memory_bytes_max: config.memory_bytes_max,
+        };
+        let hello = Request::Hello(confinement, config.sandbox.clone());
         match worker
             .ask(&hello, Vec::new(), START_WALL_MS, "starting a worker")
             .await?
         {
-            (Response::Hello { engine }, _) if engine == crate::engine::engine_id() => Ok(worker),
-            (Response::Hello { engine }, _) => Err(FailureKind::lost(format!(
+            (Response::Hello { engine, missing }, _) if engine == crate::engine::engine_id() => {
+                worker.missing = missing;
+                Ok(worker)
+            }
+            (Response::Hello { engine, .. }, _) => Err(FailureKind::lost(format!(
                 "it runs another engine, {engine}"
             ))),
             (Response::Failed(failure), _) => Err(failure.kind),
@@ -153,6 +172,16 @@ impl WorkerHandle {
     /// The process, for those who look at it from outside.
     pub fn id(&self) -> Option<u32> {
         self.child.id()
+    }
+
+    /// Protections that this machine does not have, in words.
+    pub fn missing(&self) -> &[String] {
+        &self.missing
+    }
+
+    /// Its working directory, gone when it is.
+    pub fn scratch(&self) -> &std::path::Path {
+        &self.scratch.0
     }
 
     /// Whether the process still runs.

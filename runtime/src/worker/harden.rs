@@ -1,25 +1,20 @@
 //! What a worker gives up before it reads its first task.
 //!
 //! Nothing here can be taken back by the process: no new privileges, no network, no tracing of other
-//! processes, no programs to start, no core dumps with models in them. Files stay readable, because
-//! blobs and libraries are read by path; what the parent keeps secret must not be readable by its
-//! workers' user where that matters, and is never in their environment or among their descriptors.
+//! processes and no signals to them, no programs to start, no core dumps with models in them, and no
+//! files but those that [`super::confine`] leaves it.
 
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
 
-use rustix::process::{Resource, Rlimit, Signal};
+use rustix::process::Signal;
 use seccompiler::{
     BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
     SeccompRule, TargetArch,
 };
 
-/// Open files of a worker, libraries and models included.
-const OPEN_FILES_MAX: u64 = 1024;
-
-/// Largest file a worker may write, in bytes: a compiled component.
-const WRITTEN_FILE_BYTES_MAX: u64 = 1 << 30;
+use super::confine::{Confinement, confine};
 
 /// The variables a worker inherits if they are set; all others are cleared. Where libraries lie,
 /// which devices there are, how loud to log: nothing secret.
@@ -40,6 +35,9 @@ pub const WORKER_HOMES: &[&str] = &["HOME", "XDG_CACHE_HOME", "TMPDIR"];
 /// off through its API is too late for that.
 pub(super) const NO_TELEMETRY: (&str, &str) = ("ORT_DISABLE_TELEMETRY", "1");
 
+/// Numbers GPUs as NVML does, which says what each of them is.
+pub(super) const GPU_ORDER: (&str, &str) = ("CUDA_DEVICE_ORDER", "PCI_BUS_ID");
+
 /// The pipes to the parent. Standard output itself leads to standard error from now on, so that no
 /// library can print into the protocol.
 pub(super) struct Pipes {
@@ -47,21 +45,27 @@ pub(super) struct Pipes {
     pub(super) output: File,
 }
 
-/// Gives everything up. Must run while the process has one thread.
-pub(super) fn harden() -> Result<Pipes, String> {
+/// Takes the pipes and closes whatever else the parent let slip. The first thing a worker does.
+pub(super) fn take() -> Result<Pipes, String> {
     let pipes = take_pipes().map_err(|error| format!("cannot take the pipes: {error}"))?;
     close_inherited(&pipes).map_err(|error| format!("cannot close files: {error}"))?;
+    Ok(pipes)
+}
+
+/// Gives everything up. Must run while the process has one thread. Answers what this machine would not
+/// let it give up.
+pub(super) fn harden(confinement: &Confinement) -> Result<Vec<String>, String> {
+    rustix::thread::set_no_new_privs(true)
+        .map_err(|error| format!("cannot give up new privileges: {error}"))?;
+    let missing = confine(confinement)?;
+    // After the namespaces, whose making may clear it.
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
-        .and_then(|()| rustix::thread::set_no_new_privs(true))
-        .map_err(|error| format!("cannot set process controls: {error}"))?;
-    limit(Resource::Core, 0)?;
-    limit(Resource::Nofile, OPEN_FILES_MAX)?;
-    limit(Resource::Fsize, WRITTEN_FILE_BYTES_MAX)?;
+        .map_err(|error| format!("cannot tie its life to its parent's: {error}"))?;
     for filter in filters()? {
         seccompiler::apply_filter_all_threads(&filter)
             .map_err(|error| format!("cannot install the system call filter: {error}"))?;
     }
-    Ok(pipes)
+    Ok(missing)
 }
 
 fn take_pipes() -> io::Result<Pipes> {
@@ -97,17 +101,6 @@ fn close_inherited(pipes: &Pipes) -> io::Result<()> {
     Ok(())
 }
 
-fn limit(resource: Resource, max: u64) -> Result<(), String> {
-    let current = rustix::process::getrlimit(resource).maximum;
-    let max = Some(current.map_or(max, |current| current.min(max)));
-    let new = Rlimit {
-        current: max,
-        maximum: max,
-    };
-    rustix::process::setrlimit(resource, new)
-        .map_err(|error| format!("cannot limit {resource:?} to {max:?}: {error}"))
-}
-
 /// System calls that no task needs. Each would reach another machine, another process or the kernel's
 /// configuration.
 const DENIED: &[libc::c_long] = &[
@@ -128,6 +121,20 @@ const DENIED: &[libc::c_long] = &[
     libc::SYS_io_uring_register,
     // Other processes and their memory.
     libc::SYS_ptrace,
+    libc::SYS_tkill,
+    libc::SYS_rt_sigqueueinfo,
+    libc::SYS_rt_tgsigqueueinfo,
+    libc::SYS_pidfd_open,
+    libc::SYS_pidfd_send_signal,
+    libc::SYS_process_madvise,
+    libc::SYS_process_mrelease,
+    libc::SYS_move_pages,
+    libc::SYS_migrate_pages,
+    libc::SYS_shmget,
+    libc::SYS_shmat,
+    libc::SYS_semget,
+    libc::SYS_msgget,
+    libc::SYS_mq_open,
     libc::SYS_process_vm_readv,
     libc::SYS_process_vm_writev,
     libc::SYS_pidfd_getfd,
@@ -138,6 +145,16 @@ const DENIED: &[libc::c_long] = &[
     libc::SYS_unshare,
     // The machine.
     libc::SYS_mount,
+    libc::SYS_fsopen,
+    libc::SYS_fspick,
+    libc::SYS_fsmount,
+    libc::SYS_move_mount,
+    libc::SYS_open_tree,
+    libc::SYS_mount_setattr,
+    libc::SYS_open_by_handle_at,
+    libc::SYS_fanotify_init,
+    libc::SYS_syslog,
+    libc::SYS_personality,
     libc::SYS_umount2,
     libc::SYS_pivot_root,
     libc::SYS_chroot,
@@ -172,9 +189,23 @@ const DENIED: &[libc::c_long] = &[
 ];
 
 #[cfg(target_arch = "x86_64")]
-const DENIED_HERE: &[libc::c_long] = &[libc::SYS_fork, libc::SYS_vfork, libc::SYS_kexec_file_load];
+const DENIED_HERE: &[libc::c_long] = &[
+    libc::SYS_fork,
+    libc::SYS_vfork,
+    libc::SYS_kexec_file_load,
+    libc::SYS_iopl,
+    libc::SYS_ioperm,
+    libc::SYS_modify_ldt,
+];
 #[cfg(not(target_arch = "x86_64"))]
 const DENIED_HERE: &[libc::c_long] = &[];
+
+/// On x86-64 a kernel may know every call under a second number, for programs with short pointers,
+/// and a filter sees them as calls of their own.
+#[cfg(target_arch = "x86_64")]
+const SHORT_POINTERS: Option<i64> = Some(0x4000_0000);
+#[cfg(not(target_arch = "x86_64"))]
+const SHORT_POINTERS: Option<i64> = None;
 
 /// Two filters, because one filter has one answer: what is denied gets EPERM, and `clone3`, whose
 /// flags a filter cannot see, gets ENOSYS, upon which the C library uses `clone`, whose flags it can.
@@ -184,17 +215,21 @@ fn filters() -> Result<[BpfProgram; 2], String> {
         .chain(DENIED_HERE)
         .map(|call| (*call, Vec::new()))
         .collect();
-    // A clone that is not a thread is a fork.
-    let thread = libc::CLONE_THREAD as u64;
-    let fork = SeccompCondition::new(
-        0,
-        SeccompCmpArgLen::Dword,
-        SeccompCmpOp::MaskedEq(thread),
-        0,
-    )
-    .and_then(|condition| SeccompRule::new(vec![condition]))
-    .map_err(|error| error.to_string())?;
-    denied.insert(libc::SYS_clone, vec![fork]);
+    let own = u64::from(std::process::id());
+    let is_not = |pid| (0, SeccompCmpOp::Ne, pid);
+    for (call, conditions) in [
+        // A clone that is not a thread is a fork.
+        (
+            libc::SYS_clone,
+            vec![(0, SeccompCmpOp::MaskedEq(libc::CLONE_THREAD as u64), 0)],
+        ),
+        // Signals and limits are for oneself: an abort is a signal, too.
+        (libc::SYS_kill, vec![is_not(own)]),
+        (libc::SYS_tgkill, vec![is_not(own)]),
+        (libc::SYS_prlimit64, vec![is_not(own), is_not(0)]),
+    ] {
+        denied.insert(call, vec![rule(conditions)?]);
+    }
     let hidden = BTreeMap::from([(libc::SYS_clone3, Vec::new())]);
     Ok([
         program(denied, libc::EPERM)?,
@@ -202,7 +237,25 @@ fn filters() -> Result<[BpfProgram; 2], String> {
     ])
 }
 
-fn program(rules: BTreeMap<i64, Vec<SeccompRule>>, errno: i32) -> Result<BpfProgram, String> {
+/// A rule that holds where every condition on an argument does.
+fn rule(conditions: Vec<(u8, SeccompCmpOp, u64)>) -> Result<SeccompRule, String> {
+    let conditions = conditions.into_iter().map(|(argument, compare, value)| {
+        SeccompCondition::new(argument, SeccompCmpArgLen::Dword, compare, value)
+    });
+    conditions
+        .collect::<Result<Vec<_>, _>>()
+        .and_then(SeccompRule::new)
+        .map_err(|error| error.to_string())
+}
+
+fn program(mut rules: BTreeMap<i64, Vec<SeccompRule>>, errno: i32) -> Result<BpfProgram, String> {
+    if let Some(bit) = SHORT_POINTERS {
+        let again: Vec<_> = rules
+            .iter()
+            .map(|(call, rules)| (call | bit, rules.clone()))
+            .collect();
+        rules.extend(again);
+    }
     let arch = TargetArch::try_from(std::env::consts::ARCH).map_err(|error| error.to_string())?;
     let answer = SeccompAction::Errno(errno.unsigned_abs());
     SeccompFilter::new(rules, SeccompAction::Allow, answer, arch)

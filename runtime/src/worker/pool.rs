@@ -99,8 +99,14 @@ impl WorkerPool {
                 return Ok(worker);
             }
         }
-        self.started.fetch_add(1, Ordering::Relaxed);
-        WorkerHandle::spawn(&self.config).await
+        let before = self.started.fetch_add(1, Ordering::Relaxed);
+        let worker = WorkerHandle::spawn(&self.config).await?;
+        if before == 0 {
+            for protection in worker.missing() {
+                tracing::warn!("workers on this machine go without {protection}");
+            }
+        }
+        Ok(worker)
     }
 
     fn put(&self, worker: WorkerHandle) {

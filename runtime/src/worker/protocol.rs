@@ -15,6 +15,7 @@
 use jobs::outcome::Outcome;
 use serde::{Deserialize, Serialize};
 
+use super::confine::Confinement;
 use crate::failure::Failure;
 use crate::log::LogLine;
 use crate::sandbox::SandboxConfig;
@@ -23,8 +24,8 @@ use crate::task::{ProbeReport, ShardTask};
 /// What a parent asks.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Request {
-    /// The first word: how to make the sandbox.
-    Hello(SandboxConfig),
+    /// The first word: what to give up, and how to make the sandbox.
+    Hello(Confinement, SandboxConfig),
     /// What can this machine do?
     Probe,
     /// Execute a shard; its items are the frame's body.
@@ -38,6 +39,8 @@ pub enum Response {
     Hello {
         /// The worker's [`crate::engine::engine_id`], which must equal the parent's.
         engine: String,
+        /// What this machine would not let it give up.
+        missing: Vec<String>,
     },
     /// Devices and fingerprints.
     Probe(ProbeReport),

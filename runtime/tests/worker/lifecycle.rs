@@ -59,7 +59,8 @@ pub(crate) fn config(dir: &Path) -> WorkerConfig {
     sandbox.backend = Backend::Reference;
     let exe = std::env::current_exe().unwrap();
     let args = vec![crate::WORKER_ARGUMENT.into()];
-    WorkerConfig::new(exe, args, dir.join("scratch"), sandbox)
+    let readable = vec![dir.to_owned()];
+    WorkerConfig::new(exe, args, dir.join("scratch"), sandbox, readable)
 }
 
 pub(crate) fn task(dir: &Path, component: &[u8]) -> ShardTask {

@@ -55,11 +55,12 @@ fn a_guest_runs_a_graph_in_a_worker() {
     let dir = tempfile::tempdir().unwrap();
     let mut config = config(dir.path());
     config.sandbox.backend = Backend::Onnx;
-    let pool = WorkerPool::new(config, 1);
     let path = concat!(
         env!("CARGO_MANIFEST_DIR"),
         "/../host-gpu/tests/data/identity_f32.onnx"
     );
+    config.readable.push(path.into());
+    let pool = WorkerPool::new(config, 1);
     let blob = BlobRef::of(&std::fs::read(path).unwrap());
     let file = LocalBlob {
         path: path.into(),

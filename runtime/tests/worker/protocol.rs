@@ -32,7 +32,13 @@ fn worker() -> Child {
 }
 
 fn hello(dir: &Path) -> Frame {
-    Frame::new(&Request::Hello(config(dir).sandbox), Vec::new()).unwrap()
+    let confinement = runtime::worker::Confinement {
+        readable: vec![dir.to_owned()],
+        writable: vec![dir.join("cache")],
+        memory_bytes_max: None,
+    };
+    let hello = Request::Hello(confinement, config(dir).sandbox);
+    Frame::new(&hello, Vec::new()).unwrap()
 }
 
 fn bytes(frame: &Frame) -> Vec<u8> {
