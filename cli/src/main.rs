@@ -8,6 +8,7 @@ mod exit;
 mod home;
 mod job;
 mod output;
+mod read;
 
 use std::process::ExitCode;
 
