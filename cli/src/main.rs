@@ -8,7 +8,9 @@ mod exit;
 mod home;
 mod job;
 mod output;
+mod patience;
 mod read;
+mod submission;
 
 use std::process::ExitCode;
 

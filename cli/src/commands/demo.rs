@@ -94,7 +94,7 @@ async fn trade(
     output.say(format_args!("{} providers made an offer", plan.providers));
 
     let started = now();
-    let id = job::submit(&client, prepared, &key, output).await?;
+    let id = job::submit(&client, &devnet.ready.http, prepared, &key, output).await?;
     let view = job::watch(&client, id, output).await?;
     let seconds = started.elapsed().as_secs_f64();
     if view.phase != JobPhase::Done {

@@ -28,6 +28,20 @@ fn a_full_blob_quota_is_refused_and_costs_nothing() -> Result<()> {
     // The job itself was admitted; it waits for its blobs, and its deadline ends it.
     let listed = market.assay(&["--json", "job", "list"])?.ok()?.json()?;
     let id = listed[0]["id"].as_str().context("no job")?.to_owned();
+    // Submitted again, it is the same job: the interrupted submission is taken up.
+    let again = market.try_submit(&job)?.refused(1, "storage-full")?;
+    ensure!(
+        again
+            .stderr
+            .contains("goes on with an interrupted submission"),
+        "{}",
+        again.stderr
+    );
+    let listed = market.assay(&["--json", "job", "list"])?.ok()?.json()?;
+    ensure!(
+        listed.as_array().is_some_and(|jobs| jobs.len() == 1),
+        "one manifest, two escrows: {listed}"
+    );
     let view = market.wait(&id)?;
     assert_eq!(view["phase"], "failed", "{view}");
     market.check_settled(&[id])?;
