@@ -82,6 +82,10 @@ fn main() -> ExitCode {
     if matches!(cli.command, Command::Worker) {
         return runtime::worker::main();
     }
+    if let Err(error) = home::make_variables_absolute() {
+        eprintln!("error: {error:#}");
+        return ExitCode::from(exit::code_of(&error) as u8);
+    }
     start_logging();
     let output = Output {
         json: cli.json,
