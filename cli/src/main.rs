@@ -1,12 +1,14 @@
 //! `assay`: every role in one program. This is the composition root: it reads the command line,
 //! builds what a command needs and maps errors to exit codes. One file per command.
 
+mod bytes;
 mod commands;
 mod component;
 mod devnet;
 mod exit;
 mod home;
 mod job;
+mod machine;
 mod output;
 mod patience;
 mod read;
