@@ -73,10 +73,13 @@ pub(crate) async fn run(plan: &Plan, manifest: &Path, query: &str, output: Outpu
         plan.providers,
         plan.dir.display()
     ));
-    let devnet = Devnet::up(plan)?;
-    let summary = trade(&devnet, plan, &prepared, query, output).await;
-    devnet.down()?;
-    let summary = summary?;
+    let work = async {
+        let devnet = Devnet::up(plan).await?;
+        let summary = trade(&devnet, plan, &prepared, query, output).await;
+        devnet.down()?;
+        summary
+    };
+    let summary = devnet::unless_stopped(work, output).await?;
     output.data(&summary, || describe(&summary))?;
     check(&summary)
 }

@@ -13,7 +13,7 @@ use provider::{Misbehaviour, ProviderConfig};
 use runtime::{LocalJob, SandboxConfig, WorkerConfig, WorkerPool, run_local};
 
 use crate::commands::wait_for_stop;
-use crate::devnet::Ready;
+use crate::devnet::{Parent, Ready};
 use crate::exit::{Coded, Exit};
 use crate::job::Prepared;
 use crate::output::Output;
@@ -77,6 +77,8 @@ pub(crate) struct Start {
     /// CHEAT on purpose, for tests and demonstrations: wrong, lazy, copy, stall, crash or equivocate.
     #[arg(long)]
     misbehave: Option<Misbehaviour>,
+    #[command(flatten)]
+    parent: Parent,
 }
 
 pub(crate) async fn run(command: ProviderCommand, output: Output) -> Result<()> {
@@ -87,6 +89,7 @@ pub(crate) async fn run(command: ProviderCommand, output: Output) -> Result<()> 
 }
 
 async fn start(settings: Start, output: Output) -> Result<()> {
+    settings.parent.bind()?;
     let data = settings.data.clone();
     let waits = !settings.aggregator.is_empty();
     let cheats = settings
