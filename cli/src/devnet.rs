@@ -1,11 +1,16 @@
 //! A market on one machine: an aggregator and providers as separate processes on loopback, each with
 //! a data directory of its own.
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::OnceLock;
+use std::sync::mpsc::{SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
+use clap::Args;
+use rustix::process::Signal;
 use serde::{Deserialize, Serialize};
 
 /// Time within which a daemon must be ready.
@@ -13,6 +18,12 @@ const READY_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Time a daemon gets to end after a request to stop, before it is killed.
 const STOP_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Pause between two looks at a process.
+const POLL: Duration = Duration::from_millis(20);
+
+/// Daemons that wait to be started at most.
+const SPAWNS_MAX: usize = 4;
 
 /// What a daemon writes to `ready.json` once it serves.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -50,8 +61,13 @@ pub(crate) struct Daemon {
 }
 
 impl Daemon {
-    /// Starts `assay` with these arguments and waits until it serves.
-    pub(crate) fn start(name: &str, data: &Path, arguments: Vec<String>) -> Result<(Self, Ready)> {
+    /// Starts `assay` with these arguments and waits until it serves. If nobody waits any more, it is
+    /// stopped.
+    pub(crate) async fn start(
+        name: &str,
+        data: &Path,
+        arguments: Vec<String>,
+    ) -> Result<(Self, Ready)> {
         std::fs::create_dir_all(data)?;
         let child = spawn(name, data, &arguments)?;
         let mut daemon = Self {
@@ -59,7 +75,7 @@ impl Daemon {
             data: data.to_owned(),
             child,
         };
-        let ready = daemon.wait_ready()?;
+        let ready = daemon.wait_ready().await?;
         Ok((daemon, ready))
     }
 
@@ -80,23 +96,28 @@ impl Daemon {
         Ok(self.child.try_wait()?)
     }
 
+    /// Asks the process to end.
+    fn ask_to_stop(&mut self) -> Result<()> {
+        if self.ended()?.is_none() {
+            Command::new("kill").arg(self.pid().to_string()).status()?;
+        }
+        Ok(())
+    }
+
     /// Asks the process to end, and kills it if it does not.
     pub(crate) fn stop(&mut self) -> Result<()> {
-        if self.ended()?.is_some() {
-            return Ok(());
-        }
-        let terminated = Command::new("kill").arg(self.pid().to_string()).status();
+        let asked = self.ask_to_stop();
         let deadline = now() + STOP_TIMEOUT;
-        while terminated.as_ref().is_ok_and(ExitStatus::success) && now() < deadline {
+        while asked.is_ok() && now() < deadline {
             if self.ended()?.is_some() {
                 return Ok(());
             }
-            std::thread::sleep(Duration::from_millis(20));
+            std::thread::sleep(POLL);
         }
         self.kill()
     }
 
-    fn wait_ready(&mut self) -> Result<Ready> {
+    async fn wait_ready(&mut self) -> Result<Ready> {
         let file = self.data.join(Ready::FILE);
         let deadline = now() + READY_TIMEOUT;
         loop {
@@ -117,7 +138,7 @@ impl Daemon {
                     self.log_tail()
                 );
             }
-            std::thread::sleep(Duration::from_millis(20));
+            tokio::time::sleep(POLL).await;
         }
     }
 
@@ -145,13 +166,63 @@ fn spawn(name: &str, data: &Path, arguments: &[String]) -> Result<Child> {
         .create(true)
         .append(true)
         .open(data.join("log"))?;
-    Command::new(std::env::current_exe()?)
+    let mut command = Command::new(std::env::current_exe()?);
+    command
         .args(arguments)
+        .arg(format!("--with-parent={}", std::process::id()))
         .stdin(Stdio::null())
         .stdout(log.try_clone()?)
-        .stderr(log)
-        .spawn()
-        .with_context(|| format!("cannot start {name}"))
+        .stderr(log);
+    spawn_from_lasting_thread(command).with_context(|| format!("cannot start {name}"))
+}
+
+type Spawn = (Command, SyncSender<io::Result<Child>>);
+
+/// Starts a command on a thread that lasts as long as this process: the kernel sends a child its
+/// parent's death signal when the *thread* that started it ends.
+fn spawn_from_lasting_thread(command: Command) -> io::Result<Child> {
+    static SPAWNER: OnceLock<Option<SyncSender<Spawn>>> = OnceLock::new();
+    let spawner = SPAWNER.get_or_init(|| {
+        let (sender, inbox) = sync_channel::<Spawn>(SPAWNS_MAX);
+        let thread = std::thread::Builder::new().name("daemon-spawner".into());
+        let body = move || {
+            for (mut command, reply) in inbox {
+                // Whoever asked waits for the answer.
+                let _ = reply.send(command.spawn());
+            }
+        };
+        thread.spawn(body).is_ok().then_some(sender)
+    });
+    let gone = || io::Error::other("the thread that starts daemons is not there");
+    let (reply, answer) = sync_channel(1);
+    let spawner = spawner.as_ref().ok_or_else(gone)?;
+    spawner.send((command, reply)).map_err(|_| gone())?;
+    answer.recv().map_err(|_| gone())?
+}
+
+/// Whose end is a daemon's own.
+#[derive(Clone, Copy, Debug, Default, Args)]
+pub(crate) struct Parent {
+    /// The process that started this one and without which it shall not go on.
+    #[arg(long, hide = true)]
+    with_parent: Option<u32>,
+}
+
+impl Parent {
+    /// Has the system kill this process when its parent ends, however that ends. A daemon survives a
+    /// kill without loss, which tests show.
+    pub(crate) fn bind(self) -> Result<()> {
+        let Some(parent) = self.with_parent else {
+            return Ok(());
+        };
+        rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
+        // It may have ended before the system knew.
+        ensure!(
+            std::os::unix::process::parent_id() == parent,
+            "the process {parent} that started this one has ended"
+        );
+        Ok(())
+    }
 }
 
 /// How many of what to start.
@@ -181,8 +252,9 @@ pub(crate) struct Devnet {
 }
 
 impl Devnet {
-    /// Starts every process and waits until each serves.
-    pub(crate) fn up(plan: &Plan) -> Result<Self> {
+    /// Starts every process and waits until each serves. If nobody waits any more, those that run are
+    /// stopped.
+    pub(crate) async fn up(plan: &Plan) -> Result<Self> {
         if plan.cheating > plan.providers {
             bail!(
                 "--cheating {} is more than --providers {}",
@@ -201,19 +273,19 @@ impl Devnet {
             format!("--p2p=/ip4/127.0.0.1/tcp/{p2p}"),
             format!("--fee-bps={}", plan.fee_bps),
         ];
-        let (aggregator, ready) = Daemon::start("aggregator", &data, arguments.to_vec())?;
+        let (aggregator, ready) = Daemon::start("aggregator", &data, arguments.to_vec()).await?;
         let mut devnet = Self {
             aggregator,
             ready,
             providers: Vec::new(),
         };
         for index in 0..plan.providers {
-            devnet.add_provider(plan, index)?;
+            devnet.add_provider(plan, index).await?;
         }
         Ok(devnet)
     }
 
-    fn add_provider(&mut self, plan: &Plan, index: u16) -> Result<()> {
+    async fn add_provider(&mut self, plan: &Plan, index: u16) -> Result<()> {
         let name = format!("provider-{}", index + 1);
         let data = plan.dir.join(&name);
         let mut arguments = vec![
@@ -230,7 +302,7 @@ impl Devnet {
         if index < plan.cheating {
             arguments.push(format!("--misbehave={}", plan.misbehave));
         }
-        let (daemon, ready) = Daemon::start(&name, &data, arguments)?;
+        let (daemon, ready) = Daemon::start(&name, &data, arguments).await?;
         self.providers.push((daemon, ready.id));
         Ok(())
     }
@@ -244,10 +316,24 @@ impl Devnet {
 
     /// Stops every process, providers first.
     pub(crate) fn down(mut self) -> Result<()> {
+        self.stop()
+    }
+
+    fn stop(&mut self) -> Result<()> {
+        for (provider, _) in &mut self.providers {
+            provider.ask_to_stop()?;
+        }
         for (provider, _) in &mut self.providers {
             provider.stop()?;
         }
         self.aggregator.stop()
+    }
+}
+
+impl Drop for Devnet {
+    fn drop(&mut self) {
+        // Each daemon that is still there is stopped again, by itself, when it is dropped.
+        let _ = self.stop();
     }
 }
 

@@ -1,11 +1,50 @@
 //! Where things lie: `$ASSAY_HOME`, else `~/.cache/assay`, for what `cargo xtask setup` fetched; a
 //! data directory of each daemon's own for what must not be lost.
 
+use std::ffi::OsString;
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use anyhow::{Context, Result};
+
+/// Variables that hold a path and that processes with other working directories inherit.
+const PATH_VARIABLES: [&str; 2] = ["ASSAY_HOME", "ASSAY_ORT_DYLIB"];
+
+/// Starts this program anew in its own place if a variable that its children read holds a relative
+/// path: workers have working directories of their own, where it would lead nowhere. Returns if there
+/// is nothing to do.
+pub(crate) fn make_variables_absolute() -> Result<()> {
+    let variables = relative_variables(|name| std::env::var_os(name))?;
+    if variables.is_empty() {
+        return Ok(());
+    }
+    let mut arguments = std::env::args_os();
+    let mut program = Command::new(std::env::current_exe()?);
+    if let Some(name) = arguments.next() {
+        program.arg0(name);
+    }
+    // Comes back only if it fails.
+    let error = program.args(arguments).envs(variables).exec();
+    Err(error).context("cannot start this program with absolute paths")
+}
+
+/// The variables that hold a relative path, with the absolute one.
+fn relative_variables(
+    variable: impl Fn(&str) -> Option<OsString>,
+) -> Result<Vec<(&'static str, PathBuf)>> {
+    let mut relative = Vec::new();
+    for name in PATH_VARIABLES {
+        let path = variable(name).map(PathBuf::from).unwrap_or_default();
+        if !path.as_os_str().is_empty() && path.is_relative() {
+            let absolute = std::path::absolute(&path).with_context(|| name.to_owned())?;
+            relative.push((name, absolute));
+        }
+    }
+    Ok(relative)
+}
 
 /// The directory of fetched libraries and models.
 pub(crate) fn home() -> Result<PathBuf> {
@@ -45,4 +84,31 @@ pub(crate) fn write_secret(path: &Path, secret: &str) -> Result<()> {
         .with_context(|| format!("cannot create {}", path.display()))?;
     file.write_all(secret.as_bytes())?;
     Ok(file.sync_all()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn relative_paths_become_absolute_and_nothing_else_is_touched() {
+        let found = |home: &'static str, library: Option<&'static str>| {
+            relative_variables(|name| match name {
+                "ASSAY_HOME" => Some(home.into()),
+                _ => library.map(Into::into),
+            })
+            .unwrap()
+        };
+        let here = std::env::current_dir().unwrap();
+        assert_eq!(found("/absolute", None), []);
+        assert_eq!(found("", Some("")), []);
+        assert_eq!(found("h", None), [("ASSAY_HOME", here.join("h"))]);
+        assert_eq!(
+            found("./h", Some("l/x.so")),
+            [
+                ("ASSAY_HOME", here.join("h")),
+                ("ASSAY_ORT_DYLIB", here.join("l/x.so")),
+            ]
+        );
+    }
 }

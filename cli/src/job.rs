@@ -3,13 +3,17 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use jobs::component::COMPONENT_BYTES_MAX;
 use jobs::digest::BlobRef;
-use jobs::manifest::{Manifest, Resolved, Split};
+use jobs::items::{ITEM_BYTES_MAX, ITEMS_MAX};
+use jobs::manifest::{
+    INPUT_BYTES_MAX, MANIFEST_BYTES_MAX, MODEL_BYTES_MAX, Manifest, Resolved, Split,
+};
 use jobs::package::{InputRef, Package};
 use jobs::{component, input, npy};
 
-use crate::exit::{Coded, Exit};
-use crate::home;
+use crate::exit::{Coded, Exit, fail};
+use crate::{home, read};
 
 /// A manifest with everything it names.
 #[derive(Debug)]
@@ -32,7 +36,7 @@ pub(crate) fn prepare(manifest_path: &Path) -> Result<Prepared> {
     let scratch = tempfile::tempdir().context("cannot make a scratch directory")?;
 
     let component_path = home::resolve(&base, &manifest.component).code(Exit::Usage)?;
-    let component = read(&component_path)?;
+    let component = read::bounded(&component_path, "a component", COMPONENT_BYTES_MAX as u64)?;
     component::check(&component).with_context(|| component_path.display().to_string())?;
 
     let items = split_input(&manifest, &base)?;
@@ -43,7 +47,8 @@ pub(crate) fn prepare(manifest_path: &Path) -> Result<Prepared> {
     let mut models = Vec::new();
     for model in &manifest.models {
         let path = home::resolve(&base, &model.source).code(Exit::Usage)?;
-        models.push((model.name.clone(), BlobRef::of(&read(&path)?), path));
+        let blob = read::blob(&path, "a model", MODEL_BYTES_MAX)?;
+        models.push((model.name.clone(), blob, path));
     }
     let mut nonce = [0; 16];
     getrandom::fill(&mut nonce).map_err(|error| anyhow::anyhow!("no randomness: {error}"))?;
@@ -70,10 +75,12 @@ pub(crate) fn prepare(manifest_path: &Path) -> Result<Prepared> {
 
 /// Parses a manifest; also returns the directory its paths are relative to.
 pub(crate) fn load_manifest(path: &Path) -> Result<(Manifest, PathBuf)> {
-    let text = std::fs::read_to_string(path)
-        .with_context(|| format!("cannot read the manifest {}", path.display()))
-        .code(Exit::Usage)?;
-    let manifest = Manifest::parse(&text).with_context(|| path.display().to_string())?;
+    let named = || format!("cannot read the manifest {}", path.display());
+    let bytes = read::bounded(path, "a manifest", MANIFEST_BYTES_MAX as u64);
+    let bytes = bytes.with_context(named).code(Exit::Usage)?;
+    let text = String::from_utf8(bytes).with_context(named);
+    let manifest = Manifest::parse(&text.code(Exit::Usage)?);
+    let manifest = manifest.with_context(|| path.display().to_string())?;
     let base = path.parent().map(Path::to_owned).unwrap_or_default();
     Ok((manifest, base))
 }
@@ -81,33 +88,76 @@ pub(crate) fn load_manifest(path: &Path) -> Result<(Manifest, PathBuf)> {
 fn split_input(manifest: &Manifest, base: &Path) -> Result<Vec<Vec<u8>>> {
     let path = home::resolve(base, &manifest.input.path).code(Exit::Usage)?;
     let named = || path.display().to_string();
-    let items = match manifest.input.split {
-        Split::Lines => owned(input::split_lines(&read(&path)?).with_context(named)?),
-        Split::NpyRows => owned(npy::split_rows(&read(&path)?).with_context(named)?),
-        Split::Files => {
-            let mut files = Vec::new();
-            for entry in std::fs::read_dir(&path)
-                .with_context(named)
-                .code(Exit::Usage)?
-            {
-                let entry = entry?;
-                if entry.file_type()?.is_file() {
-                    let name = entry.file_name().to_string_lossy().into_owned();
-                    files.push((name, read(&entry.path())?));
-                }
-            }
-            input::split_files(files).with_context(named)?
+    let whole = || read::bounded(&path, "an input", INPUT_BYTES_MAX);
+    Ok(match manifest.input.split {
+        Split::Lines => owned(input::split_lines(&whole()?).with_context(named)?),
+        Split::NpyRows => owned(npy::split_rows(&whole()?).with_context(named)?),
+        Split::Files => input::split_files(read_folder(&path)?).with_context(named)?,
+    })
+}
+
+/// Every file of a folder. Links are followed; what is no file is refused rather than left out.
+fn read_folder(folder: &Path) -> Result<Vec<(String, Vec<u8>)>> {
+    let named = || format!("cannot read the folder {}", folder.display());
+    let entries = std::fs::read_dir(folder).with_context(named);
+    let (mut files, mut room) = (Vec::new(), INPUT_BYTES_MAX);
+    for entry in entries.code(Exit::Usage)? {
+        let entry = entry.with_context(named).code(Exit::Usage)?;
+        if files.len() >= ITEMS_MAX as usize {
+            let folder = folder.display();
+            return fail(
+                Exit::Usage,
+                format!("{folder} has more than {ITEMS_MAX} files"),
+            );
         }
-    };
-    Ok(items)
+        let most = room.min(ITEM_BYTES_MAX.into());
+        let bytes = read::bounded(&entry.path(), "a file of an input folder", most)?;
+        room = room.saturating_sub(bytes.len() as u64);
+        files.push((entry.file_name().to_string_lossy().into_owned(), bytes));
+    }
+    Ok(files)
 }
 
 fn owned(items: Vec<&[u8]>) -> Vec<Vec<u8>> {
     items.into_iter().map(<[u8]>::to_vec).collect()
 }
 
-fn read(path: &Path) -> Result<Vec<u8>> {
-    std::fs::read(path)
-        .with_context(|| format!("cannot read {}", path.display()))
-        .code(Exit::Usage)
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    #[test]
+    fn a_folder_gives_every_file_links_included_or_none() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = dir.path().join("input");
+        std::fs::create_dir(&folder).unwrap();
+        std::fs::write(folder.join("plain"), "1").unwrap();
+        std::fs::write(dir.path().join("elsewhere"), "2").unwrap();
+        symlink("../elsewhere", folder.join("link")).unwrap();
+        let mut files = read_folder(&folder).unwrap();
+        files.sort();
+        let expected =
+            [("link", "2"), ("plain", "1")].map(|(name, text)| (name.into(), text.into()));
+        assert_eq!(files, expected);
+
+        let refused = |name: &str| {
+            let error = format!("{:#}", read_folder(&folder).unwrap_err());
+            assert!(error.contains(name), "{error}");
+        };
+        symlink("nowhere", folder.join("dangling")).unwrap();
+        refused("dangling");
+        std::fs::remove_file(folder.join("dangling")).unwrap();
+        std::fs::create_dir(folder.join("below")).unwrap();
+        refused("below is not a regular file");
+    }
+
+    #[test]
+    fn a_manifest_that_cannot_be_one_is_not_read() {
+        let error = load_manifest(Path::new("/dev/zero")).unwrap_err();
+        let text = format!("{error:#}");
+        assert!(text.contains("the manifest /dev/zero"), "{text}");
+        assert!(text.contains("not a regular file"), "{text}");
+    }
 }

@@ -1,13 +1,18 @@
 //! `assay`: every role in one program. This is the composition root: it reads the command line,
 //! builds what a command needs and maps errors to exit codes. One file per command.
 
+mod bytes;
 mod commands;
 mod component;
 mod devnet;
 mod exit;
 mod home;
 mod job;
+mod machine;
 mod output;
+mod patience;
+mod read;
+mod submission;
 
 use std::process::ExitCode;
 
@@ -78,6 +83,10 @@ fn main() -> ExitCode {
     };
     if matches!(cli.command, Command::Worker) {
         return runtime::worker::main();
+    }
+    if let Err(error) = home::make_variables_absolute() {
+        eprintln!("error: {error:#}");
+        return ExitCode::from(exit::code_of(&error) as u8);
     }
     start_logging();
     let output = Output {

@@ -11,8 +11,8 @@ use crate::statement::Statement;
 /// with it, so that a provider can check the client's signature itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Assignment {
-    /// Derived from job, shard, attempt and provider ([`AssignmentId::derive`]); echoed in every
-    /// reply.
+    /// Derived from aggregator, job, shard, attempt and provider ([`AssignmentId::derive`]); echoed
+    /// in every reply.
     pub id: AssignmentId,
     /// Of which job.
     pub job: JobId,

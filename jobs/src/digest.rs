@@ -146,6 +146,29 @@ impl BlobRef {
     }
 }
 
+/// Makes the reference of bytes that come in pieces.
+#[derive(Clone, Debug, Default)]
+pub struct BlobHasher {
+    hasher: blake3::Hasher,
+    size: u64,
+}
+
+impl BlobHasher {
+    /// Takes the next piece.
+    pub fn update(&mut self, piece: &[u8]) {
+        self.hasher.update(piece);
+        self.size = self.size.saturating_add(piece.len() as u64);
+    }
+
+    /// The reference of all pieces so far.
+    pub fn finish(&self) -> BlobRef {
+        BlobRef {
+            digest: Digest(*self.hasher.finalize().as_bytes()),
+            size: self.size,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -155,6 +178,16 @@ mod tests {
         let one = Digest::bind(Domain::Commitment, &[b"ab", b"c"]);
         let two = Digest::bind(Domain::Commitment, &[b"a", b"bc"]);
         assert_ne!(one, two);
+    }
+
+    #[test]
+    fn pieces_make_the_reference_of_the_whole() {
+        let mut hasher = BlobHasher::default();
+        assert_eq!(hasher.finish(), BlobRef::of(b""));
+        for piece in [&b"as"[..], b"", b"say"] {
+            hasher.update(piece);
+        }
+        assert_eq!(hasher.finish(), BlobRef::of(b"assay"));
     }
 
     #[test]

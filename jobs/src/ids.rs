@@ -48,16 +48,24 @@ digest_id! {
     ClientId
 }
 digest_id! {
-    /// One shard given to one provider, once.
+    /// One shard given to one provider by one aggregator, once.
     AssignmentId
 }
 
 impl AssignmentId {
-    /// The id of the `attempt`-th assignment of a shard, which went to `provider`.
-    pub fn derive(job: JobId, shard: u32, attempt: u32, provider: ProviderId) -> Self {
+    /// The id of the `attempt`-th assignment of a shard, which `aggregator` gave to `provider`. It
+    /// names the aggregator so that no other can use up an id before it.
+    pub fn derive(
+        aggregator: AggregatorId,
+        job: JobId,
+        shard: u32,
+        attempt: u32,
+        provider: ProviderId,
+    ) -> Self {
         Self(Digest::bind(
             Domain::Assignment,
             &[
+                &aggregator.0,
                 job.0.as_bytes(),
                 &shard.to_le_bytes(),
                 &attempt.to_le_bytes(),
@@ -113,15 +121,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_assignment_is_one_shard_given_to_one_provider_once() {
+    fn an_assignment_is_one_shard_given_to_one_provider_by_one_aggregator_once() {
         let (job, provider) = (JobId(Digest::of(b"job")), ProviderId([1; 32]));
-        let id = AssignmentId::derive(job, 1, 2, provider);
-        assert_eq!(id, AssignmentId::derive(job, 1, 2, provider));
+        let from = ProviderId([3; 32]);
+        let id = AssignmentId::derive(from, job, 1, 2, provider);
+        assert_eq!(id, AssignmentId::derive(from, job, 1, 2, provider));
         for other in [
-            AssignmentId::derive(JobId(Digest::of(b"other")), 1, 2, provider),
-            AssignmentId::derive(job, 2, 1, provider),
-            AssignmentId::derive(job, 1, 3, provider),
-            AssignmentId::derive(job, 1, 2, ProviderId([2; 32])),
+            AssignmentId::derive(ProviderId([2; 32]), job, 1, 2, provider),
+            AssignmentId::derive(from, JobId(Digest::of(b"other")), 1, 2, provider),
+            AssignmentId::derive(from, job, 2, 1, provider),
+            AssignmentId::derive(from, job, 1, 3, provider),
+            AssignmentId::derive(from, job, 1, 2, ProviderId([2; 32])),
         ] {
             assert_ne!(id, other);
         }

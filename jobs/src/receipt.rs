@@ -203,6 +203,7 @@ impl AssignmentFacts {
         );
         Self {
             id: AssignmentId::derive(
+                assignment.aggregator,
                 job,
                 assignment.shard,
                 assignment.attempt,

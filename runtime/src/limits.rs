@@ -4,6 +4,7 @@
 //! of this file and equal on every provider, because a guest can observe it: a limit that differed
 //! would make honest replicas disagree.
 
+use jobs::manifest::{ITEMS_PER_SHARD_MAX, SHARD_OUTPUT_BYTES_MAX};
 use jobs::package::Limits;
 use wasmtime::ResourceLimiter;
 
@@ -26,6 +27,14 @@ pub const WASM_STACK_BYTES_MAX: usize = 512 << 10;
 
 /// Bytes that one call may move between guest and host.
 pub const HOSTCALL_BYTES_MAX: u64 = 128 << 20;
+
+/// What one output costs beside its bytes when the list of outputs leaves the guest, in bytes.
+const OUTPUT_ENTRY_BYTES: u64 = 24;
+
+// What a manifest may allow can leave the guest.
+const _: () = assert!(
+    SHARD_OUTPUT_BYTES_MAX + ITEMS_PER_SHARD_MAX as u64 * OUTPUT_ENTRY_BYTES <= HOSTCALL_BYTES_MAX
+);
 
 /// Component-model handles held at once.
 pub const HANDLES_MAX: u32 = 8192;

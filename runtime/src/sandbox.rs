@@ -299,7 +299,17 @@ fn graph_cache(backend: Backend) -> Result<GraphCache, String> {
         Backend::Reference => Arc::new(host_gpu::ReferenceBackend::new()),
         Backend::None => return Err("this sandbox has no inference library".into()),
     };
-    Ok(GraphCache::new(backend, host_gpu::CacheLimits::default()))
+    Ok(GraphCache::new(backend, cache_limits()))
+}
+
+/// Every model that a manifest may name can be loaded, all of one job's at once; nothing beyond.
+fn cache_limits() -> host_gpu::CacheLimits {
+    host_gpu::CacheLimits {
+        max_model_bytes: jobs::manifest::MODEL_BYTES_MAX,
+        max_total_bytes: jobs::manifest::MODELS_BYTES_MAX,
+        max_graphs: jobs::manifest::MODELS_MAX,
+        ..host_gpu::CacheLimits::default()
+    }
 }
 
 /// A job says which kind; a worker serves the first device of it.

@@ -28,24 +28,21 @@ mod protocol;
 /// Makes this program a worker.
 const WORKER_ARGUMENT: &str = "--be-a-worker";
 
+/// Makes this program the parent of a worker, which works in the folder that follows.
+const PARENT_ARGUMENT: &str = "--be-a-parent";
+
 fn main() -> std::process::ExitCode {
-    if std::env::args()
-        .nth(1)
-        .is_some_and(|argument| argument == WORKER_ARGUMENT)
-    {
-        return runtime::worker::main();
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    match &arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        [WORKER_ARGUMENT, ..] => runtime::worker::main(),
+        [drill::ARGUMENT, ..] => runtime::worker::main_with(drill::attack),
+        [PARENT_ARGUMENT, dir] => isolation::be_a_parent(dir.as_ref()),
+        _ => harness::run(&[
+            lifecycle::CASES,
+            isolation::CASES,
+            drill::CASES,
+            onnx::CASES,
+            protocol::CASES,
+        ]),
     }
-    if std::env::args()
-        .nth(1)
-        .is_some_and(|argument| argument == drill::ARGUMENT)
-    {
-        return runtime::worker::main_with(drill::attack);
-    }
-    harness::run(&[
-        lifecycle::CASES,
-        isolation::CASES,
-        drill::CASES,
-        onnx::CASES,
-        protocol::CASES,
-    ])
 }

@@ -11,6 +11,8 @@
 
 #[path = "system/chaos.rs"]
 mod chaos;
+#[path = "system/devnet.rs"]
+mod devnet;
 #[path = "system/end_to_end.rs"]
 mod end_to_end;
 #[path = "system/liars.rs"]

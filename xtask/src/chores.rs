@@ -39,6 +39,8 @@ pub(crate) fn demo(stages: &mut Stages, args: &DemoArgs) -> Result<ExitCode> {
     let status = stages.run("demo", || {
         let mut demo = program(&assay)?;
         demo.args(["devnet", "demo", "--job", "examples/embed/job.toml"]);
+        // Ended by a signal, we leave no market behind.
+        demo.arg(format!("--with-parent={}", std::process::id()));
         demo.arg("--providers").arg(args.providers.to_string());
         demo.arg("--cheating").arg(args.cheating.to_string());
         demo.args(args.json.then_some("--json"))

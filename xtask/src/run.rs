@@ -19,16 +19,24 @@ pub(crate) fn root() -> Result<PathBuf> {
 }
 
 /// Where fetched libraries, models and state live: `ASSAY_HOME`, else `.cache/assay` in the home
-/// folder.
+/// folder. Absolute, since programs are started in the repository's root.
 pub(crate) fn assay_home() -> Result<PathBuf> {
-    if let Some(dir) = env::var_os("ASSAY_HOME").filter(|d| !d.is_empty()) {
-        return Ok(dir.into());
+    if let Some(dir) = absolute_variable("ASSAY_HOME")? {
+        return Ok(dir);
     }
     let home = env::var_os("HOME").context("neither ASSAY_HOME nor HOME is set")?;
     Ok(Path::new(&home).join(".cache").join("assay"))
 }
 
+/// The path in a variable, if it holds one, as seen from where we were started.
+fn absolute_variable(name: &str) -> Result<Option<PathBuf>> {
+    let path = env::var_os(name).filter(|path| !path.is_empty());
+    let absolute = path.map(std::path::absolute).transpose();
+    absolute.with_context(|| name.to_owned())
+}
+
 /// A program to be started in the repository's root with its standard output on our standard error.
+/// Paths in variables of ours are made absolute for it.
 ///
 /// What `cargo run` put into our own environment about this package is taken out again: build
 /// scripts that watch those variables would otherwise run anew whenever a build is started from
@@ -51,6 +59,11 @@ pub(crate) fn program(name: impl AsRef<OsStr>) -> Result<Command> {
         .any(|p| text.starts_with(p))
         {
             command.env_remove(&key);
+        }
+    }
+    for name in ["ASSAY_HOME", "ASSAY_ORT_DYLIB"] {
+        if let Some(path) = absolute_variable(name)? {
+            command.env(name, path);
         }
     }
     Ok(command)

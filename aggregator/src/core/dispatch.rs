@@ -165,7 +165,7 @@ impl Core {
             return false;
         };
         let attempt = u32::try_from(attempt).unwrap_or(u32::MAX);
-        let assignment = AssignmentId::derive(id, index, attempt, to);
+        let assignment = AssignmentId::derive(self.config.aggregator, id, index, attempt, to);
         let reservation = TransferId::derive(&[b"reserve".as_slice(), assignment.0.as_bytes()]);
         let Some(share) = self.jobs.get(&id).map(|job| job.quote.share) else {
             return false;

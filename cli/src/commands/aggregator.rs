@@ -11,7 +11,7 @@ use jobs::ids::ClientId;
 
 use crate::commands::ledger::At;
 use crate::commands::wait_for_stop;
-use crate::devnet::Ready;
+use crate::devnet::{Parent, Ready};
 use crate::exit::{Coded, Exit};
 use crate::home;
 use crate::output::{Output, table};
@@ -39,6 +39,8 @@ pub(crate) enum AggregatorCommand {
         /// Bound on the blobs it holds, in bytes.
         #[arg(long, default_value_t = aggregator::driver::BLOB_QUOTA)]
         blob_quota: u64,
+        #[command(flatten)]
+        parent: Parent,
     },
     /// Show an aggregator's health.
     Status {
@@ -61,7 +63,9 @@ pub(crate) async fn run(command: AggregatorCommand, output: Output) -> Result<()
             fee_bps,
             trust,
             blob_quota,
+            parent,
         } => {
+            parent.bind()?;
             let config = AggregatorConfig {
                 seed: identity(&data.join("identity.key"))?,
                 operator_token: operator_token(&data.join("operator.token"))?,

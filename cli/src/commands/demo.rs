@@ -73,10 +73,13 @@ pub(crate) async fn run(plan: &Plan, manifest: &Path, query: &str, output: Outpu
         plan.providers,
         plan.dir.display()
     ));
-    let devnet = Devnet::up(plan)?;
-    let summary = trade(&devnet, plan, &prepared, query, output).await;
-    devnet.down()?;
-    let summary = summary?;
+    let work = async {
+        let devnet = Devnet::up(plan).await?;
+        let summary = trade(&devnet, plan, &prepared, query, output).await;
+        devnet.down()?;
+        summary
+    };
+    let summary = devnet::unless_stopped(work, output).await?;
     output.data(&summary, || describe(&summary))?;
     check(&summary)
 }
@@ -94,7 +97,7 @@ async fn trade(
     output.say(format_args!("{} providers made an offer", plan.providers));
 
     let started = now();
-    let id = job::submit(&client, prepared, &key, output).await?;
+    let id = job::submit(&client, &devnet.ready.http, prepared, &key, output).await?;
     let view = job::watch(&client, id, output).await?;
     let seconds = started.elapsed().as_secs_f64();
     if view.phase != JobPhase::Done {

@@ -10,9 +10,10 @@ use jobs::money::Amount;
 use serde_json::json;
 
 use crate::commands::demo;
-use crate::devnet::{Devnet, Plan};
+use crate::devnet::{Devnet, Parent, Plan};
 use crate::exit::{Exit, fail};
 use crate::home;
+use crate::job::load_manifest;
 use crate::output::Output;
 
 /// Run a whole market on this machine.
@@ -33,6 +34,8 @@ pub(crate) enum DevnetCommand {
         /// Text to embed with the same job; the nearest items are shown.
         #[arg(long, default_value = "a friend who helps in hard times")]
         query: String,
+        #[command(flatten)]
+        parent: Parent,
     },
 }
 
@@ -81,15 +84,25 @@ impl Market {
 pub(crate) async fn run(command: DevnetCommand, output: Output) -> Result<()> {
     match command {
         DevnetCommand::Up { market } => up(&market.plan()?, output).await,
-        DevnetCommand::Demo { market, job, query } => {
+        DevnetCommand::Demo {
+            market,
+            job,
+            query,
+            parent,
+        } => {
+            parent.bind()?;
             demo::run(&market.plan()?, &job, &query, output).await
         }
     }
 }
 
 async fn up(plan: &Plan, output: Output) -> Result<()> {
-    let devnet = Devnet::up(plan)?;
-    fund(&devnet, &plan.dir).await?;
+    let market = async {
+        let devnet = Devnet::up(plan).await?;
+        fund(&devnet, &plan.dir).await?;
+        Ok(devnet)
+    };
+    let devnet = unless_stopped(market, output).await?;
     let value = json!({
         "http": devnet.ready.http,
         "p2p": devnet.ready.p2p,
@@ -100,10 +113,11 @@ async fn up(plan: &Plan, output: Output) -> Result<()> {
             "name": daemon.name, "id": id, "pid": daemon.pid(), "data": daemon.data,
         })).collect::<Vec<_>>(),
     });
+    let example = example();
     output.data(&value, || {
         format!(
             "aggregator  {}\nproviders   {} ({} misbehave: {})\nclient key  {}\nlogs        {}/*/log\n\
-             try: assay job submit examples/embed/job.toml --aggregator {} --key {} --wait\n\
+             try: {}assay job submit {} --aggregator {} --key {} --wait\n\
              stop with Ctrl-C",
             devnet.ready.http,
             plan.providers,
@@ -111,6 +125,8 @@ async fn up(plan: &Plan, output: Output) -> Result<()> {
             plan.misbehave,
             plan.dir.join("client.key").display(),
             plan.dir.display(),
+            example.build,
+            example.manifest,
             devnet.ready.http,
             plan.dir.join("client.key").display(),
         )
@@ -118,6 +134,49 @@ async fn up(plan: &Plan, output: Output) -> Result<()> {
     crate::commands::wait_for_stop().await?;
     output.say("stopping");
     devnet.down()
+}
+
+/// Does the work unless this process is asked to stop first; then what the work holds is dropped, which
+/// stops its daemons.
+pub(crate) async fn unless_stopped<T>(
+    work: impl Future<Output = Result<T>>,
+    output: Output,
+) -> Result<T> {
+    tokio::select! {
+        done = work => done,
+        stopped = crate::commands::wait_for_stop() => {
+            stopped?;
+            output.say("stopping");
+            fail(Exit::Failure, "stopped before it was done")
+        }
+    }
+}
+
+/// A job to try, and what is needed before.
+struct Example {
+    manifest: &'static str,
+    build: &'static str,
+}
+
+/// An example whose component is built, else how to build the smallest.
+fn example() -> Example {
+    let is_built = |manifest: &str| {
+        let loaded = load_manifest(Path::new(manifest));
+        loaded.is_ok_and(|(manifest, base)| home::resolve(&base, &manifest.component).is_ok())
+    };
+    let built = ["examples/embed/job.toml", "examples/echo/job.toml"]
+        .into_iter()
+        .find(|manifest| is_built(manifest));
+    match built {
+        Some(manifest) => Example {
+            manifest,
+            build: "",
+        },
+        None => Example {
+            manifest: "examples/echo/job.toml",
+            build: "assay component build examples/echo && ",
+        },
+    }
 }
 
 /// Makes the market's client key, and deposits its money and every provider's stake.

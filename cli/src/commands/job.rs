@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use api::client::Client;
+use api::client::{Client, Error};
 use api::types::{JobPhase, JobView};
 use clap::Subcommand;
 use jobs::digest::BlobRef;
@@ -16,11 +16,17 @@ use serde_json::json;
 use crate::commands::ledger::At;
 use crate::commands::{key, receipt};
 use crate::exit::{Exit, fail};
+use crate::home;
 use crate::job::{Prepared, prepare};
 use crate::output::{Output, table};
+use crate::patience::patiently;
+use crate::submission::Submission;
 
 /// Pause between two looks at a job that is under way.
 const POLL: Duration = Duration::from_millis(200);
+
+/// What an aggregator calls a job that ended long ago.
+const ARCHIVED: &str = "archived";
 
 /// Check, run, submit and follow jobs.
 #[derive(Debug, Subcommand)]
@@ -44,6 +50,10 @@ pub(crate) enum JobCommand {
         out: PathBuf,
     },
     /// Sign a job, submit it and upload what the aggregator lacks.
+    ///
+    /// If that is interrupted, the same command takes it up where it ended: what was signed is kept
+    /// under ~/.cache/assay/submissions ($ASSAY_HOME/submissions) until the aggregator has everything.
+    /// A submission that was finished, or changed, is a new job with an escrow of its own.
     Submit {
         /// The manifest.
         #[arg(default_value = "job.toml")]
@@ -105,7 +115,7 @@ pub(crate) async fn run(command: JobCommand, output: Output) -> Result<()> {
             let prepared = prepare(&manifest)?;
             let key = key::load(&key)?;
             let client = at.client();
-            let job = submit(&client, &prepared, &key, output).await?;
+            let job = submit(&client, &at.aggregator, &prepared, &key, output).await?;
             if !wait {
                 return output.data(&json!({ "job": job }), || job.to_string());
             }
@@ -174,18 +184,55 @@ async fn run_local(manifest: &Path, out: &Path, output: Output) -> Result<()> {
     })
 }
 
-/// Signs, submits and uploads. Safe to repeat: the same package is the same job.
+/// Signs, submits and uploads, or goes on with what an earlier run began. The aggregator of `client` is
+/// `at`.
 pub(crate) async fn submit(
     client: &Client,
+    at: &str,
     prepared: &Prepared,
     key: &jobs::envelope::ClientKey,
     output: Output,
 ) -> Result<JobId> {
-    let signed = key.sign_package(&prepared.package)?;
-    let reply = client.submit(&signed).await?;
+    let dir = home::home()?.join("submissions");
+    loop {
+        let submission = Submission::open(&dir, at, &prepared.package, key)?;
+        let job = hand_in(client, prepared, &submission, output).await?;
+        submission.finish()?;
+        if let Some(job) = job {
+            return Ok(job);
+        }
+    }
+}
+
+/// Submits and uploads. Safe to repeat: the same package is the same job. `None`: an earlier run began
+/// it, and its job failed since.
+async fn hand_in(
+    client: &Client,
+    prepared: &Prepared,
+    submission: &Submission,
+    output: Output,
+) -> Result<Option<JobId>> {
+    let submitted = patiently(output, || client.submit(&submission.signed)).await;
+    let reply = match submitted {
+        Err(Error::Refused(problem)) if submission.is_resumed && problem.code == ARCHIVED => {
+            return Ok(None);
+        }
+        submitted => submitted?,
+    };
+    let job = reply.job;
+    if submission.is_resumed {
+        let view = patiently(output, || client.job(job)).await?;
+        if view.phase == JobPhase::Failed {
+            output.say(format_args!(
+                "an interrupted submission of this job, {job}, has failed: submitting anew"
+            ));
+            return Ok(None);
+        }
+        output.say(format_args!("goes on with an interrupted submission"));
+    }
     output.say(format_args!(
-        "submitted {} ({} shards, {} in escrow)",
-        reply.job, reply.shards, reply.escrowed
+        "submitted {job} ({} shards, {} in escrow)",
+        reply.shards, reply.escrowed
     ));
     let bar = output.bar(reply.missing.len() as u64, "upload");
     for blob in &reply.missing {
@@ -196,11 +243,11 @@ pub(crate) async fn submit(
                 blob.digest
             )
         })?;
-        client.put_blob(reply.job, *blob, path).await?;
+        patiently(output, || client.put_blob(job, *blob, path)).await?;
         bar.inc(1);
     }
     bar.finish_and_clear();
-    Ok(reply.job)
+    Ok(Some(job))
 }
 
 /// Follows a job until it ends.
@@ -208,7 +255,7 @@ pub(crate) async fn watch(client: &Client, job: JobId, output: Output) -> Result
     let mut last = None;
     let mut bar: Option<indicatif::ProgressBar> = None;
     loop {
-        let view = client.job(job).await?;
+        let view = patiently(output, || client.job(job)).await?;
         let bar = bar.get_or_insert_with(|| output.bar(u64::from(view.shards), "shards"));
         bar.set_position(u64::from(view.shards_accepted));
         bar.set_message(format!(

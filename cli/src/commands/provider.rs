@@ -13,11 +13,11 @@ use provider::{Misbehaviour, ProviderConfig};
 use runtime::{LocalJob, SandboxConfig, WorkerConfig, WorkerPool, run_local};
 
 use crate::commands::wait_for_stop;
-use crate::devnet::Ready;
+use crate::devnet::{Parent, Ready};
 use crate::exit::{Coded, Exit};
-use crate::home;
 use crate::job::Prepared;
 use crate::output::Output;
+use crate::{bytes, home, machine};
 
 /// Workers of a local run: the demo's machine has two cores.
 const LOCAL_WORKERS: usize = 2;
@@ -55,6 +55,19 @@ pub(crate) struct Start {
     /// Smallest reward to work for.
     #[arg(long, default_value = "0")]
     reward_min: Amount,
+    /// Largest memory of a guest to accept, for example 2GiB [default: the machine's memory divided by
+    /// --workers, less 512 MiB each, at most 4 GiB].
+    #[arg(long, value_parser = bytes::parse)]
+    memory_max: Option<u64>,
+    /// Largest fuel limit of a shard to accept [default: any].
+    #[arg(long)]
+    fuel_max: Option<u64>,
+    /// Largest model to accept, for example 500MiB [default: what fits the cache, at most 2 GiB].
+    #[arg(long, value_parser = bytes::parse)]
+    model_max: Option<u64>,
+    /// Most components, models, inputs and outputs to keep on disk, at least 64 MiB [default: 20GiB].
+    #[arg(long, value_parser = bytes::parse)]
+    cache_max: Option<u64>,
     /// The device to offer: cpu or gpu [default: a GPU if one is usable, else the processor].
     #[arg(long, value_parser = device)]
     device: Option<DeviceKind>,
@@ -64,6 +77,8 @@ pub(crate) struct Start {
     /// CHEAT on purpose, for tests and demonstrations: wrong, lazy, copy, stall, crash or equivocate.
     #[arg(long)]
     misbehave: Option<Misbehaviour>,
+    #[command(flatten)]
+    parent: Parent,
 }
 
 pub(crate) async fn run(command: ProviderCommand, output: Output) -> Result<()> {
@@ -74,6 +89,7 @@ pub(crate) async fn run(command: ProviderCommand, output: Output) -> Result<()> 
 }
 
 async fn start(settings: Start, output: Output) -> Result<()> {
+    settings.parent.bind()?;
     let data = settings.data.clone();
     let waits = !settings.aggregator.is_empty();
     let cheats = settings
@@ -127,6 +143,11 @@ fn config(settings: Start) -> Result<ProviderConfig> {
     config.signers = super::aggregator::policy(settings.trust);
     config.reward_min = settings.reward_min;
     config.device = settings.device;
+    let memory = settings.memory_max;
+    config.memory_bytes_max = memory.unwrap_or_else(|| machine::guest_memory(settings.workers));
+    config.fuel_max = settings.fuel_max.unwrap_or(config.fuel_max);
+    config.cache_bytes = settings.cache_max.unwrap_or(config.cache_bytes);
+    config.model_bytes_max = settings.model_max.unwrap_or_else(|| config.largest_model());
     config.misbehave = settings.misbehave;
     Ok(config)
 }

@@ -19,8 +19,10 @@ use crate::verdict::REPLICAS_MAX;
 pub const NAME_MAX: usize = 64;
 /// Most models of one job.
 pub const MODELS_MAX: usize = 16;
-/// Largest model in bytes.
-pub const MODEL_BYTES_MAX: u64 = 16 << 30;
+/// Largest model in bytes. A sandbox loads none that is larger.
+pub const MODEL_BYTES_MAX: u64 = 2 << 30;
+/// Most bytes of all models of one job together. A sandbox holds no more at once.
+pub const MODELS_BYTES_MAX: u64 = 8 << 30;
 /// Largest encoded input in bytes.
 pub const INPUT_BYTES_MAX: u64 = 1 << 30;
 /// Most items in one shard.
@@ -40,10 +42,14 @@ pub const FUEL_MAX: u64 = (1 << 53) - 1;
 pub const MEMORY_BYTES_MIN: u64 = 1 << 16;
 /// Largest linear memory in bytes: all that 32-bit addresses reach.
 pub const MEMORY_BYTES_MAX: u64 = 1 << 32;
-/// Most bytes of all outputs of one shard together.
-pub const SHARD_OUTPUT_BYTES_MAX: u64 = 256 << 20;
+/// Most bytes of all outputs of one shard together. They leave the guest in one call, which moves at
+/// most 128 MiB, the list itself included.
+pub const SHARD_OUTPUT_BYTES_MAX: u64 = 127 << 20;
 /// Most bytes of all outputs of one job together, which an aggregator merges in memory.
 pub const RESULT_BYTES_MAX: u64 = 1 << 30;
+/// Shortest wall clock of one execution, in milliseconds: enough for an honest machine that is busy
+/// with something else for a moment.
+pub const WALL_MS_MIN: u64 = 100;
 /// Longest wall clock of one execution, in milliseconds: an hour.
 pub const WALL_MS_MAX: u64 = 60 * 60 * 1000;
 /// Shortest deadline in milliseconds: a second.
@@ -143,7 +149,13 @@ fn models(models: &[ModelRef]) -> Result<(), Error> {
         let key = format!("model[{index}].size");
         within(&key, model.blob.size, 1..=MODEL_BYTES_MAX)?;
     }
-    Ok(())
+    let total = models.iter().map(|model| model.blob.size);
+    let total = total.fold(0, u64::saturating_add);
+    if total <= MODELS_BYTES_MAX {
+        return Ok(());
+    }
+    let bound = format!("have {total} bytes together, at most {MODELS_BYTES_MAX} are allowed");
+    Err(field("model", format!("{} models", models.len()), bound))
 }
 
 fn input(input: &InputRef) -> Result<(), Error> {
@@ -170,7 +182,7 @@ pub(super) fn limits(limits: &Limits, deadline_ms: u64) -> Result<(), Error> {
     within("limits.memory_bytes", limits.memory_bytes, memory)?;
     let output = limits.output_bytes_per_item;
     within("limits.output_bytes_per_item", output, 1..=ITEM_BYTES_MAX)?;
-    within("limits.wall_ms", limits.wall_ms, 1..=WALL_MS_MAX)?;
+    within("limits.wall_ms", limits.wall_ms, WALL_MS_MIN..=WALL_MS_MAX)?;
     let deadline = DEADLINE_MS_MIN..=DEADLINE_MS_MAX;
     within("schedule.deadline_ms", deadline_ms, deadline)?;
     if limits.wall_ms > deadline_ms {

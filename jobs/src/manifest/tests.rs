@@ -53,6 +53,27 @@ fn refused(key: &str, spoil: impl Fn(&mut Package)) {
     }
 }
 
+/// So many models of this size.
+fn models(count: u8, size: u64) -> Vec<ModelRef> {
+    let model = |n: u8| ModelRef {
+        name: format!("model-{n}"),
+        blob: BlobRef {
+            digest: Digest::of(&[n]),
+            size,
+        },
+    };
+    (0..count).map(model).collect()
+}
+
+#[test]
+fn what_just_fits_the_bounds_is_a_package() {
+    let mut largest = package();
+    largest.models = models(4, MODEL_BYTES_MAX);
+    largest.limits.wall_ms = WALL_MS_MIN;
+    check_bounds(&largest).unwrap();
+    assert_eq!(4 * MODEL_BYTES_MAX, MODELS_BYTES_MAX);
+}
+
 #[test]
 fn bounds_that_only_files_or_a_peer_can_break() {
     refused("schema", |p| p.schema = 2);
@@ -64,6 +85,10 @@ fn bounds_that_only_files_or_a_peer_can_break() {
         p.models = vec![p.models[0].clone(); 2];
     });
     refused("model[0].size", |p| p.models[0].blob.size = u64::MAX);
+    refused("model[0].size", |p| {
+        p.models[0].blob.size = MODEL_BYTES_MAX + 1;
+    });
+    refused("model", |p| p.models = models(5, MODEL_BYTES_MAX));
     refused("input.items", |p| p.input.items = 0);
     refused("input.items", |p| p.input.items = u32::MAX);
     refused("input.size", |p| p.input.blob.size = 0);
@@ -74,6 +99,7 @@ fn bounds_that_only_files_or_a_peer_can_break() {
     refused("limits.fuel", |p| p.limits.fuel = FUEL_MAX + 1);
     refused("limits.memory_bytes", |p| p.limits.memory_bytes = 0);
     refused("limits.wall_ms", |p| p.limits.wall_ms = p.deadline_ms + 1);
+    refused("limits.wall_ms", |p| p.limits.wall_ms = WALL_MS_MIN - 1);
     refused("schedule.deadline_ms", |p| p.deadline_ms = u64::MAX);
     refused("limits.output_bytes_per_item", |p| {
         (p.limits.output_bytes_per_item, p.input.items) = (1 << 20, 1025);

@@ -10,6 +10,7 @@ use super::bounds::{field, schema};
 use super::{
     DEADLINE_MS_MAX, DEADLINE_MS_MIN, Dtype, FUEL_MAX, ITEMS_PER_SHARD_MAX, InputSource,
     MEMORY_BYTES_MAX, MEMORY_BYTES_MIN, Manifest, ModelSource, Replication, Split, WALL_MS_MAX,
+    WALL_MS_MIN,
 };
 use crate::Error;
 use crate::compare::Comparator;
@@ -285,7 +286,7 @@ fn limits(text: &LimitsText) -> Result<Limits, Error> {
             text.output_bytes_per_item,
             1..=ITEM_BYTES_MAX,
         )?,
-        wall_ms: narrow("limits.wall_ms", text.wall_ms, 1..=WALL_MS_MAX)?,
+        wall_ms: narrow("limits.wall_ms", text.wall_ms, WALL_MS_MIN..=WALL_MS_MAX)?,
     })
 }
 

@@ -25,13 +25,14 @@ pub(crate) fn receipt(
 ) -> Receipt {
     let (provider, job) = (id(key), package.id().unwrap());
     let span = plan::span(package.input.items, package.items_per_shard, shard).unwrap();
+    let aggregator = id(&self::key(99));
     let assignment = Assignment {
-        id: AssignmentId::derive(job, shard, 0, provider),
+        id: AssignmentId::derive(aggregator, job, shard, 0, provider),
         job,
         shard,
         attempt: 0,
         provider,
-        aggregator: id(&self::key(99)),
+        aggregator,
         input,
         first_item: span.first_item,
         items: span.items,

@@ -102,7 +102,7 @@ fn order(terms: &Terms, from: ProviderId, request: &AssignRequest) -> Result<Ass
         provider,
         ..
     } = assignment;
-    let expected = AssignmentId::derive(job, shard, attempt, provider);
+    let expected = AssignmentId::derive(from, job, shard, attempt, provider);
     for actual in [assignment.id, request.id] {
         if actual != expected {
             return Err(Refused::AssignmentId {

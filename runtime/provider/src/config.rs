@@ -19,6 +19,9 @@ pub const WORKERS_MAX: u16 = 256;
 /// Smallest blob cache in bytes: a component, a model of the size of the example's, and a shard.
 pub const CACHE_BYTES_MIN: u64 = 64 << 20;
 
+/// Room in the cache that a model leaves for a component and a shard, in bytes.
+const BESIDE_MODEL_BYTES: u64 = CACHE_BYTES_MIN / 2;
+
 /// Most addresses in one list: as many as the network takes.
 pub const ADDRESSES_MAX: u64 = 64;
 
@@ -69,7 +72,8 @@ pub struct ProviderConfig {
     pub worker_args: Vec<OsString>,
     /// What runs graphs in the workers.
     pub backend: Backend,
-    /// Most bytes of components, models, inputs and outputs kept on disk.
+    /// Most bytes of components, models, inputs and outputs kept on disk. No model is offered that does
+    /// not fit.
     pub cache_bytes: u64,
     /// How long a stop waits for what runs before it hands it back.
     pub stop_grace: Duration,
@@ -106,6 +110,12 @@ impl ProviderConfig {
         }
     }
 
+    /// The largest model that there is and that fits the cache, in bytes.
+    pub fn largest_model(&self) -> u64 {
+        let room = self.cache_bytes.saturating_sub(BESIDE_MODEL_BYTES);
+        room.min(MODEL_BYTES_MAX)
+    }
+
     /// Checks every bound.
     pub(crate) fn check(&self) -> Result<(), Error> {
         let addresses = ADDRESSES_MAX;
@@ -119,8 +129,14 @@ impl ProviderConfig {
                 MEMORY_BYTES_MAX,
             ),
             within("fuel_max", self.fuel_max, 1, FUEL_MAX),
-            within("model_bytes_max", self.model_bytes_max, 0, MODEL_BYTES_MAX),
             within("cache_bytes", self.cache_bytes, CACHE_BYTES_MIN, u64::MAX),
+            // What is offered must also fit.
+            within(
+                "model_bytes_max",
+                self.model_bytes_max,
+                0,
+                self.largest_model(),
+            ),
             within("aggregators", self.aggregators.len() as u64, 0, addresses),
             within("listen", self.listen.len() as u64, 1, addresses),
             within(
@@ -177,7 +193,7 @@ mod tests {
     #[test]
     fn values_out_of_bounds_are_named() {
         type Change = fn(&mut ProviderConfig);
-        let changes: [(Change, &str); 9] = [
+        let changes: [(Change, &str); 10] = [
             (|c| c.workers = 0, "workers = 0"),
             (
                 |c| c.workers = WORKERS_MAX + 1,
@@ -187,6 +203,10 @@ mod tests {
             (|c| c.fuel_max = 0, "fuel_max = 0"),
             (|c| c.model_bytes_max = u64::MAX, "model_bytes_max = "),
             (|c| c.cache_bytes = 1, "cache_bytes = 1"),
+            (
+                |c| c.cache_bytes = 1 << 30,
+                "model_bytes_max = 2147483648: must be 0 to 1040187392",
+            ),
             (|c| c.listen.clear(), "listen = 0"),
             (
                 |c| c.aggregators = vec![String::new(); 65],

@@ -85,8 +85,11 @@ struct Opened {
 /// # Errors
 /// If the configuration is invalid, another daemon uses the data directory, the journal is damaged,
 /// the device is not there, or the network does not start.
-pub async fn start(config: ProviderConfig) -> Result<Running, Error> {
+pub async fn start(mut config: ProviderConfig) -> Result<Running, Error> {
     config.check()?;
+    // Workers are told the paths of blobs, and have working directories of their own.
+    config.data =
+        std::path::absolute(&config.data).map_err(Error::io("find", &config.data.clone()))?;
     let opening = config.clone();
     let opened = blocking(move || open(&opening)).await?;
     let pool = worker_pool(&config);

@@ -11,6 +11,19 @@ use tokio::sync::watch;
 /// knows that the last was cancelled.
 pub(crate) const HELD_PER_WORKER: usize = 2;
 
+/// How well an aggregator is known, which bounds the places that it may take: who stalls the fetch of
+/// its blobs shall not keep the others out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// No other aggregator has our offer: every place.
+    Alone,
+    /// The operator named it: half of the places, one for each worker.
+    Named,
+    /// It was found while the operator named others: half of the places, shared with all like it, since
+    /// anyone can be found under many names.
+    Found,
+}
+
 /// Why an assignment is stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Halt {
@@ -26,6 +39,7 @@ pub(crate) type Answer = Option<AssignReply>;
 #[derive(Debug)]
 struct Held {
     aggregator: AggregatorId,
+    standing: Standing,
     answer: watch::Receiver<Answer>,
     halt: watch::Sender<Option<Halt>>,
 }
@@ -37,11 +51,20 @@ pub(crate) enum Seat {
     Taken(Ticket),
     /// It is under way already; this is where its answer appears.
     Joined(watch::Receiver<Answer>),
+    /// It is under way already, for another aggregator.
+    Anothers,
     /// There is no place left.
     Full {
         /// Places taken.
         held: usize,
         /// Places in all.
+        most: usize,
+    },
+    /// There is no place left for this aggregator.
+    ShareFull {
+        /// Places that it, or all like it, take.
+        held: usize,
+        /// The bound.
         most: usize,
     },
 }
@@ -72,10 +95,24 @@ impl Desk {
         })
     }
 
-    pub(crate) fn sit(self: &Arc<Self>, id: AssignmentId, aggregator: AggregatorId) -> Seat {
+    /// Whether the assignment is under way.
+    pub(crate) fn holds(&self, id: AssignmentId) -> bool {
+        self.held().contains_key(&id)
+    }
+
+    pub(crate) fn sit(
+        self: &Arc<Self>,
+        id: AssignmentId,
+        aggregator: AggregatorId,
+        standing: Standing,
+    ) -> Seat {
         let mut held = self.held();
-        if let Some(known) = held.get(&id) {
-            return Seat::Joined(known.answer.clone());
+        match held.get(&id) {
+            Some(known) if known.aggregator == aggregator => {
+                return Seat::Joined(known.answer.clone());
+            }
+            Some(_) => return Seat::Anothers,
+            None => {}
         }
         if held.len() >= self.most {
             return Seat::Full {
@@ -83,10 +120,14 @@ impl Desk {
                 most: self.most,
             };
         }
+        if let Some((held, most)) = self.share_full(&held, aggregator, standing) {
+            return Seat::ShareFull { held, most };
+        }
         let (answer, answered) = watch::channel(None);
         let (halt, halted) = watch::channel(None);
         let known = Held {
             aggregator,
+            standing,
             answer: answered,
             halt,
         };
@@ -98,6 +139,25 @@ impl Desk {
             answer,
             halt: halted,
         })
+    }
+
+    /// Places taken and the bound, if the aggregator may take no more.
+    fn share_full(
+        &self,
+        held: &BTreeMap<AssignmentId, Held>,
+        aggregator: AggregatorId,
+        standing: Standing,
+    ) -> Option<(usize, usize)> {
+        let half = self.most.div_ceil(2);
+        let count = |counts: &dyn Fn(&Held) -> bool| held.values().filter(|&at| counts(at)).count();
+        let taken = match standing {
+            Standing::Alone => return None,
+            Standing::Named => count(&|at| at.aggregator == aggregator),
+            Standing::Found => {
+                count(&|at| at.aggregator == aggregator || at.standing == Standing::Found)
+            }
+        };
+        (taken >= half).then_some((taken, half))
     }
 
     /// Stops an assignment of this aggregator. `None`: it is not under way; `false`: it is another's.
@@ -176,25 +236,70 @@ mod tests {
     #[test]
     fn an_assignment_has_one_place_and_the_desk_a_bound() {
         let desk = Desk::new(1);
-        let Seat::Taken(first) = desk.sit(id(1), FROM) else {
+        let Seat::Taken(first) = desk.sit(id(1), FROM, Standing::Alone) else {
             panic!("the desk is empty")
         };
-        assert!(matches!(desk.sit(id(1), FROM), Seat::Joined(_)));
-        let second = desk.sit(id(2), FROM);
         assert!(matches!(
-            desk.sit(id(3), FROM),
+            desk.sit(id(1), FROM, Standing::Alone),
+            Seat::Joined(_)
+        ));
+        let second = desk.sit(id(2), FROM, Standing::Alone);
+        assert!(matches!(
+            desk.sit(id(3), FROM, Standing::Alone),
             Seat::Full { held: 2, most: 2 }
         ));
         drop(second);
         assert_eq!(desk.count(), 1);
         drop(first);
-        assert!(matches!(desk.sit(id(1), FROM), Seat::Taken(_)));
+        assert!(matches!(
+            desk.sit(id(1), FROM, Standing::Alone),
+            Seat::Taken(_)
+        ));
+    }
+
+    #[test]
+    fn an_assignment_under_way_is_joined_by_its_own_aggregator_alone() {
+        let desk = Desk::new(1);
+        let seat = desk.sit(id(1), FROM, Standing::Named);
+        assert!(matches!(seat, Seat::Taken(_)) && desk.holds(id(1)) && !desk.holds(id(2)));
+        let rival = desk.sit(id(1), ProviderId([2; 32]), Standing::Named);
+        assert!(matches!(rival, Seat::Anothers), "{rival:?}");
+        let own = desk.sit(id(1), FROM, Standing::Named);
+        assert!(matches!(own, Seat::Joined(_)), "{own:?}");
+    }
+
+    #[test]
+    fn nobody_takes_the_places_of_another_aggregator() {
+        let desk = Desk::new(2);
+        let mut number = 0;
+        let mut sit = |from: u8, standing| {
+            number += 1;
+            desk.sit(id(number), ProviderId([from; 32]), standing)
+        };
+        // Found under two names, one stalls as many as it can.
+        let stalled: Vec<Seat> = [2, 3, 2, 3].map(|from| sit(from, Standing::Found)).into();
+        let refused = Seat::ShareFull { held: 2, most: 2 };
+        for seat in &stalled[2..] {
+            assert_eq!(format!("{seat:?}"), format!("{refused:?}"));
+        }
+        let named: Vec<Seat> = [1, 1].map(|from| sit(from, Standing::Named)).into();
+        assert!(
+            named.iter().all(|seat| matches!(seat, Seat::Taken(_))),
+            "{named:?}"
+        );
+        drop(stalled);
+        let own = sit(1, Standing::Named);
+        assert!(
+            matches!(own, Seat::ShareFull { held: 2, most: 2 }),
+            "{own:?}"
+        );
+        assert!(matches!(sit(4, Standing::Named), Seat::Taken(_)));
     }
 
     #[tokio::test]
     async fn only_who_assigned_may_cancel() {
         let desk = Desk::new(1);
-        let Seat::Taken(ticket) = desk.sit(id(1), FROM) else {
+        let Seat::Taken(ticket) = desk.sit(id(1), FROM, Standing::Alone) else {
             panic!("the desk is empty")
         };
         assert_eq!(desk.cancel(id(1), ProviderId([2; 32])), Some(false));

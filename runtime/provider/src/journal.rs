@@ -190,6 +190,12 @@ impl Journal {
         self.inner().index.known(id)
     }
 
+    /// Whether the assignment is known and is not this aggregator's. One that is sealed is nobody's.
+    pub fn is_anothers(&self, id: AssignmentId, aggregator: AggregatorId) -> bool {
+        let owner = self.inner().index.owner(id);
+        owner.is_some_and(|owner| owner != aggregator)
+    }
+
     /// Why no further assignment can be remembered, if so.
     pub fn full(&self) -> Option<&'static str> {
         let inner = self.inner();

@@ -17,6 +17,7 @@ use tokio::time::{sleep, timeout};
 
 use crate::Error;
 use crate::clock::now;
+use crate::desk;
 use crate::error::blocking;
 use crate::identity::sync_dir;
 use crate::shared::Shared;
@@ -45,6 +46,11 @@ const RENEW_MIN: Duration = Duration::from_millis(200);
 /// Longest time between two offers to one aggregator, however long its lease.
 const RENEW_MAX: Duration = Duration::from_secs(300);
 
+/// Shortest time for which an aggregator that was sent an offer may assign, in milliseconds. Longer
+/// than the longest pause between two offers, so that one which is slow or briefly away is not turned
+/// down for it.
+const OFFER_STANDS_MS: u64 = 60_000;
+
 /// Failed offers in a row after which an aggregator that nobody named is forgotten, until it is found
 /// again.
 const FAILURES_MAX: u32 = 60;
@@ -61,8 +67,13 @@ pub(crate) struct Aggregators {
 struct Standing {
     /// Goes up whenever it came or went.
     changes: u64,
-    /// Whether it holds an offer of ours.
+    /// Whether it holds an offer of ours, as far as it told us since it came.
     listed: bool,
+    /// Whether the operator named it.
+    named: bool,
+    /// Until when it may hold an offer of ours. Set before an offer is sent, since an assignment may
+    /// come before the answer, and kept while it is away for as long as its lease.
+    offered_until: Option<Timestamp>,
 }
 
 impl Aggregators {
@@ -106,6 +117,35 @@ impl Aggregators {
         listed.map(|(id, _)| *id).collect()
     }
 
+    /// Whether it may hold an offer of ours, and so assign; if so, how it stands among the others.
+    pub(crate) fn standing(&self, id: AggregatorId, now: Timestamp) -> Option<desk::Standing> {
+        let known = self.known();
+        let offered = |standing: &Standing| standing.offered_until.is_some_and(|end| now < end);
+        let own = known.get(&id).filter(|standing| offered(standing))?;
+        let mut others = known
+            .iter()
+            .filter(|(other, standing)| **other != id && offered(standing))
+            .peekable();
+        Some(if others.peek().is_none() {
+            desk::Standing::Alone
+        } else if own.named || !known.values().any(|standing| standing.named) {
+            desk::Standing::Named
+        } else {
+            desk::Standing::Found
+        })
+    }
+
+    /// Notes until when the aggregator may hold an offer; `None`: it refused it.
+    fn set_offered(&self, id: AggregatorId, until: Option<Timestamp>) {
+        if let Some(standing) = self.known().get_mut(&id) {
+            standing.offered_until = until;
+        }
+    }
+
+    fn is_named(&self, id: AggregatorId) -> bool {
+        self.known().get(&id).is_some_and(|standing| standing.named)
+    }
+
     /// Waits until an aggregator holds an offer of ours.
     pub(crate) async fn first(&self) {
         let mut news = self.news();
@@ -120,13 +160,22 @@ impl Aggregators {
         self.known().get(&id).map_or(0, |standing| standing.changes)
     }
 
-    /// Notes an aggregator. Returns whether it is new.
-    fn meet(&self, id: AggregatorId) -> bool {
+    /// Notes an aggregator. Returns whether it is new. One that the operator named is noted however
+    /// many were found.
+    fn meet(&self, id: AggregatorId, named: bool) -> bool {
         let mut known = self.known();
-        if known.contains_key(&id) || known.len() >= AGGREGATORS_MAX {
+        if let Some(standing) = known.get_mut(&id) {
+            standing.named |= named;
             return false;
         }
-        known.insert(id, Standing::default());
+        if known.len() >= AGGREGATORS_MAX && !named {
+            return false;
+        }
+        let standing = Standing {
+            named,
+            ..Standing::default()
+        };
+        known.insert(id, standing);
         true
     }
 
@@ -202,18 +251,18 @@ async fn discover(shared: Arc<Shared>, issued: Arc<Issued>) {
 }
 
 fn meet(shared: &Arc<Shared>, issued: &Arc<Issued>, id: AggregatorId, named: bool) {
-    if shared.aggregators.meet(id) {
+    if shared.aggregators.meet(id, named) {
         tracing::info!(aggregator = %id, "aggregator found");
         let (task, issued) = (Arc::clone(shared), Arc::clone(issued));
         shared.spawn(async move {
-            until_stopped(&task, tend(&task, &issued, id, named)).await;
+            until_stopped(&task, tend(&task, &issued, id)).await;
         });
     }
 }
 
 /// Offers, and offers again before the lease ends, when the aggregator comes back, and after a
 /// failure.
-async fn tend(shared: &Arc<Shared>, issued: &Arc<Issued>, id: AggregatorId, named: bool) {
+async fn tend(shared: &Arc<Shared>, issued: &Arc<Issued>, id: AggregatorId) {
     let (mut retry, mut failures) = (RETRY_MIN, 0);
     loop {
         let mut news = shared.aggregators.news();
@@ -228,7 +277,7 @@ async fn tend(shared: &Arc<Shared>, issued: &Arc<Issued>, id: AggregatorId, name
                 shared.aggregators.set_listed(id, changes, false);
                 tracing::warn!(aggregator = %id, reason, "no offer stands there");
                 failures += 1;
-                if failures >= FAILURES_MAX && !named {
+                if failures >= FAILURES_MAX && !shared.aggregators.is_named(id) {
                     return shared.aggregators.forget(id);
                 }
                 let pause = retry;
@@ -255,9 +304,18 @@ async fn offer(
     let (task, issued) = (Arc::clone(shared), Arc::clone(issued));
     let offer = blocking(move || make_offer(&task, issued.next(now())?)).await;
     let offer = offer.map_err(|error| error.to_string())?;
+    let aggregators = &shared.aggregators;
+    aggregators.set_offered(id, Some(now().plus_ms(OFFER_STANDS_MS)));
     match shared.client.send_offer(id, OfferRequest { offer }).await {
-        Ok(OfferReply::Accepted { lease_ms }) => Ok(Duration::from_millis(lease_ms)),
-        Ok(OfferReply::Refused(refusal)) => Err(refusal.to_string()),
+        Ok(OfferReply::Accepted { lease_ms }) => {
+            let stands = lease_ms.max(OFFER_STANDS_MS);
+            aggregators.set_offered(id, Some(now().plus_ms(stands)));
+            Ok(Duration::from_millis(lease_ms))
+        }
+        Ok(OfferReply::Refused(refusal)) => {
+            aggregators.set_offered(id, None);
+            Err(refusal.to_string())
+        }
         Err(error) => Err(error.to_string()),
     }
 }
@@ -342,7 +400,7 @@ mod tests {
     #[test]
     fn an_answer_from_before_a_loss_lists_nobody() {
         let (aggregators, id) = (Aggregators::new(), ProviderId([1; 32]));
-        assert!(aggregators.meet(id) && !aggregators.meet(id));
+        assert!(aggregators.meet(id, false) && !aggregators.meet(id, false));
         let changes = aggregators.changes(id);
         aggregators.lost(id);
         aggregators.set_listed(id, changes, true);
@@ -354,7 +412,36 @@ mod tests {
     #[test]
     fn aggregators_are_bounded() {
         let aggregators = Aggregators::new();
-        let met = (0..=u8::MAX).filter(|n| aggregators.meet(ProviderId([*n; 32])));
+        let met = (0..=u8::MAX).filter(|n| aggregators.meet(ProviderId([*n; 32]), false));
         assert_eq!(met.count(), AGGREGATORS_MAX);
+        // Whoever the operator named has a place all the same.
+        assert!(aggregators.meet(ProviderId([u8::MAX; 32]), true));
+    }
+
+    #[test]
+    fn only_who_holds_an_offer_may_assign() {
+        use desk::Standing::{Alone, Found, Named};
+        let aggregators = Aggregators::new();
+        let [named, found, other] = [1, 2, 3].map(|n| ProviderId([n; 32]));
+        let standing = |id, now| aggregators.standing(id, Timestamp(now));
+        assert_eq!(standing(named, 0), None, "a stranger");
+        assert!(aggregators.meet(named, false) && !aggregators.meet(named, true));
+        assert_eq!(standing(named, 0), None, "nothing was offered to it");
+        aggregators.set_offered(named, Some(Timestamp(10)));
+        assert_eq!(standing(named, 9), Some(Alone));
+        assert_eq!(standing(named, 10), None, "its lease is over");
+        aggregators.meet(found, false);
+        assert_eq!(standing(named, 9), Some(Alone), "the other has no offer");
+        aggregators.set_offered(found, Some(Timestamp(10)));
+        assert_eq!(standing(named, 9), Some(Named));
+        assert_eq!(standing(found, 9), Some(Found));
+        aggregators.set_offered(named, None);
+        assert_eq!(standing(named, 9), None, "it refused the offer");
+        assert_eq!(standing(found, 9), Some(Alone));
+        // With nobody named, those that were found are all there is.
+        aggregators.forget(named);
+        aggregators.meet(other, false);
+        aggregators.set_offered(other, Some(Timestamp(10)));
+        assert_eq!(standing(found, 9), Some(Named));
     }
 }

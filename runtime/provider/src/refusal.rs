@@ -22,6 +22,15 @@ pub enum Refused {
         /// Who sent it.
         from: String,
     },
+    /// The assignment is known here, from another aggregator.
+    #[error("it is another aggregator's")]
+    Anothers,
+    /// The aggregator was sent no offer, or refused it, or its lease is over.
+    #[error("no offer of ours stands with {from}")]
+    NoOffer {
+        /// Who assigned.
+        from: String,
+    },
     /// The assignment is for another provider.
     #[error("the assignment is for {provider}")]
     OtherProvider {
@@ -100,6 +109,14 @@ pub enum Refused {
         /// The bound.
         most: usize,
     },
+    /// Every place that this aggregator may take is taken.
+    #[error("{held} assignments of its share are held, at most {most} while others have an offer")]
+    Share {
+        /// How many are held.
+        held: usize,
+        /// The bound.
+        most: usize,
+    },
     /// The journal has no room for more assignments.
     #[error("the journal is full: {what}")]
     JournalFull {
@@ -147,7 +164,8 @@ impl Refused {
     pub const fn code(&self) -> &'static str {
         match self {
             Self::AssignmentSignature(_) => "assignment-signature",
-            Self::NotTheSender { .. } => "not-the-sender",
+            Self::NotTheSender { .. } | Self::Anothers => "not-the-sender",
+            Self::NoOffer { .. } => "no-offer",
             Self::OtherProvider { .. } => "other-provider",
             Self::AssignmentId { .. } => "assignment-id",
             Self::PackageSignature(_) => "package-signature",
@@ -159,6 +177,7 @@ impl Refused {
             Self::NoModels { .. } => "no-models",
             Self::Reward { .. } => "reward",
             Self::Capacity { .. } => "capacity",
+            Self::Share { .. } => "share",
             Self::JournalFull { .. } => "journal-full",
             Self::Stopping => "stopping",
             Self::Cancelled => "cancelled",
@@ -181,11 +200,14 @@ impl Refused {
             | Self::Span { .. }
             | Self::Component(_)
             | Self::Input { .. } => RefusalCode::Invalid,
-            Self::Signer(_) | Self::Reward { .. } => RefusalCode::Policy,
-            Self::Limit { .. } | Self::Device { .. } | Self::NoModels { .. } => RefusalCode::Limits,
-            Self::Capacity { .. } | Self::JournalFull { .. } | Self::CacheFull { .. } => {
-                RefusalCode::Capacity
+            Self::Signer(_) | Self::Reward { .. } | Self::Anothers | Self::NoOffer { .. } => {
+                RefusalCode::Policy
             }
+            Self::Limit { .. } | Self::Device { .. } | Self::NoModels { .. } => RefusalCode::Limits,
+            Self::Capacity { .. }
+            | Self::Share { .. }
+            | Self::JournalFull { .. }
+            | Self::CacheFull { .. } => RefusalCode::Capacity,
             Self::Stopping | Self::Cancelled => RefusalCode::State,
             Self::Blob { .. } => RefusalCode::Unavailable,
             Self::Internal => RefusalCode::Internal,

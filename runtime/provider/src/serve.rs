@@ -12,7 +12,8 @@ use network::{Event, EventReceiver};
 use tokio::sync::Semaphore;
 
 use crate::admission::{self, Admitted};
-use crate::desk::{Seat, Ticket};
+use crate::clock::now;
+use crate::desk::{Seat, Standing, Ticket};
 use crate::error::blocking;
 use crate::journal::{Known, Report};
 use crate::report::{REPORTS_MAX, send_report};
@@ -113,17 +114,20 @@ async fn decide(
     shared: &Arc<Shared>,
 ) -> Result<AssignReply, Refused> {
     let id = request.id;
+    let standing = standing(from, id, shared)?;
     // Who sent it is checked before anything is said about it.
     let admitted = admission::admit(&shared.terms, from, &request)?;
-    if ended(id, shared) {
+    if ended(id, from, shared)? {
         return Ok(AssignReply::Accepted { assignment: id });
     }
-    let mut answer = match shared.desk.sit(id, from) {
+    let mut answer = match shared.desk.sit(id, from, standing) {
         Seat::Joined(answer) => answer,
+        Seat::Anothers => return Err(Refused::Anothers),
         Seat::Full { held, most } => return Err(Refused::Capacity { held, most }),
+        Seat::ShareFull { held, most } => return Err(Refused::Share { held, most }),
         Seat::Taken(ticket) => {
             // It may have ended between the first look and the seat.
-            if ended(id, shared) {
+            if ended(id, from, shared)? {
                 return Ok(AssignReply::Accepted { assignment: id });
             }
             start(ticket, admitted, shared)?
@@ -134,9 +138,26 @@ async fn decide(
     reply.ok_or(Refused::Internal)
 }
 
-/// Whether the assignment has ended here; if so, what came of it is told once more.
-fn ended(id: AssignmentId, shared: &Arc<Shared>) -> bool {
-    match shared.journal.known(id) {
+/// How the aggregator stands here. A new assignment is taken only from who may hold an offer of ours;
+/// about one that it gave us before it may ask for ever.
+fn standing(from: AggregatorId, id: AssignmentId, shared: &Shared) -> Result<Standing, Refused> {
+    let known = || shared.journal.known(id).is_some() || shared.desk.holds(id);
+    match shared.aggregators.standing(from, now()) {
+        Some(standing) => Ok(standing),
+        None if known() => Ok(Standing::Found),
+        None => Err(Refused::NoOffer {
+            from: from.to_string(),
+        }),
+    }
+}
+
+/// Whether the assignment has ended here; if so, what came of it is told once more, to whom it was
+/// promised.
+fn ended(id: AssignmentId, from: AggregatorId, shared: &Arc<Shared>) -> Result<bool, Refused> {
+    if shared.journal.is_anothers(id, from) {
+        return Err(Refused::Anothers);
+    }
+    Ok(match shared.journal.known(id) {
         Some(Known::Signed | Known::Failed) => {
             tracing::debug!(assignment = %id, "delivered again, answered again");
             send_report(shared, id);
@@ -144,7 +165,7 @@ fn ended(id: AssignmentId, shared: &Arc<Shared>) -> bool {
         }
         Some(Known::Sealed) => true,
         Some(Known::Accepted) | None => false,
-    }
+    })
 }
 
 fn start(

@@ -24,6 +24,8 @@ mod misbehaviour;
 mod refusals;
 #[path = "daemon/restarts.rs"]
 mod restarts;
+#[path = "daemon/rivals.rs"]
+mod rivals;
 
 /// Makes this program a worker.
 const WORKER_ARGUMENT: &str = "--be-a-worker";
@@ -42,6 +44,7 @@ fn main() -> std::process::ExitCode {
             honest::CASES,
             refusals::CASES,
             restarts::CASES,
+            rivals::CASES,
             misbehaviour::CASES,
         ]),
     }

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use runtime::WorkerHandle;
 
-use crate::guests::echo;
+use crate::guests::{echo, endless};
 use crate::harness::Case;
 use crate::lifecycle::{block_on, config, items, task};
 
@@ -123,19 +123,75 @@ fn a_worker_has_given_its_rights_up() {
     });
 }
 
+/// The whole life of a parent that is killed: it starts a worker, says which, and keeps it busy.
+pub(crate) fn be_a_parent(dir: &Path) -> std::process::ExitCode {
+    block_on(async {
+        let mut worker = WorkerHandle::spawn(&config(dir)).await.unwrap();
+        keep_pipes_open();
+        let (part, whole) = (dir.join("pid.part"), dir.join(PID_FILE));
+        fs::write(&part, worker.id().unwrap().to_string()).unwrap();
+        fs::rename(part, whole).unwrap();
+        let done = worker.execute(task(dir, &endless()), items()).await;
+        panic!("an endless guest ended: {done:?}");
+    })
+}
+
+/// Gives every pipe of this process but the standard ones to another one that outlives it: a worker
+/// could tell from its pipes that its parent has ended, which shall not be all that ends it.
+fn keep_pipes_open() {
+    for (number, _) in descriptors(std::process::id())
+        .iter()
+        .filter(|(number, target)| *number > 2 && target.starts_with("pipe:"))
+    {
+        let pipe = fs::File::options()
+            .write(true)
+            .open(format!("/proc/self/fd/{number}"));
+        std::process::Command::new("sleep")
+            .arg("20")
+            .stdin(std::process::Stdio::null())
+            .stdout(pipe.unwrap())
+            .stderr(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
+    }
+}
+
+/// Where a parent says which process its worker is.
+const PID_FILE: &str = "pid";
+
+/// Looks until there is something to see, ten seconds at most.
+fn look<T>(what: &str, mut sight: impl FnMut() -> Option<T>) -> T {
+    for _ in 0..1000 {
+        if let Some(seen) = sight() {
+            return seen;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    panic!("{what}");
+}
+
 fn a_worker_ends_with_its_parent() {
     let dir = tempfile::tempdir().unwrap();
-    block_on(async {
-        let worker = WorkerHandle::spawn(&config(dir.path())).await.unwrap();
-        let pid = worker.id().unwrap();
-        drop(worker);
-        for _ in 0..1000 {
-            let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-            if stat.is_empty() || stat.contains(") Z ") {
-                return;
-            }
-            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
-        }
-        panic!("worker {pid} outlives its handle");
+    let mut parent = std::process::Command::new(std::env::current_exe().unwrap())
+        .arg(crate::PARENT_ARGUMENT)
+        .arg(dir.path())
+        .spawn()
+        .unwrap();
+    let pid = look("no worker was started", || {
+        fs::read_to_string(dir.path().join(PID_FILE)).ok()
+    });
+    let stat = || fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    assert!(
+        stat().contains(&format!(" {} ", parent.id())),
+        "worker {pid} is not the child of {}: {}",
+        parent.id(),
+        stat()
+    );
+    // Killed as by a power failure: nothing of the parent's own runs any more.
+    parent.kill().unwrap();
+    parent.wait().unwrap();
+    look("the worker outlives its parent", || {
+        let stat = stat();
+        (stat.is_empty() || stat.contains(") Z ")).then_some(())
     });
 }

@@ -1,9 +1,11 @@
 //! Daemons that cannot start say why and leave alone what others hold.
 
+use std::ffi::OsString;
 use std::net::TcpListener;
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
-use tests::{Market, Plan, assay};
+use tests::{Daemon, Job, Market, Plan, assay, repository};
 
 /// `assay aggregator start` on ports of the system's choice, except what `arguments` say.
 fn start(data: &str, http: &str) -> Result<tests::Output> {
@@ -34,4 +36,40 @@ fn a_data_directory_has_one_daemon_at_a_time() -> Result<()> {
     assay(&["provider", "start", "--data", &data])?.refused(1, &data)?;
     market.check_health()?;
     market.wait_for_providers(1)
+}
+
+/// The same place, seen from the repository, where daemons are started.
+fn relative(path: &Path) -> Result<PathBuf> {
+    let root: PathBuf = repository()
+        .canonicalize()?
+        .components()
+        .skip(1)
+        .map(|_| "..")
+        .collect();
+    Ok(root.join(path.canonicalize()?.strip_prefix("/")?))
+}
+
+#[test]
+fn a_provider_works_in_a_relative_directory() -> Result<()> {
+    let market = Market::up(&Plan::default())?;
+    let data = market.dir().join("provider");
+    std::fs::create_dir(&data)?;
+    let shown = relative(&data)?;
+    assert!(shown.is_relative());
+    let mut arguments: Vec<OsString> = ["provider", "start", "--data"].map(Into::into).into();
+    arguments.push(shown.into());
+    for address in &market.aggregator.ready.p2p {
+        arguments.extend(["--aggregator".into(), address.into()]);
+    }
+    let provider = Daemon::start("provider", &data, arguments)?;
+    market.deposit(&format!("stake:{}", provider.ready.id), "10")?;
+    market.wait_for_providers(1)?;
+    let job = Job {
+        replicas: 1,
+        max_replicas: 1,
+        ..Job::new("relative")
+    };
+    let id = market.submit(&job)?;
+    market.wait_done(&id)?;
+    Ok(())
 }

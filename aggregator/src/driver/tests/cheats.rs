@@ -129,7 +129,9 @@ async fn commitments_of_others_and_about_other_things_are_refused() {
         provider: second.id,
         hash: Digest::of(b"hash"),
     };
-    let given = |attempt, provider| jobs::ids::AssignmentId::derive(job, 0, attempt, provider);
+    let given = |attempt, provider| {
+        jobs::ids::AssignmentId::derive(rig.running.id, job, 0, attempt, provider)
+    };
     let own = (0..2).map(|attempt| Commitment {
         assignment: given(attempt, second.id),
         shard: 1,

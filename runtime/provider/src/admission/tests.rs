@@ -87,9 +87,16 @@ fn what_breaks_the_terms_is_refused_by_a_stable_code() {
                 shard,
                 attempt,
                 provider,
+                aggregator,
                 ..
             } = c.assignment;
-            c.assignment.id = AssignmentId::derive(job, shard, attempt, provider);
+            c.assignment.id = AssignmentId::derive(aggregator, job, shard, attempt, provider);
+        }),
+        ("assignment-id", |c| {
+            // The id that another aggregator would give it.
+            let other = ProviderId([9; 32]);
+            let Assignment { job, provider, .. } = c.assignment;
+            c.assignment.id = AssignmentId::derive(other, job, 1, 0, provider);
         }),
         ("span", |c| c.assignment.first_item = 0),
         ("span", |c| c.assignment.items = 1),

@@ -96,6 +96,10 @@ impl Index {
         live.or_else(|| self.sealed.contains(&seal(id)).then_some(Known::Sealed))
     }
 
+    pub(super) fn owner(&self, id: AssignmentId) -> Option<AggregatorId> {
+        self.live.get(&id).map(|entry| entry.order.aggregator)
+    }
+
     pub(super) fn place(&self, id: AssignmentId) -> Option<Place> {
         self.live.get(&id).map(|entry| entry.place)
     }

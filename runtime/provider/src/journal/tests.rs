@@ -47,7 +47,7 @@ impl Scene {
         let mut assignment = self.job.assignment(0, &aggregator, id(&self.key));
         assignment.attempt = attempt;
         let (job, provider) = (assignment.job, assignment.provider);
-        assignment.id = AssignmentId::derive(job, 0, attempt, provider);
+        assignment.id = AssignmentId::derive(id(&aggregator), job, 0, attempt, provider);
         let span = plan::span(6, 2, 0).unwrap();
         let outcome = Outcome {
             root: Digest::of(b"root"),
@@ -295,6 +295,21 @@ fn open_assignments_are_never_compacted_and_fill_the_journal_by_name() {
     scene.fill(&journal, 6);
     assert_eq!(journal.remembered(), (6, 0));
     assert_eq!(journal.full(), Some("open assignments"));
+}
+
+#[test]
+fn an_assignment_is_its_aggregators_alone() {
+    let scene = scene();
+    let journal = scene.open().unwrap();
+    let work = scene.work(0);
+    let (id, own, rival) = (
+        work.order.assignment,
+        work.order.aggregator,
+        ProviderId([5; 32]),
+    );
+    assert!(!journal.is_anothers(id, rival), "nobody gave it yet");
+    journal.sign_once(id, || Ok(work)).unwrap();
+    assert!(journal.is_anothers(id, rival) && !journal.is_anothers(id, own));
 }
 
 #[test]

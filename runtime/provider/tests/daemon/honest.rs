@@ -36,6 +36,10 @@ pub(crate) const CASES: &[Case] = &[
         a_commitment_is_told_until_it_is_heard,
     ),
     ("a_second_daemon_is_refused", a_second_daemon_is_refused),
+    (
+        "a_relative_data_directory_is_as_good",
+        a_relative_data_directory_is_as_good,
+    ),
 ];
 
 /// A guest that never returns.
@@ -233,5 +237,20 @@ fn a_second_daemon_is_refused() {
         let again = soon(provider::start(config)).await.unwrap();
         assert_eq!(again.id, id);
         again.stop().await;
+    });
+}
+
+fn a_relative_data_directory_is_as_good() {
+    block_on(async {
+        let up = |config: &mut provider::ProviderConfig| {
+            let here = std::env::current_dir().unwrap();
+            let root: std::path::PathBuf = here.components().skip(1).map(|_| "..").collect();
+            config.data = root.join(config.data.strip_prefix("/").unwrap());
+            assert!(config.data.is_relative());
+        };
+        let mut market = Market::open(job(guest("")), up).await;
+        market.give(0).await;
+        market.aggregator.commitment(market.provider.id).await;
+        market.close().await;
     });
 }

@@ -17,7 +17,7 @@ use jobs::statement::Signed;
 use network::blobs::{BlobSource, BlobStore, OpenBlob};
 use network::protocol::{
     AssignReply, AssignRequest, CommitReply, CommitRequest, FailureCode, OfferReply, Refusal,
-    RevealReply, RevealRequest,
+    RefusalCode, RevealReply, RevealRequest,
 };
 use network::{Client, Event, EventReceiver, Network, NetworkConfig, Role};
 use provider::{ProviderConfig, Running};
@@ -71,6 +71,8 @@ pub(crate) struct Aggregator {
     pub(crate) address: String,
     /// While set, commitments are heard but not answered.
     pub(crate) deaf: Arc<AtomicBool>,
+    /// While set, offers are heard and refused.
+    pub(crate) unwilling: Arc<AtomicBool>,
     pub(crate) offers: mpsc::Receiver<Offer>,
     pub(crate) commits: mpsc::Receiver<CommitRequest>,
 }
@@ -99,7 +101,16 @@ impl Aggregator {
 
     /// On a given address, which a restarted one takes again; sends false bytes for `victim`.
     pub(crate) async fn start_at(dir: &Path, listen: &str, victim: Option<Digest>) -> Self {
-        let seed = [7; 32];
+        Self::start_as([7; 32], dir, listen, victim).await
+    }
+
+    /// Another one, with a folder of its own.
+    pub(crate) async fn rival(dir: &Path) -> Self {
+        let dir = dir.join("rival");
+        Self::start_as([6; 32], &dir, "/ip4/127.0.0.1/tcp/0", None).await
+    }
+
+    async fn start_as(seed: [u8; 32], dir: &Path, listen: &str, victim: Option<Digest>) -> Self {
         let store = BlobStore::open(dir.join("aggregator"), 1 << 30).unwrap();
         let mut config = NetworkConfig::new(seed, Role::Aggregator);
         config.listen = vec![listen.to_owned()];
@@ -111,15 +122,18 @@ impl Aggregator {
         tokio::spawn(event_loop.run());
         let address = client.listeners().await.unwrap()[0].to_string();
         let deaf = Arc::new(AtomicBool::new(false));
+        let unwilling = Arc::new(AtomicBool::new(false));
         let (offer_sender, offers) = mpsc::channel(HEARD_MAX);
         let (commit_sender, commits) = mpsc::channel(HEARD_MAX);
-        tokio::spawn(hear(events, Arc::clone(&deaf), offer_sender, commit_sender));
+        let ears = (Arc::clone(&deaf), Arc::clone(&unwilling));
+        tokio::spawn(hear(events, ears, offer_sender, commit_sender));
         Self {
             key: SigningKey::from_bytes(&seed),
             client,
             store,
             address,
             deaf,
+            unwilling,
             offers,
             commits,
         }
@@ -214,7 +228,7 @@ impl Aggregator {
 
 async fn hear(
     mut events: EventReceiver,
-    deaf: Arc<AtomicBool>,
+    (deaf, unwilling): (Arc<AtomicBool>, Arc<AtomicBool>),
     offers: mpsc::Sender<Offer>,
     commits: mpsc::Sender<CommitRequest>,
 ) {
@@ -227,7 +241,11 @@ async fn hear(
             } => {
                 let verified = Signed::verify(&request.offer).unwrap();
                 assert_eq!((verified.signer, verified.statement.provider), (from, from));
-                reply.send(OfferReply::Accepted { lease_ms: LEASE_MS });
+                reply.send(if unwilling.load(Ordering::SeqCst) {
+                    OfferReply::Refused(Refusal::new(RefusalCode::Policy, "unwilling"))
+                } else {
+                    OfferReply::Accepted { lease_ms: LEASE_MS }
+                });
                 // A test that does not look at offers does not stop them.
                 let _ = offers.try_send(verified.statement);
             }

@@ -114,7 +114,7 @@ impl Job {
         let job = self.package.id().unwrap();
         let span = plan::span(6, 2, shard).unwrap();
         Assignment {
-            id: AssignmentId::derive(job, shard, 0, to),
+            id: AssignmentId::derive(id(aggregator), job, shard, 0, to),
             job,
             shard,
             attempt: 0,

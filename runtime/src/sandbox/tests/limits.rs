@@ -262,6 +262,25 @@ async fn bytes_of_one_output() {
 }
 
 #[tokio::test]
+async fn the_most_outputs_that_a_manifest_may_allow_leave_the_guest() {
+    use jobs::manifest::{ITEMS_PER_SHARD_MAX, SHARD_OUTPUT_BYTES_MAX};
+    let each = SHARD_OUTPUT_BYTES_MAX / u64::from(ITEMS_PER_SHARD_MAX);
+    // Every output is the same piece of memory.
+    let entry =
+        "(local.set $j (i32.add (local.get $items) (i32.shl (local.get $i) (i32.const 3))))";
+    let output = format!(
+        "{entry} (i32.store (local.get $j) (i32.const 0))
+         (i32.store offset=4 (local.get $j) (i32.const {each}))"
+    );
+    let component = guest("", 2, "", &repeat(ITEMS_PER_SHARD_MAX, &output));
+    let items = vec![""; ITEMS_PER_SHARD_MAX as usize];
+    let done = run(&component, &items, wide()).await.unwrap();
+    let outputs = outputs(&done);
+    assert_eq!(outputs.len(), items.len());
+    assert!(outputs.iter().all(|output| output.len() as u64 == each));
+}
+
+#[tokio::test]
 async fn one_output_per_item() {
     for (component, outputs) in [
         (
