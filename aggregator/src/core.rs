@@ -8,8 +8,11 @@
 //!
 //! Reading order: [`event`] (what can happen), [`action`] (what is to be done), [`state`] (what is
 //! remembered); then a job's way: [`admission`] → [`dispatch`] → [`replica`] → [`judge`] →
-//! [`settlement`]; beside it [`deadline`] and [`reputation`]; over it all [`check`], and for readers
-//! [`view`].
+//! [`settlement`] → [`ending`]; beside it [`deadline`] and [`reputation`]; over it all [`check`], and
+//! for readers [`view`].
+//!
+//! A step must fit into one batch of the store, so how much it begins and ends is bounded
+//! ([`Config::step_replicas_max`]); what is more waits for the next step, which is asked for at once.
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects))]
 
 pub mod action;
@@ -22,6 +25,7 @@ pub mod state;
 mod admission;
 mod deadline;
 mod dispatch;
+mod ending;
 mod judge;
 mod replica;
 mod settlement;
@@ -46,7 +50,7 @@ pub use check::Violation;
 pub use config::Config;
 #[cfg(any(test, feature = "sabotage"))]
 pub use config::Sabotage;
-pub use event::{Code, Comparison, Event, JobSpec, Movement, RequestId};
+pub use event::{Code, Comparison, Event, Failure, JobSpec, Movement, RequestId};
 pub use refusal::{Need, Refusal};
 use state::{Job, Place, Provider, Replica, Shard};
 
@@ -73,6 +77,10 @@ pub struct Core {
     comparing: BTreeSet<(JobId, u32, u32, u32)>,
     /// Shards whose comparisons wait for room.
     held: BTreeSet<(JobId, u32)>,
+    /// Jobs that are ending, by order.
+    ending: BTreeSet<u64>,
+    /// Where the last step stopped looking for somebody to take a wanting shard, if it had to stop.
+    looked_until: Option<(u64, u32)>,
     /// Groups of transfers the ledger refused although the core thought them possible.
     ledger_faults: u32,
 }
@@ -94,6 +102,8 @@ impl Core {
             wanting: BTreeSet::new(),
             comparing: BTreeSet::new(),
             held: BTreeSet::new(),
+            ending: BTreeSet::new(),
+            looked_until: None,
             ledger_faults: 0,
         }
     }
@@ -102,12 +112,20 @@ impl Core {
     /// the last one. Unknown, late and repeated events change nothing.
     pub fn step(&mut self, now: Timestamp, event: Event) -> Vec<Action> {
         self.now = self.now.max(now);
-        let mut fx = Effects::default();
+        let mut fx = Effects {
+            room: self.config.step_replicas_max.max(1),
+            ..Effects::default()
+        };
+        self.sabotage_room(&mut fx);
         self.handle(event, &mut fx);
         // Each round either ends a replica or job or starts an assignment; all three are bounded.
         loop {
             while let Some((job, shard)) = fx.touched.pop_first() {
                 self.progress(job, shard, &mut fx);
+            }
+            self.wind_up(&mut fx);
+            if !fx.touched.is_empty() {
+                continue;
             }
             if !std::mem::take(&mut fx.fill) {
                 return fx.into_actions();
@@ -135,9 +153,8 @@ impl Core {
             Event::Committed { commitment } => self.committed(commitment, fx),
             Event::ExecutionFailed {
                 assignment,
-                guest_caused,
-                code,
-            } => self.execution_failed(assignment, guest_caused, code, fx),
+                failure,
+            } => self.execution_failed(assignment, failure, fx),
             Event::Revealed {
                 assignment,
                 opening,
@@ -198,6 +215,20 @@ impl Core {
         self.now
     }
 
+    #[cfg(any(test, feature = "sabotage"))]
+    fn sabotage_room(&self, fx: &mut Effects) {
+        if self.config.sabotage == Some(Sabotage::EndlessStep) {
+            fx.room = u32::MAX;
+        }
+    }
+
+    #[cfg(not(any(test, feature = "sabotage")))]
+    #[expect(
+        clippy::unused_self,
+        reason = "the sabotaged twin reads the configuration"
+    )]
+    const fn sabotage_room(&self, _: &mut Effects) {}
+
     fn shard(&self, job: JobId, shard: u32) -> Option<&Shard> {
         self.jobs.get(&job)?.shards.get(shard as usize)
     }
@@ -226,6 +257,12 @@ struct Effects {
     touched: BTreeSet<(JobId, u32)>,
     /// Whether work or places became free.
     fill: bool,
+    /// Replicas and jobs that this step may still begin or end.
+    room: u32,
+    /// Pairs of shard and provider that were considered.
+    looks: u32,
+    /// Whether something waits for want of room.
+    more: bool,
 }
 
 impl Effects {
@@ -237,8 +274,22 @@ impl Effects {
         self.push(Action::Reply { request, reply });
     }
 
+    /// A replica begins or ends, or a job ends.
+    const fn spend(&mut self) {
+        self.room = self.room.saturating_sub(1);
+    }
+
+    /// Whether one more may begin or end in this step. If not, the next step is asked for.
+    const fn has_room(&mut self) -> bool {
+        self.more |= self.room == 0;
+        self.room > 0
+    }
+
     /// Money first: the driver must persist it with the event.
     fn into_actions(mut self) -> Vec<Action> {
+        if self.more {
+            self.push(Action::TickAgain);
+        }
         if !self.journal.is_empty() {
             self.actions.insert(0, Action::Journal(self.journal));
         }

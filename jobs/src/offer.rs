@@ -33,6 +33,9 @@ pub struct DeviceSpec {
 /// Longest device name in bytes.
 pub const DEVICE_NAME_MAX: usize = 128;
 
+/// Most assignments that one provider executes at the same time.
+pub const CAPACITY_MAX: u16 = 256;
+
 /// What a provider asks. Fuel is equal on every replica; device time is metered apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Price {
@@ -53,7 +56,7 @@ pub struct Offer {
     pub price: Price,
     /// The execution class its outputs will carry.
     pub fingerprint: Fingerprint,
-    /// Assignments it executes at the same time.
+    /// Assignments it executes at the same time, 1 to [`CAPACITY_MAX`].
     pub capacity: u16,
     /// Largest linear memory it grants a guest, in bytes.
     pub memory_bytes_max: u64,
@@ -98,8 +101,9 @@ impl Offer {
             let bound = format!("must have no field over {FINGERPRINT_FIELD_MAX} bytes");
             return refuse("fingerprint", format!("{:?}", self.fingerprint), bound);
         }
-        if self.capacity == 0 {
-            return refuse("capacity", "0".to_owned(), "must be at least 1".to_owned());
+        if !(1..=CAPACITY_MAX).contains(&self.capacity) {
+            let bound = format!("must be 1 to {CAPACITY_MAX}");
+            return refuse("capacity", self.capacity.to_string(), bound);
         }
         Ok(())
     }
@@ -132,7 +136,7 @@ mod tests {
                 device: String::new(),
                 options: String::new(),
             },
-            capacity: 1,
+            capacity: CAPACITY_MAX,
             memory_bytes_max: 1,
             fuel_max: 1,
             model_bytes_max: 1,
@@ -144,7 +148,7 @@ mod tests {
     fn absurd_offers_are_refused_by_field() {
         assert_eq!(offer().check(), Ok(()));
         type Spoil = fn(&mut Offer);
-        let spoilings: [(&str, Spoil); 5] = [
+        let spoilings: [(&str, Spoil); 6] = [
             ("offer.device.name", |o| o.device.name.push('x')),
             ("offer.price.per_gfuel", |o| o.price.per_gfuel.0 += 1),
             ("offer.price.per_device_second", |o| {
@@ -152,6 +156,7 @@ mod tests {
             }),
             ("offer.fingerprint", |o| o.fingerprint.engine.push('x')),
             ("offer.capacity", |o| o.capacity = 0),
+            ("offer.capacity", |o| o.capacity += 1),
         ];
         for (key, spoil) in spoilings {
             let mut bad = offer();

@@ -54,7 +54,8 @@ impl Fingerprint {
 /// What an execution consumed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Meters {
-    /// Fuel burnt by the guest. Deterministic: equal on every replica of one fingerprint.
+    /// Fuel burnt by the guest. Deterministic: equal on every replica of one fingerprint, or they do
+    /// not agree ([`crate::verdict::fuel_agrees`]).
     pub fuel: u64,
     /// Time the inference device was busy, in microseconds. Not deterministic.
     pub device_us: u64,

@@ -2,8 +2,13 @@
 //!
 //! Agreement under a tolerance is not transitive, so a verdict looks for a maximum clique: a set in
 //! which every pair agrees. A star around one replica would let a liar bridge two honest answers.
+//!
+//! Two replicas agree if their outputs do ([`crate::compare`]) and their fuel does ([`fuel_agrees`]):
+//! fuel is what pay is reckoned by, so a wrong meter is a wrong answer.
 
 use serde::{Deserialize, Serialize};
+
+use crate::outcome::Outcome;
 
 /// Most replicas a shard can ever have; the clique search is exhaustive over 2^12 sets.
 pub const REPLICAS_MAX: usize = 12;
@@ -21,6 +26,29 @@ pub enum Verdict {
         /// Replicas missing for a quorum, if the next ones agree with the largest set.
         more: usize,
     },
+}
+
+/// Largest factor between the fuel of agreeing replicas of different fingerprints. What a guest does
+/// with a tensor may depend on its last bits, and so may the fuel that this takes.
+pub const FUEL_FACTOR_MAX: u64 = 2;
+
+/// Whether the fuel of two replicas of one shard lets them agree: equal under one fingerprint, where
+/// fuel is deterministic; under two, apart by [`FUEL_FACTOR_MAX`] at most.
+pub fn fuel_agrees(left: &Outcome, right: &Outcome) -> bool {
+    let (less, more) = match left.meters.fuel <= right.meters.fuel {
+        true => (left.meters.fuel, right.meters.fuel),
+        false => (right.meters.fuel, left.meters.fuel),
+    };
+    less == more
+        || left.fingerprint != right.fingerprint && more <= less.saturating_mul(FUEL_FACTOR_MAX)
+}
+
+/// The lower median, by which a meter of the agreeing is paid: of a majority of honest replicas it is
+/// within what honest ones metered, whatever the others say. `None` of nothing.
+pub fn lower_median(mut values: Vec<u64>) -> Option<u64> {
+    values.sort_unstable();
+    let middle = values.len().saturating_sub(1).checked_div(2)?;
+    values.get(middle).copied()
 }
 
 /// Judges `replicas` revealed replicas. `agree(i, j)` is asked for `i < j` only.
@@ -70,6 +98,8 @@ pub fn judge(replicas: usize, quorum: usize, agree: impl Fn(usize, usize) -> boo
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::digest::{BlobRef, Digest};
+    use crate::outcome::{Fingerprint, Meters};
 
     fn check(replicas: usize, quorum: usize, pairs: &[(usize, usize)], expected: Verdict) {
         let verdict = judge(replicas, quorum, |i, j| pairs.contains(&(i, j)));
@@ -110,6 +140,53 @@ mod tests {
         let all: Vec<usize> = (0..REPLICAS_MAX).collect();
         let verdict = judge(usize::MAX, 2, |_, _| true);
         assert_eq!(verdict, Verdict::Accepted { agreeing: all });
+    }
+
+    #[test]
+    fn fuel_is_a_second_witness() {
+        let outcome = |engine: &str, fuel| Outcome {
+            root: Digest::default(),
+            outputs: BlobRef::of(b""),
+            items: 0,
+            meters: Meters {
+                fuel,
+                ..Meters::default()
+            },
+            fingerprint: Fingerprint {
+                engine: engine.into(),
+                library: String::new(),
+                execution_provider: String::new(),
+                device: String::new(),
+                options: String::new(),
+            },
+        };
+        for (engines, fuels, expected) in [
+            (["a", "a"], [7, 7], true),
+            (["a", "a"], [7, 8], false),
+            (["a", "b"], [7, 8], true),
+            (["a", "b"], [7, 14], true),
+            (["a", "b"], [7, 15], false),
+            (["a", "b"], [0, 1], false),
+            (["a", "b"], [u64::MAX, u64::MAX / 2 + 1], true),
+        ] {
+            let [left, right] = [0, 1].map(|i| outcome(engines[i], fuels[i]));
+            let found = [fuel_agrees(&left, &right), fuel_agrees(&right, &left)];
+            assert_eq!(found, [expected; 2], "{engines:?} {fuels:?}");
+        }
+    }
+
+    #[test]
+    fn the_lower_median_is_one_of_the_values() {
+        for (values, expected) in [
+            (vec![], None),
+            (vec![5], Some(5)),
+            (vec![9, 5], Some(5)),
+            (vec![9, 0, 5], Some(5)),
+            (vec![9, 0, 5, 7], Some(5)),
+            (vec![9, 0, 5, 7, 7], Some(7)),
+        ] {
+            assert_eq!(lower_median(values.clone()), expected, "{values:?}");
+        }
     }
 
     proptest::proptest! {

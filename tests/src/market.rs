@@ -117,8 +117,9 @@ impl Market {
             "provider".to_owned(),
             "start".into(),
             format!("--data={}", data.display()),
-            // Dear enough for a small job to cost something.
-            "--price-per-gfuel=1".into(),
+            // Dear enough for a small job to cost something, cheap enough for what any job here
+            // reserves for a shard at its limits.
+            "--price-per-gfuel=0.001".into(),
         ];
         arguments.extend(
             self.aggregator

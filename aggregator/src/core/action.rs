@@ -37,7 +37,7 @@ pub enum Reply {
         /// Whether this only repeats an earlier answer.
         repeated: bool,
     },
-    /// The job has ended, now or before.
+    /// The job has ended or is ending, now or before.
     Cancelled {
         /// Which.
         job: JobId,
@@ -77,6 +77,22 @@ pub enum FailReason {
         /// What they report.
         code: Code,
     },
+    /// A quorum of providers ran out of wall clock.
+    #[error(
+        "shard {shard}: timed out on every provider: raise limits.wall_ms, or cut smaller shards"
+    )]
+    TimedOut {
+        /// Where.
+        shard: u32,
+    },
+    /// A quorum of providers lost the worker process that executed it.
+    #[error(
+        "shard {shard}: ended its worker process on every provider: the component or a model crashes or needs too much memory"
+    )]
+    WorkerLost {
+        /// Where.
+        shard: u32,
+    },
     /// As many replicas as allowed, and no quorum agrees.
     #[error("shard {shard}: {replicas} replicas and no quorum agrees")]
     NoQuorum {
@@ -100,12 +116,14 @@ pub enum FailReason {
         code: Code,
     },
     /// The deadline passed.
-    #[error("deadline passed with {accepted} of {shards} shards accepted")]
+    #[error("deadline passed with {accepted} of {shards} shards accepted{}", because(missing.as_deref()))]
     Deadline {
         /// Shards accepted by then.
         accepted: u32,
         /// Shards in all.
         shards: u32,
+        /// Why nobody could go on with the rest, if that is so.
+        missing: Option<Box<Refusal>>,
     },
     /// The client gave it up.
     #[error("cancelled by the client")]
@@ -122,6 +140,8 @@ impl FailReason {
         match self {
             Self::BlobsInvalid { .. } => "blobs_invalid",
             Self::GuestFailed { .. } => "guest_failed",
+            Self::TimedOut { .. } => "timed_out",
+            Self::WorkerLost { .. } => "worker_lost",
             Self::NoQuorum { .. } => "no_quorum",
             Self::AttemptsExhausted { .. } => "attempts_exhausted",
             Self::MergeFailed { .. } => "merge_failed",
@@ -130,6 +150,10 @@ impl FailReason {
             Self::Ledger => "internal",
         }
     }
+}
+
+fn because(missing: Option<&Refusal>) -> String {
+    missing.map_or_else(String::new, |refusal| format!(": {refusal}"))
 }
 
 /// Objective evidence against a provider: two of its own statements that contradict each other.
@@ -162,6 +186,8 @@ pub enum Evidence {
 pub enum Action {
     /// Persist these rows in the same batch as the event. At most one a step, and the first.
     Journal(Vec<JournalEntry>),
+    /// More waits than one step may do: send a [`super::Event::Tick`] at once.
+    TickAgain,
     /// Answer a request.
     Reply {
         /// Which.

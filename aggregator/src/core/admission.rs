@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use jobs::digest::BlobRef;
 use jobs::ids::{ClientId, JobId, ProviderId};
 use jobs::money::{AMOUNT_MAX, Amount};
-use jobs::offer::{DEVICE_NAME_MAX, Offer};
+use jobs::offer::{CAPACITY_MAX, DEVICE_NAME_MAX, Offer};
+use jobs::package::Limits;
 use jobs::plan;
 use jobs::time::Timestamp;
 use jobs::verdict::REPLICAS_MAX;
@@ -16,6 +17,7 @@ use super::config::WALL_MS_MAX;
 use super::event::{Code, JobSpec, RequestId};
 use super::refusal::{Need, Refusal};
 use super::reputation::Score;
+use super::settlement::most;
 use super::state::{Job, Phase, Provider, Shard, Tally};
 use super::{Core, Effects};
 
@@ -25,6 +27,12 @@ impl Core {
         let bounded = offer.fingerprint.is_bounded() && offer.device.name.len() <= DEVICE_NAME_MAX;
         if !bounded {
             let refusal = out_of_bounds("offer text", u64::MAX, 0, DEVICE_NAME_MAX as u64);
+            fx.push(refused(id, refusal));
+            return;
+        }
+        let (capacity, capacity_max) = (u64::from(offer.capacity), u64::from(CAPACITY_MAX));
+        if !(1..=capacity_max).contains(&capacity) {
+            let refusal = out_of_bounds("capacity", capacity, 1, capacity_max);
             fx.push(refused(id, refusal));
             return;
         }
@@ -148,7 +156,7 @@ impl Core {
         self.check_bounds(&spec)?;
         self.check_room(client)?;
         let quote = self.quote(&spec)?;
-        self.check_served(&spec)?;
+        self.check_served(&spec, quote.share)?;
         let have = self.ledger.balance(&Account::Client(client)).available();
         let have = have.unwrap_or_default();
         if have < spec.max_price {
@@ -294,7 +302,7 @@ impl Core {
 
     /// Looks for enough distinct providers, one requirement after the other, and names the first that
     /// too few meet.
-    fn check_served(&self, spec: &JobSpec) -> Result<(), Refusal> {
+    pub(super) fn check_served(&self, spec: &JobSpec, share: Amount) -> Result<(), Refusal> {
         let need = u32::from(spec.replicas);
         let mut left: Vec<&Provider> = self.providers.values().collect();
         left.retain(|provider| self.is_trusted(provider));
@@ -304,9 +312,10 @@ impl Core {
             Need::Memory(spec.limits.memory_bytes),
             Need::Fuel(spec.limits.fuel),
             Need::ModelBytes(spec.model_bytes_max),
+            Need::Price(share),
         ]);
         for missing in requirements {
-            left.retain(|provider| meets(provider, missing));
+            left.retain(|provider| meets(provider, missing, &spec.limits));
             let have = u32::try_from(left.len()).unwrap_or(u32::MAX);
             if have < need {
                 return Err(Refusal::NobodyServes {
@@ -343,14 +352,29 @@ impl Core {
             && self.ledger.balance(&stake).available() >= Some(self.config.stake_min)
     }
 
-    pub(super) fn can_serve(&self, provider: &Provider, spec: &JobSpec) -> bool {
-        self.is_trusted(provider)
-            && spec
-                .device
-                .is_none_or(|kind| meets(provider, Need::Device(kind)))
-            && meets(provider, Need::Memory(spec.limits.memory_bytes))
-            && meets(provider, Need::Fuel(spec.limits.fuel))
-            && meets(provider, Need::ModelBytes(spec.model_bytes_max))
+    /// Whether a trusted provider has all that `job` needs, at a price that its share always covers.
+    pub(super) fn suits(&self, provider: &Provider, job: &Job) -> bool {
+        let (spec, limits) = (&job.spec, &job.spec.limits);
+        let meets = |need| meets(provider, need, limits);
+        spec.device.is_none_or(|kind| meets(Need::Device(kind)))
+            && meets(Need::Memory(limits.memory_bytes))
+            && meets(Need::Fuel(limits.fuel))
+            && meets(Need::ModelBytes(spec.model_bytes_max))
+            && (meets(Need::Price(job.quote.share)) || self.ignores_price())
+    }
+
+    #[cfg(any(test, feature = "sabotage"))]
+    fn ignores_price(&self) -> bool {
+        self.config.sabotage == Some(super::Sabotage::IgnorePrice)
+    }
+
+    #[cfg(not(any(test, feature = "sabotage")))]
+    #[expect(
+        clippy::unused_self,
+        reason = "the sabotaged twin reads the configuration"
+    )]
+    const fn ignores_price(&self) -> bool {
+        false
     }
 
     pub(super) fn blobs_ready(&mut self, id: JobId, inputs: Vec<BlobRef>, fx: &mut Effects) {
@@ -380,7 +404,7 @@ impl Core {
     }
 }
 
-fn meets(provider: &Provider, need: Need) -> bool {
+fn meets(provider: &Provider, need: Need, limits: &Limits) -> bool {
     let offer = &provider.offer;
     match need {
         Need::Providers | Need::OneFingerprint => true,
@@ -388,6 +412,7 @@ fn meets(provider: &Provider, need: Need) -> bool {
         Need::Memory(bytes) => offer.memory_bytes_max >= bytes,
         Need::Fuel(fuel) => offer.fuel_max >= fuel,
         Need::ModelBytes(bytes) => offer.model_bytes_max >= bytes,
+        Need::Price(share) => most(&offer.price, limits) <= share,
     }
 }
 

@@ -1,17 +1,18 @@
 //! What must hold after every step. Shares no decision with the rules: it looks at the state and at
 //! the ledger and works out for itself whether they can be right.
 
+mod verdict;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use jobs::ids::{AssignmentId, JobId, ProviderId};
 use jobs::money::Amount;
-use jobs::verdict::REPLICAS_MAX;
 use ledger::{Account, PendingState};
 
 use super::Core;
-use super::event::Comparison;
 use super::settlement::total;
 use super::state::{Job, Phase, Place, Replica, ReplicaState, Shard};
+use verdict::check_verdict;
 
 /// An invariant that does not hold: a bug.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -105,6 +106,16 @@ pub enum Violation {
         /// Which.
         what: &'static str,
     },
+    /// A provider got an assignment that could cost more than is reserved for it.
+    #[error("assignment {assignment} could cost {ask}, {share} are reserved")]
+    Price {
+        /// Which.
+        assignment: AssignmentId,
+        /// What the provider asks for it at the job's limits.
+        ask: Amount,
+        /// The share.
+        share: Amount,
+    },
     /// A banned provider holds an assignment.
     #[error("{provider} is banned and holds {assignments} assignments")]
     BannedHolds {
@@ -169,7 +180,7 @@ impl Core {
             return Err(Violation::EscrowOpen { job: job.id });
         }
         let late_ms = self.now.since_ms(self.ends_by(job));
-        if !job.is_ended() && late_ms > TICK_GRACE_MS {
+        if !job.is_closing() && late_ms > TICK_GRACE_MS {
             let job = job.id;
             return Err(Violation::Overdue { job, late_ms });
         }
@@ -184,6 +195,7 @@ impl Core {
         let mut released = shard.accepted.as_ref().map_or(Amount::ZERO, |a| a.fee);
         for replica in &shard.replicas {
             self.check_reservation(job, replica)?;
+            check_price(job, replica)?;
             let counts = !matches!(replica.state, ReplicaState::Closed(_));
             if counts && !counted.insert(replica.provider) {
                 return Err(Violation::SameProvider {
@@ -263,6 +275,8 @@ impl Core {
                 });
             }
             within("busy places", busy, u64::from(provider.granted))?;
+            let live_max = u64::from(self.config.provider_live_max);
+            within("assignments of a provider", held.len(), live_max)?;
         }
         if live.is_empty() {
             Ok(())
@@ -278,6 +292,11 @@ impl Core {
             let open = self.open.get(&job.order) == Some(&job.id);
             if open == job.is_ended() {
                 return Err(Violation::Index { what: "open jobs" });
+            }
+            let ending = matches!(job.phase, Phase::Ending(_));
+            if ending != self.ending.contains(&job.order) {
+                let what = "jobs that are ending";
+                return Err(Violation::Index { what });
             }
             for (shard, index) in job.shards.iter().zip(0..) {
                 for (replica, position) in shard.replicas.iter().zip(0..) {
@@ -335,6 +354,26 @@ fn within(what: &'static str, have: usize, max: u64) -> Result<(), Violation> {
     }
 }
 
+/// The price asked for all the fuel and all the time that the job allows is within the share.
+fn check_price(job: &Job, replica: &Replica) -> Result<(), Violation> {
+    let limits = &job.spec.limits;
+    let part = |rate: Amount, used: u64, unit: u128| {
+        rate.0.saturating_mul(u128::from(used)).div_ceil(unit)
+    };
+    let fuel = part(replica.price.per_gfuel, limits.fuel, 1_000_000_000);
+    let device = part(replica.price.per_device_second, limits.wall_ms, 1_000);
+    let (ask, share) = (Amount(fuel.saturating_add(device)), job.quote.share);
+    if ask <= share {
+        return Ok(());
+    }
+    let assignment = replica.assignment;
+    Err(Violation::Price {
+        assignment,
+        ask,
+        share,
+    })
+}
+
 /// Every replica paid in full, fee on top, rounded up.
 fn most_a_shard_costs(job: &Job) -> Amount {
     let replicas = u128::from(job.spec.max_replicas);
@@ -343,117 +382,4 @@ fn most_a_shard_costs(job: &Job) -> Amount {
     let fee = shares.checked_mul_div(u128::from(job.quote.fee_bps), 10_000);
     let fee = fee.unwrap_or_default().0.saturating_add(1);
     Amount(shares.0.saturating_add(fee))
-}
-
-fn check_verdict(job: &Job, shard: &Shard, index: u32) -> Result<(), Violation> {
-    let wrong = |what| Violation::Verdict {
-        job: job.id,
-        shard: index,
-        what,
-    };
-    let mut judged = Vec::new();
-    let mut winners = Vec::new();
-    for (replica, position) in shard.replicas.iter().zip(0u32..) {
-        let ReplicaState::Settled { agreed, paid } = replica.state else {
-            continue;
-        };
-        check_evidence(replica)?;
-        judged.push(position);
-        if agreed {
-            winners.push(position);
-        } else if !paid.is_zero() {
-            return Err(Violation::Unproven {
-                assignment: replica.assignment,
-                what: "a verdict for it",
-            });
-        }
-    }
-    let Some(accepted) = &shard.accepted else {
-        if judged.is_empty() {
-            return Ok(());
-        }
-        return Err(wrong("replicas are settled without a verdict"));
-    };
-    if accepted.agreeing != winners {
-        return Err(wrong("the settlement is not the verdict"));
-    }
-    if winners.len() < usize::from(job.spec.replicas) {
-        return Err(wrong("fewer agree than the quorum"));
-    }
-    if judged.len() > REPLICAS_MAX {
-        return Err(wrong("more replicas than a verdict can judge"));
-    }
-    let agree = |l: u32, r: u32| agrees(job, shard, l, r);
-    if !is_clique(&winners, agree) {
-        return Err(wrong("two of the agreeing do not agree"));
-    }
-    if has_rival(&judged, &winners, agree) {
-        return Err(wrong("another set of replicas is as large"));
-    }
-    let roots = winners.iter().filter_map(|w| root(shard, *w));
-    let outputs = shard.replicas.get(accepted.canonical as usize);
-    let outputs = outputs.and_then(|replica| replica.opening.as_ref());
-    let canonical = winners.contains(&accepted.canonical)
-        && roots.min() == Some(accepted.root)
-        && outputs.map(|o| (o.outcome.root, o.outcome.outputs))
-            == Some((accepted.root, accepted.outputs));
-    if canonical {
-        Ok(())
-    } else {
-        Err(wrong("the canonical outputs are not the lowest agreeing"))
-    }
-}
-
-fn check_evidence(replica: &Replica) -> Result<(), Violation> {
-    let unproven = |what| Violation::Unproven {
-        assignment: replica.assignment,
-        what,
-    };
-    let commitment = replica.commitment.ok_or(unproven("a commitment"))?;
-    let opening = replica.opening.as_ref().ok_or(unproven("a reveal"))?;
-    let about_it = commitment.assignment == replica.assignment
-        && commitment.provider == replica.provider
-        && commitment.opens_with(opening);
-    if about_it {
-        Ok(())
-    } else {
-        Err(unproven("a reveal that opens its commitment"))
-    }
-}
-
-fn root(shard: &Shard, position: u32) -> Option<jobs::digest::Digest> {
-    let replica = shard.replicas.get(position as usize)?;
-    Some(replica.opening.as_ref()?.outcome.root)
-}
-
-fn agrees(job: &Job, shard: &Shard, left: u32, right: u32) -> bool {
-    let (l, r) = (root(shard, left), root(shard, right));
-    if l.is_some() && l == r {
-        return true;
-    }
-    let pair = (left.min(right), left.max(right));
-    job.spec.comparison == Comparison::Numeric && shard.comparisons.get(&pair) == Some(&Some(true))
-}
-
-fn is_clique(set: &[u32], agree: impl Fn(u32, u32) -> bool) -> bool {
-    set.iter().all(|left| {
-        set.iter()
-            .all(|right| left == right || agree(*left, *right))
-    })
-}
-
-/// Whether another set of pairwise agreeing replicas is at least as large as the winners.
-fn has_rival(judged: &[u32], winners: &[u32], agree: impl Fn(u32, u32) -> bool) -> bool {
-    let sets = 1u32.checked_shl(u32::try_from(judged.len()).unwrap_or(0));
-    (1..sets.unwrap_or(0)).any(|mask| {
-        let large = mask.count_ones() as usize >= winners.len();
-        let members = || {
-            let chosen = judged.iter().zip(0u32..);
-            chosen.filter(move |(_, bit)| mask.checked_shr(*bit).is_some_and(|m| m & 1 == 1))
-        };
-        large && {
-            let set: Vec<u32> = members().map(|(position, _)| *position).collect();
-            set != winners && is_clique(&set, &agree)
-        }
-    })
 }

@@ -2,6 +2,7 @@
 
 use jobs::ids::AggregatorId;
 use jobs::money::Amount;
+use jobs::verdict::REPLICAS_MAX;
 use ledger::FeeBps;
 use serde::{Deserialize, Serialize};
 
@@ -29,6 +30,25 @@ pub const COOLDOWN_DOUBLINGS_MAX: u32 = 5;
 pub const DEADLINE_MS_MAX: u64 = 30 * 24 * 3600 * 1000;
 /// Largest wall-clock limit of one execution: one day in milliseconds.
 pub const WALL_MS_MAX: u64 = 24 * 3600 * 1000;
+/// Providers whose clock or worker must give up on a shard before the job is to blame, even where one
+/// replica is quorum enough: a single slow provider must not end a job.
+pub const UNCLEAR_FAILURES_MIN: usize = 2;
+/// Default for [`Config::step_replicas_max`], in replicas.
+pub const STEP_REPLICAS_MAX: u32 = 2048;
+/// Default for [`Config::step_looks_max`], in pairs of shard and provider.
+pub const STEP_LOOKS_MAX: u32 = 32_768;
+/// Default for [`Config::provider_live_max`], in assignments: as many as one job has shards, so that a
+/// fast provider need not wait for the slow within one job.
+pub const PROVIDER_LIVE_MAX: u32 = SHARDS_PER_JOB_MAX;
+/// Rows that come with a replica that a step begins: journal entry, reservation, order, and the two
+/// accounts. One that ends comes with fewer, and so does a job.
+const ROWS_PER_REPLICA: usize = 5;
+/// Rows that come with one more replica of a provider or of a shard that ends: journal entry,
+/// reservation, and one account.
+const ROWS_PER_END: usize = 3;
+/// Rows of a step that come with no replica: the event, the heads of log and journal, money that moves,
+/// a stake, a fee, the accounts of these, and what the driver stores with an event.
+const ROWS_BESIDE: usize = 20;
 
 /// The operator's choices. Part of the core's state: a replay uses the same.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -68,6 +88,13 @@ pub struct Config {
     pub refusal_cooldown_ms: u64,
     /// Longest deadline, in milliseconds.
     pub deadline_ms_max: u64,
+    /// Replicas that one step begins or ends, and jobs that it ends; at least one. What is more waits
+    /// for the next step, because a step must fit into one batch of the store.
+    pub step_replicas_max: u32,
+    /// Pairs of shard and provider that one step considers when it gives out work, or a few more.
+    pub step_looks_max: u32,
+    /// Assignments that one provider may hold, the committed ones that wait for others included.
+    pub provider_live_max: u32,
     /// A deliberate mistake, to show that the checker finds it.
     #[cfg(any(test, feature = "sabotage"))]
     pub sabotage: Option<Sabotage>,
@@ -95,9 +122,24 @@ impl Config {
             offer_ttl_ms: 10 * 60_000,
             refusal_cooldown_ms: 5_000,
             deadline_ms_max: DEADLINE_MS_MAX,
+            step_replicas_max: STEP_REPLICAS_MAX,
+            step_looks_max: STEP_LOOKS_MAX,
+            provider_live_max: PROVIDER_LIVE_MAX,
             #[cfg(any(test, feature = "sabotage"))]
             sabotage: None,
         }
+    }
+
+    /// Most rows that one event can add to the store's batch. What a step may put off is counted
+    /// against [`Config::step_replicas_max`]; a ban ends all that one provider holds, and a verdict
+    /// settles all replicas of one shard, whatever else the step does.
+    #[must_use]
+    pub const fn step_rows_max(&self) -> usize {
+        let at_once = (self.provider_live_max as usize).saturating_add(REPLICAS_MAX);
+        (self.step_replicas_max as usize)
+            .saturating_mul(ROWS_PER_REPLICA)
+            .saturating_add(at_once.saturating_mul(ROWS_PER_END))
+            .saturating_add(ROWS_BESIDE)
     }
 }
 
@@ -118,4 +160,10 @@ pub enum Sabotage {
     ForgetVoid,
     /// The deadline is never enforced.
     IgnoreDeadline,
+    /// A step does all there is to do, however much that is.
+    EndlessStep,
+    /// The verdict does not look at fuel.
+    IgnoreFuel,
+    /// Work is given out whatever the provider asks.
+    IgnorePrice,
 }

@@ -9,6 +9,7 @@ use super::state::{Cause, Job, Phase, Place, ReplicaState};
 use super::{Core, Effects};
 
 impl Core {
+    /// What one step has no room for is found again by the next.
     pub(super) fn tick(&mut self, fx: &mut Effects) {
         self.expire_jobs(fx);
         self.miss_silent_providers(fx);
@@ -22,13 +23,23 @@ impl Core {
             return;
         }
         let open = self.open.values().filter_map(|id| self.jobs.get(id));
-        let expired = open.filter(|job| self.now >= self.ends_by(job));
-        let expired: Vec<(JobId, u32, u32)> = expired
-            .map(|job| (job.id, job.accepted(), job.quote.shards))
+        let expired = open.filter(|job| !job.is_closing() && self.now >= self.ends_by(job));
+        let expired: Vec<(JobId, FailReason)> = expired
+            .map(|job| (job.id, self.deadline_passed(job)))
             .collect();
-        for (id, accepted, shards) in expired {
-            let reason = FailReason::Deadline { accepted, shards };
+        for (id, reason) in expired {
             self.end_job(id, JobOutcome::Failed(reason), fx);
+        }
+    }
+
+    /// A job that nobody could go on with says so: it may have waited for that all the time.
+    fn deadline_passed(&self, job: &Job) -> FailReason {
+        let (accepted, shards) = (job.accepted(), job.quote.shards);
+        let unserved = self.check_served(&job.spec, job.quote.share).err();
+        FailReason::Deadline {
+            accepted,
+            shards,
+            missing: unserved.filter(|_| accepted < shards).map(Box::new),
         }
     }
 
@@ -47,6 +58,9 @@ impl Core {
         let silent = online.filter(|(_, p)| now > p.seen.plus_ms(ttl));
         let silent: Vec<ProviderId> = silent.map(|(id, _)| *id).collect();
         for provider in silent {
+            if !fx.has_room() {
+                return;
+            }
             self.lost(provider, fx);
         }
     }
@@ -57,6 +71,9 @@ impl Core {
             .filter_map(|assignment| self.overdue(*assignment))
             .collect();
         for (place, provider, cause, deed) in due {
+            if !fx.has_room() {
+                return;
+            }
             if deed == Deed::NotAccepted {
                 self.cool_down(provider);
             }
@@ -67,6 +84,7 @@ impl Core {
 
     fn overdue(&self, assignment: AssignmentId) -> Option<(Place, ProviderId, Cause, Deed)> {
         let place = *self.places.get(&assignment)?;
+        self.jobs.get(&place.job).filter(|job| !job.is_closing())?;
         let replica = self.replica(place)?;
         let (limit, cause, deed) = match replica.state {
             ReplicaState::Offered { until } => (until, Cause::NotAccepted, Deed::NotAccepted),

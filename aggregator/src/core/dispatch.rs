@@ -16,7 +16,7 @@ use rand_chacha::rand_core::{RngCore, SeedableRng};
 
 use super::action::Action;
 use super::config::{OVERDUE_PER_SHARD_MAX, REFUSALS_PER_JOB_MAX};
-use super::settlement::cost;
+use super::settlement::most;
 use super::state::{Cause, Job, Phase, Place, Provider, Replica, ReplicaState, Shard};
 use super::{Core, Effects};
 
@@ -32,59 +32,124 @@ struct Candidate {
     weight: u64,
 }
 
+/// What filling the places of one job needs to know, found out once for all its shards.
+struct Round {
+    /// The job's order.
+    order: u64,
+    job: JobId,
+    /// Providers with free places that could get any shard of it.
+    able: Vec<ProviderId>,
+    /// How many providers of each fingerprint could serve it, busy ones included.
+    classes: BTreeMap<Digest, usize>,
+}
+
 impl Core {
-    /// Gives work to free places until one of the two runs out.
+    /// Gives work to free places until one of the two runs out, or the step has done its share.
     pub(super) fn fill(&mut self, fx: &mut Effects) {
         let mut free = self.free_places();
-        let mut classes: Option<(JobId, BTreeMap<Digest, usize>)> = None;
-        let mut last = None;
+        let mut looked = self.looked_until.take();
+        let room = fx.room;
+        let mut round: Option<Round> = None;
         while !free.is_empty() {
-            let from = last.map_or(Bound::Unbounded, Bound::Excluded);
+            let from = looked.map_or(Bound::Unbounded, Bound::Excluded);
             let next = self.wanting.range((from, Bound::Unbounded)).next();
-            let Some(&(order, shard)) = next else {
+            let Some(&(order, index)) = next else {
                 return;
             };
-            last = Some((order, shard));
-            let Some(job) = self.open.get(&order).and_then(|id| self.jobs.get(id)) else {
+            if fx.looks >= self.config.step_looks_max || !fx.has_room() {
+                // Looks that came to something go on at once, others with the next event or tick.
+                fx.more |= fx.room < room;
+                self.looked_until = looked;
+                return;
+            }
+            if round.as_ref().is_none_or(|round| round.order != order) {
+                round = Some(self.round(order, &free));
+            }
+            let Some(round) = round.as_mut().filter(|round| !round.able.is_empty()) else {
+                looked = Some((order, u32::MAX));
                 continue;
             };
-            if job.phase != Phase::Running {
-                continue;
-            }
-            let id = job.id;
-            if classes.as_ref().is_none_or(|(of, _)| *of != id) {
-                classes = Some((id, self.classes(job)));
-            }
-            let counts = classes.as_ref().map(|(_, counts)| counts);
-            while let Some(provider) = self.choose(id, shard, &free, counts) {
-                if !self.assign(id, shard, provider, fx) {
-                    break;
-                }
-                if let Some(places) = free.get_mut(&provider) {
-                    *places = places.saturating_sub(1);
-                }
-                free.retain(|_, places| *places > 0);
+            // Even a shard that nobody may be given any more costs a look.
+            fx.looks = fx.looks.saturating_add(1);
+            if self.fill_shard(round, index, &mut free, fx) {
+                looked = Some((order, index));
             }
         }
     }
 
-    /// Providers with free places, and how many.
-    fn free_places(&self) -> BTreeMap<ProviderId, u32> {
-        let ready = self.providers.iter().filter(|(_, provider)| {
-            provider.online && provider.banned.is_none() && provider.cooldown <= self.now
-        });
+    /// Gives a shard what it lacks, as far as somebody can take it. Answers whether it was looked at to
+    /// the end.
+    fn fill_shard(
+        &mut self,
+        round: &mut Round,
+        index: u32,
+        free: &mut BTreeMap<ProviderId, u32>,
+        fx: &mut Effects,
+    ) -> bool {
+        while let Some(provider) = self.choose(round, index, free, fx) {
+            if !self.assign(round.job, index, provider, fx) {
+                return true;
+            }
+            if let Some(places) = free.get_mut(&provider) {
+                *places = places.saturating_sub(1);
+            }
+            free.retain(|_, places| *places > 0);
+            round.able.retain(|able| free.contains_key(able));
+            if fx.room == 0 {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Trusted providers with free places, and how many.
+    pub(super) fn free_places(&self) -> BTreeMap<ProviderId, u32> {
+        let ready = self
+            .providers
+            .iter()
+            .filter(|(_, provider)| provider.cooldown <= self.now && self.is_trusted(provider));
         let places = ready.map(|(id, provider)| {
             let capacity = u32::from(provider.offer.capacity);
-            (*id, capacity.saturating_sub(provider.busy))
+            let live = u32::try_from(provider.live.len()).unwrap_or(u32::MAX);
+            let places = capacity.saturating_sub(provider.busy);
+            (
+                *id,
+                places.min(self.config.provider_live_max.saturating_sub(live)),
+            )
         });
         places.filter(|(_, places)| *places > 0).collect()
     }
 
-    /// How many providers of each fingerprint could serve `job`, busy ones included.
+    fn round(&self, order: u64, free: &BTreeMap<ProviderId, u32>) -> Round {
+        let mut round = Round {
+            order,
+            job: JobId::default(),
+            able: Vec::new(),
+            classes: BTreeMap::new(),
+        };
+        let Some(job) = self.open.get(&order).and_then(|id| self.jobs.get(id)) else {
+            return round;
+        };
+        round.job = job.id;
+        if job.phase != Phase::Running {
+            return round;
+        }
+        let may = |id: &ProviderId| {
+            let refusals = job.refusals.get(id).copied().unwrap_or(0);
+            let provider = self.providers.get(id);
+            refusals < REFUSALS_PER_JOB_MAX && provider.is_some_and(|p| self.suits(p, job))
+        };
+        round.able = free.keys().filter(|id| may(id)).copied().collect();
+        if !round.able.is_empty() {
+            round.classes = self.classes(job);
+        }
+        round
+    }
+
     fn classes(&self, job: &Job) -> BTreeMap<Digest, usize> {
         let mut classes = BTreeMap::new();
         for provider in self.providers.values() {
-            if self.can_serve(provider, &job.spec) {
+            if self.suits(provider, job) && self.is_trusted(provider) {
                 let count: &mut usize = classes.entry(provider.class).or_default();
                 *count = count.saturating_add(1);
             }
@@ -94,26 +159,31 @@ impl Core {
 
     fn choose(
         &self,
-        id: JobId,
+        round: &Round,
         index: u32,
         free: &BTreeMap<ProviderId, u32>,
-        classes: Option<&BTreeMap<Digest, usize>>,
+        fx: &mut Effects,
     ) -> Option<ProviderId> {
-        let job = self.jobs.get(&id)?;
+        let job = self.jobs.get(&round.job)?;
         let shard = job.shards.get(index as usize)?;
         let attempts = shard.replicas.len();
         if missing(shard) == 0 || attempts >= self.config.attempts_per_shard_max as usize {
             return None;
         }
-        let mut candidates: Vec<Candidate> = free
+        let looks = u32::try_from(round.able.len()).unwrap_or(u32::MAX);
+        fx.looks = fx.looks.saturating_add(looks);
+        let able = round
+            .able
             .iter()
-            .filter_map(|(id, places)| self.candidate(job, shard, *id, *places))
+            .filter_map(|id| Some((*id, *free.get(id)?)));
+        let mut candidates: Vec<Candidate> = able
+            .filter_map(|(id, places)| self.candidate(job, shard, id, places))
             .collect();
         let settled = shard.replicas.iter().find(|replica| replica.is_live());
         let wide: BTreeSet<Digest> = match settled {
             Some(replica) => BTreeSet::from([replica.class]),
             None => {
-                let counts = classes.into_iter().flatten();
+                let counts = round.classes.iter();
                 let wide = counts.filter(|(_, count)| **count >= usize::from(shard.wanted));
                 wide.map(|(class, _)| *class).collect()
             }
@@ -123,7 +193,7 @@ impl Core {
         }
         let fewest = candidates.iter().map(|c| c.tried).min()?;
         candidates.retain(|candidate| candidate.tried == fewest);
-        draw(id, index, attempts, &candidates)
+        draw(round.job, index, attempts, &candidates)
     }
 
     fn candidate(
@@ -134,10 +204,6 @@ impl Core {
         places: u32,
     ) -> Option<Candidate> {
         let provider = self.providers.get(&id)?;
-        let refusals = job.refusals.get(&id).copied().unwrap_or(0);
-        if refusals >= REFUSALS_PER_JOB_MAX || !self.can_serve(provider, &job.spec) {
-            return None;
-        }
         let tried = tries(shard, id)?;
         Some(Candidate {
             provider: id,
@@ -149,7 +215,7 @@ impl Core {
 
     fn weight(&self, job: &Job, provider: &Provider, places: u32) -> u64 {
         let share = job.quote.share;
-        let ask = cost(&provider.offer.price, job.spec.limits.fuel, 0).min(share);
+        let ask = most(&provider.offer.price, &job.spec.limits).min(share);
         let dearness = ask.checked_mul_div(u128::from(PRICE_WEIGHT.saturating_sub(1)), share.0);
         let dearness = dearness.map_or(0, |part| u64::try_from(part.0).unwrap_or(0));
         u64::from(provider.score.points(self.now))
@@ -176,6 +242,7 @@ impl Core {
             to: Account::Provider(to),
             amount: share,
         };
+        fx.spend();
         if !self.transfer(&[reserve], fx) {
             return false;
         }

@@ -53,6 +53,27 @@ impl std::fmt::Display for Code {
     }
 }
 
+/// Why an execution has no outcome. Equal failures on different providers are the same failure.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Failure {
+    /// The job's doing, says the provider: a trap, no fuel left, a limit exceeded.
+    Guest(Code),
+    /// The wall clock ran out. Perhaps the job is endless, perhaps the provider slow.
+    Timeout,
+    /// The worker process died. Perhaps a model did it, perhaps the machine.
+    WorkerLost,
+    /// The provider's own.
+    Provider(Code),
+}
+
+impl Failure {
+    /// Whether the job may be to blame, which is known only when others have tried.
+    #[must_use]
+    pub const fn may_be_the_jobs(&self) -> bool {
+        !matches!(self, Self::Provider(_))
+    }
+}
+
 /// How two outputs of one job are compared, as far as the core must know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Comparison {
@@ -202,10 +223,8 @@ pub enum Event {
     ExecutionFailed {
         /// Which.
         assignment: AssignmentId,
-        /// Whether it blames the job (trap, out of fuel, over a limit) rather than itself.
-        guest_caused: bool,
-        /// What happened; equal codes from different providers are the same failure.
-        code: Code,
+        /// What happened.
+        failure: Failure,
     },
     /// The provider answered a reveal request; its receipt's signature is checked.
     Revealed {

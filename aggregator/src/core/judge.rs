@@ -3,14 +3,17 @@
 //! Reveals are asked for only when every live replica of the shard has committed, so nobody can answer
 //! in the light of another's answer. Undecided shards get more replicas, up to the job's cap.
 
+use std::ops::RangeInclusive;
+
 use jobs::ids::{AssignmentId, JobId};
+use jobs::outcome::Outcome;
 use jobs::verdict::{self, Verdict};
 
 use super::action::{Action, FailReason, JobOutcome};
 use super::dispatch::missing;
 use super::event::Comparison;
 use super::recover::compare;
-use super::replica::guest_failure;
+use super::replica::common_failure;
 use super::state::{Phase, Place, ReplicaState, Shard};
 use super::{Core, Effects};
 
@@ -27,8 +30,7 @@ impl Core {
             return;
         }
         let (order, quorum) = (job.order, usize::from(job.spec.replicas));
-        if let Some(code) = guest_failure(shard, quorum) {
-            let reason = FailReason::GuestFailed { shard: index, code };
+        if let Some(reason) = common_failure(shard, index, quorum) {
             self.end_job(id, JobOutcome::Failed(reason), fx);
             return;
         }
@@ -119,7 +121,9 @@ impl Core {
 
     fn verdict(&self, shard: &Shard, revealed: &[u32], quorum: usize) -> Verdict {
         let agree = |i: usize, j: usize| match (revealed.get(i), revealed.get(j)) {
-            (Some(&left), Some(&right)) => agree(shard, left, right),
+            (Some(&left), Some(&right)) => {
+                agree(shard, left, right) || self.ignores_fuel() && same_root(shard, left, right)
+            }
             _ => false,
         };
         #[cfg(any(test, feature = "sabotage"))]
@@ -127,6 +131,20 @@ impl Core {
             return wrong;
         }
         verdict::judge(revealed.len(), quorum, agree)
+    }
+
+    #[cfg(any(test, feature = "sabotage"))]
+    fn ignores_fuel(&self) -> bool {
+        self.config.sabotage == Some(super::Sabotage::IgnoreFuel)
+    }
+
+    #[cfg(not(any(test, feature = "sabotage")))]
+    #[expect(
+        clippy::unused_self,
+        reason = "the sabotaged twin reads the configuration"
+    )]
+    const fn ignores_fuel(&self) -> bool {
+        false
     }
 
     /// Asks for the comparisons that are not yet asked for, as far as there is room.
@@ -180,10 +198,19 @@ impl Core {
         fx.touched.append(&mut self.held);
     }
 
-    /// Forgets the comparisons of a shard that needs no verdict any more.
-    pub(super) fn drop_comparisons(&mut self, id: JobId, index: u32, fx: &mut Effects) {
-        self.held.remove(&(id, index));
-        let mine = (id, index, 0, 0)..=(id, index, u32::MAX, u32::MAX);
+    /// Forgets the comparisons of shards that need no verdict any more.
+    pub(super) fn drop_comparisons(
+        &mut self,
+        id: JobId,
+        shards: RangeInclusive<u32>,
+        fx: &mut Effects,
+    ) {
+        let (first, last) = (*shards.start(), *shards.end());
+        let held = self.held.range((id, first)..=(id, last));
+        for key in held.copied().collect::<Vec<_>>() {
+            self.held.remove(&key);
+        }
+        let mine = (id, first, 0, 0)..=(id, last, u32::MAX, u32::MAX);
         let gone: Vec<_> = self.comparing.range(mine).copied().collect();
         if gone.is_empty() {
             return;
@@ -202,13 +229,14 @@ fn revealed(shard: &Shard) -> Vec<u32> {
     revealed.map(|(_, position)| position).collect()
 }
 
-/// Pairs with different roots that nobody has compared yet.
+/// Pairs with different roots that might agree and that nobody has compared yet.
 fn uncompared(shard: &Shard, revealed: &[u32]) -> Vec<(u32, u32)> {
     let mut pairs = Vec::new();
     for (&left, i) in revealed.iter().zip(1usize..) {
         for &right in revealed.get(i..).unwrap_or_default() {
             let answer = shard.comparisons.get(&(left, right)).copied().flatten();
-            if !same_root(shard, left, right) && answer.is_none() {
+            let open = same_fuel(shard, left, right) && !same_root(shard, left, right);
+            if open && answer.is_none() {
                 pairs.push((left, right));
             }
         }
@@ -216,18 +244,29 @@ fn uncompared(shard: &Shard, revealed: &[u32]) -> Vec<(u32, u32)> {
     pairs
 }
 
-/// Whether two revealed replicas agree: equal roots, or the driver compared them and said so.
-pub(super) fn agree(shard: &Shard, left: u32, right: u32) -> bool {
+/// Whether two revealed replicas agree: their fuel does, and either their roots are equal or the
+/// driver compared the outputs and said so.
+fn agree(shard: &Shard, left: u32, right: u32) -> bool {
     let pair = (left.min(right), left.max(right));
-    same_root(shard, left, right) || shard.comparisons.get(&pair).copied().flatten() == Some(true)
+    let answer = shard.comparisons.get(&pair).copied().flatten();
+    same_fuel(shard, left, right) && (same_root(shard, left, right) || answer == Some(true))
 }
 
 fn same_root(shard: &Shard, left: u32, right: u32) -> bool {
-    let root = |position: u32| {
+    both(shard, left, right, |l, r| l.root == r.root)
+}
+
+fn same_fuel(shard: &Shard, left: u32, right: u32) -> bool {
+    both(shard, left, right, verdict::fuel_agrees)
+}
+
+/// Whether two replicas are revealed and `hold`s of what they revealed.
+fn both(shard: &Shard, left: u32, right: u32, hold: impl Fn(&Outcome, &Outcome) -> bool) -> bool {
+    let outcome = |position: u32| {
         let replica = shard.replicas.get(position as usize)?;
-        Some(replica.opening.as_ref()?.outcome.root)
+        Some(&replica.opening.as_ref()?.outcome)
     };
-    matches!((root(left), root(right)), (Some(l), Some(r)) if l == r)
+    matches!((outcome(left), outcome(right)), (Some(l), Some(r)) if hold(l, r))
 }
 
 #[cfg(any(test, feature = "sabotage"))]

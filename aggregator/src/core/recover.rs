@@ -41,7 +41,7 @@ impl Core {
                     job: job.id,
                     outcome: end.outcome.clone(),
                 }),
-                Phase::Ended(_) => {}
+                Phase::Ending(_) | Phase::Ended(_) => {}
             }
         }
         actions

@@ -19,6 +19,8 @@ pub enum Need {
     Fuel(u64),
     /// Room for a model of this many bytes.
     ModelBytes(u64),
+    /// A price at which no execution within the limits costs more than this.
+    Price(Amount),
     /// One fingerprint shared by all replicas of a shard.
     OneFingerprint,
 }
@@ -32,6 +34,12 @@ impl std::fmt::Display for Need {
             Self::Memory(bytes) => write!(f, "providers granting {bytes} bytes of memory"),
             Self::Fuel(fuel) => write!(f, "providers accepting a fuel limit of {fuel}"),
             Self::ModelBytes(bytes) => write!(f, "providers accepting a model of {bytes} bytes"),
+            Self::Price(share) => {
+                write!(
+                    f,
+                    "providers that ask at most {share} for a shard at its limits"
+                )
+            }
             Self::OneFingerprint => f.write_str("providers of one fingerprint"),
         }
     }

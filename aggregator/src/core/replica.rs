@@ -1,12 +1,14 @@
 //! The life of a replica: offered → running → committed → revealing → revealed, and every way out.
 
+use std::collections::BTreeMap;
+
 use jobs::commitment::{Commitment, Opening};
 use jobs::ids::{AssignmentId, ProviderId};
 use ledger::{Account, Transfer, TransferId};
 
-use super::action::{Action, Evidence};
-use super::config::COOLDOWN_DOUBLINGS_MAX;
-use super::event::Code;
+use super::action::{Action, Evidence, FailReason};
+use super::config::{COOLDOWN_DOUBLINGS_MAX, UNCLEAR_FAILURES_MIN};
+use super::event::{Code, Failure};
 use super::reputation::Deed;
 use super::state::{Cause, Place, Replica, ReplicaState, Shard};
 use super::{Core, Effects};
@@ -125,8 +127,7 @@ impl Core {
     pub(super) fn execution_failed(
         &mut self,
         assignment: AssignmentId,
-        guest_caused: bool,
-        code: Code,
+        failure: Failure,
         fx: &mut Effects,
     ) {
         let Some((place, replica)) = self.find(assignment) else {
@@ -136,11 +137,10 @@ impl Core {
             return;
         }
         let provider = replica.provider;
-        if guest_caused {
-            // Whether the guest is to blame is known only when others have tried.
-            self.close(place, Cause::GuestFailed(code), fx);
-        } else {
-            self.close(place, Cause::Failed(code), fx);
+        // Whether the job is to blame is known only when others have tried.
+        let own = !failure.may_be_the_jobs();
+        self.close(place, Cause::Failed(failure), fx);
+        if own {
             self.record_deed(provider, Deed::Failed, fx);
         }
     }
@@ -223,11 +223,9 @@ impl Core {
         } else {
             Transfer::VoidPending { id, pending }
         };
+        fx.spend();
         self.transfer(&[give_back], fx);
-        let wanted_to_stop = !matches!(
-            cause,
-            Cause::Refused(_) | Cause::Failed(_) | Cause::GuestFailed(_) | Cause::Banned
-        );
+        let wanted_to_stop = !matches!(cause, Cause::Refused(_) | Cause::Failed(_) | Cause::Banned);
         if wanted_to_stop {
             fx.push(Action::CancelAssignment {
                 assignment,
@@ -329,18 +327,34 @@ pub(super) fn slash_id(provider: ProviderId, evidence: Evidence) -> TransferId {
     }
 }
 
-/// The failure of the guest that at least `quorum` providers report alike.
-pub(super) fn guest_failure(shard: &Shard, quorum: usize) -> Option<Code> {
-    let codes = shard.replicas.iter().filter_map(|r| match &r.state {
-        ReplicaState::Closed(Cause::GuestFailed(code)) => Some(code),
-        _ => None,
-    });
-    // No provider gets a shard again after it blamed the guest, so each code counts one provider.
-    let mut counts = std::collections::BTreeMap::new();
-    for code in codes {
-        let count: &mut usize = counts.entry(code).or_default();
-        *count = count.saturating_add(1);
+/// How a shard fails that cannot be executed: because a quorum of providers, and of those whose clock
+/// or worker gave up more than one, report the same failure.
+pub(super) fn common_failure(shard: &Shard, index: u32, quorum: usize) -> Option<FailReason> {
+    // No provider gets a shard again after it failed at it, so each failure counts one provider.
+    let mut counts: BTreeMap<&Failure, usize> = BTreeMap::new();
+    for replica in &shard.replicas {
+        if let ReplicaState::Closed(Cause::Failed(failure)) = &replica.state {
+            let count = counts.entry(failure).or_default();
+            *count = count.saturating_add(1);
+        }
     }
-    let found = counts.into_iter().find(|(_, count)| *count >= quorum);
-    found.map(|(code, _)| code.clone())
+    let shard = index;
+    counts.into_iter().find_map(|(failure, count)| {
+        let (enough, reason) = match failure {
+            Failure::Guest(code) => {
+                let code = code.clone();
+                (quorum, FailReason::GuestFailed { shard, code })
+            }
+            Failure::Timeout => (
+                quorum.max(UNCLEAR_FAILURES_MIN),
+                FailReason::TimedOut { shard },
+            ),
+            Failure::WorkerLost => {
+                let reason = FailReason::WorkerLost { shard };
+                (quorum.max(UNCLEAR_FAILURES_MIN), reason)
+            }
+            Failure::Provider(_) => return None,
+        };
+        (count >= enough).then_some(reason)
+    })
 }

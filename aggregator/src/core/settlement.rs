@@ -2,23 +2,25 @@
 //!
 //! At admission the price ceiling moves from the client to the job's escrow. Each assignment reserves
 //! one share of it. A verdict posts what the agreeing earned, voids the rest and takes the fee; the
-//! job's end returns what is left and closes the escrow for good.
+//! job's end ([`super::ending`]) returns what is left and closes the escrow for good.
 
 use std::collections::BTreeMap;
 
 use jobs::digest::{BlobRef, Digest};
-use jobs::ids::{AssignmentId, ClientId, JobId, ProviderId};
+use jobs::ids::{AssignmentId, JobId, ProviderId};
 use jobs::money::Amount;
 use jobs::offer::Price;
 use jobs::outcome::Meters;
+use jobs::package::Limits;
+use jobs::verdict::lower_median;
 use ledger::{Account, FeeBps, LedgerError, Transfer, TransferId};
 
 use super::action::{Action, FailReason, JobOutcome, Reply};
-use super::event::{Code, Movement, RequestId};
+use super::event::{Code, Failure, Movement, RequestId};
 use super::recover::merge;
 use super::refusal::Refusal;
 use super::reputation::Deed;
-use super::state::{Accepted, Cause, End, Phase, Place, Replica, ReplicaState};
+use super::state::{Accepted, Cause, Phase, Place, Replica, ReplicaState};
 use super::{Core, Effects};
 
 /// Fuel that [`Price::per_gfuel`] is asked for.
@@ -26,8 +28,20 @@ const FUEL_PER_PRICE: u128 = 1_000_000_000;
 /// Microseconds of device time that [`Price::per_device_second`] is asked for.
 const DEVICE_US_PER_PRICE: u128 = 1_000_000;
 
+/// The most that one execution within `limits` costs at `price`: all the fuel, and a device that is
+/// busy for as long as the wall clock allows.
+pub(super) fn most(price: &Price, limits: &Limits) -> Amount {
+    cost(price, limits.fuel, device_us_max(limits))
+}
+
+/// Microseconds of device time that are paid at most: the device is not busy for longer than the
+/// execution takes.
+fn device_us_max(limits: &Limits) -> u64 {
+    limits.wall_ms.saturating_mul(1_000)
+}
+
 /// What `fuel` and `device_us` cost at `price`, each rounded up; saturates instead of overflowing.
-pub(super) fn cost(price: &Price, fuel: u64, device_us: u64) -> Amount {
+fn cost(price: &Price, fuel: u64, device_us: u64) -> Amount {
     let part = |rate: Amount, used: u64, unit: u128| {
         rate.0.saturating_mul(u128::from(used)).div_ceil(unit)
     };
@@ -94,6 +108,7 @@ impl Core {
                     paid: share.paid,
                 };
             }
+            fx.spend();
             self.let_go(share.provider, share.assignment, false);
             let deed = if share.agreed {
                 Deed::Agreed
@@ -102,7 +117,7 @@ impl Core {
             };
             self.record_deed(share.provider, deed, fx);
         }
-        self.drop_comparisons(id, index, fx);
+        self.drop_comparisons(id, index..=index, fx);
         self.blame_false_alarms(id, index, fx);
         let accepted = Accepted {
             agreeing: winners,
@@ -141,8 +156,8 @@ impl Core {
     }
 
     /// What each revealed replica gets, and position, outputs and root of the canonical one. Fuel and
-    /// device time are the least that any agreeing replica metered: device time is each provider's own
-    /// word, and nobody gains by exaggerating alone.
+    /// device time are the lower median of what the agreeing metered: device time is each provider's own
+    /// word, and one alone neither raises nor, among three or more, lowers what all are paid.
     fn shares(
         &self,
         id: JobId,
@@ -158,8 +173,10 @@ impl Core {
         let outcomes = winners.iter().filter_map(|p| Some((*p, outcome(*p)?)));
         let canonical = outcomes.clone().min_by_key(|(p, o)| (o.root, *p))?;
         let meters: Vec<Meters> = outcomes.map(|(_, outcome)| outcome.meters).collect();
-        let fuel = meters.iter().map(|m| m.fuel).min()?;
-        let device_us = meters.iter().map(|m| m.device_us).min()?;
+        let fuel = lower_median(meters.iter().map(|m| m.fuel).collect())?;
+        let device_us = lower_median(meters.iter().map(|m| m.device_us).collect())?;
+        let device_us = device_us.min(device_us_max(&job.spec.limits));
+        // Nobody is given work that could cost more than its share, and no more is reserved.
         let earned = |replica: &Replica| cost(&replica.price, fuel, device_us).min(job.quote.share);
         let live = shard.replicas.iter().zip(0..).filter(|(r, _)| r.is_live());
         let shares = live.map(|(replica, position)| {
@@ -202,139 +219,23 @@ impl Core {
         transfers
     }
 
-    /// A provider that blamed the guest for a shard which others executed was wrong.
+    /// A provider that failed at a shard which others executed did so by its own fault, and was wrong
+    /// if it blamed the guest.
     fn blame_false_alarms(&mut self, id: JobId, index: u32, fx: &mut Effects) {
         let replicas = self.shard(id, index).map(|s| s.replicas.iter());
-        let blamed = replicas.into_iter().flatten().filter(|replica| {
-            matches!(&replica.state, ReplicaState::Closed(Cause::GuestFailed(_)))
-        });
-        let blamed: Vec<ProviderId> = blamed.map(|replica| replica.provider).collect();
-        for provider in blamed {
-            self.record_deed(provider, Deed::BlamedGuest, fx);
-        }
-    }
-
-    /// Ends a job: everything live is closed, what is left of the escrow goes back, the escrow closes.
-    pub(super) fn end_job(&mut self, id: JobId, outcome: JobOutcome, fx: &mut Effects) {
-        let Some(job) = self.jobs.get(&id).filter(|job| !job.is_ended()) else {
-            return;
-        };
-        let (order, client) = (job.order, job.client);
-        let mut live = Vec::new();
-        for (shard, index) in job.shards.iter().zip(0..) {
-            for (replica, position) in shard.replicas.iter().zip(0..) {
-                if replica.is_live() {
-                    live.push(Place {
-                        job: id,
-                        shard: index,
-                        replica: position,
-                    });
+        let deeds = replicas.into_iter().flatten().filter_map(|replica| {
+            let deed = match &replica.state {
+                ReplicaState::Closed(Cause::Failed(Failure::Guest(_))) => Deed::BlamedGuest,
+                ReplicaState::Closed(Cause::Failed(Failure::Timeout | Failure::WorkerLost)) => {
+                    Deed::Failed
                 }
-            }
-        }
-        for place in live {
-            self.close(place, Cause::JobEnded, fx);
-        }
-        let shards = u32::try_from(self.jobs.get(&id).map_or(0, |job| job.shards.len()));
-        for index in 0..shards.unwrap_or(u32::MAX) {
-            self.wanting.remove(&(order, index));
-            self.drop_comparisons(id, index, fx);
-        }
-        let returned = self.give_back(id, client, fx);
-        let end = End {
-            at: self.now,
-            outcome: outcome.clone(),
-            returned,
-            journal_head: self.ledger.head(),
-        };
-        if let Some(job) = self.jobs.get_mut(&id) {
-            job.phase = Phase::Ended(end);
-        }
-        self.open.remove(&order);
-        self.ended.insert((self.now, order, id));
-        fx.push(Action::Finished { job: id, outcome });
-        fx.fill = true;
-        self.forget_old_jobs();
-    }
-
-    /// Returns what is left of a job's escrow to its client and closes the account.
-    fn give_back(&mut self, id: JobId, client: ClientId, fx: &mut Effects) -> Amount {
-        let escrow = Account::Escrow(id);
-        let rest = self.ledger.balance(&escrow).available().unwrap_or_default();
-        let mut transfers = Vec::new();
-        if !rest.is_zero() {
-            transfers.push(Transfer::Post {
-                id: TransferId::derive(&[b"return".as_slice(), id.0.as_bytes()]),
-                from: escrow,
-                to: Account::Client(client),
-                amount: rest,
-            });
-        }
-        transfers.push(Transfer::Close {
-            id: TransferId::derive(&[b"close".as_slice(), id.0.as_bytes()]),
-            account: escrow,
-        });
-        if self.transfer(&transfers, fx) {
-            rest
-        } else {
-            Amount::ZERO
-        }
-    }
-
-    /// Keeps as many ended jobs as configured. A job without a stored record is never forgotten.
-    pub(super) fn forget_old_jobs(&mut self) {
-        let keep = self.config.jobs_retained_max as usize;
-        while self.ended.len() > keep {
-            let recorded = |id: &JobId| self.jobs.get(id).is_none_or(|job| job.recorded);
-            let oldest = self.ended.iter().find(|(_, _, id)| recorded(id)).copied();
-            let Some(key) = oldest else {
-                return;
+                _ => return None,
             };
-            self.ended.remove(&key);
-            if let Some(job) = self.jobs.remove(&key.2) {
-                for replica in job.shards.iter().flat_map(|shard| &shard.replicas) {
-                    self.places.remove(&replica.assignment);
-                }
-            }
+            Some((replica.provider, deed))
+        });
+        for (provider, deed) in deeds.collect::<Vec<(ProviderId, Deed)>>() {
+            self.record_deed(provider, deed, fx);
         }
-    }
-
-    pub(super) fn merged(&mut self, id: JobId, result: BlobRef, shards: Digest, fx: &mut Effects) {
-        if self.jobs.get(&id).map(|job| &job.phase) == Some(&Phase::Merging) {
-            self.end_job(id, JobOutcome::Done { result, shards }, fx);
-        }
-    }
-
-    pub(super) fn merge_failed(&mut self, id: JobId, code: Code, fx: &mut Effects) {
-        if self.jobs.get(&id).map(|job| &job.phase) == Some(&Phase::Merging) {
-            let reason = FailReason::MergeFailed { code };
-            self.end_job(id, JobOutcome::Failed(reason), fx);
-        }
-    }
-
-    pub(super) fn recorded(&mut self, id: JobId) {
-        if let Some(job) = self.jobs.get_mut(&id).filter(|job| job.is_ended()) {
-            job.recorded = true;
-            self.forget_old_jobs();
-        }
-    }
-
-    pub(super) fn cancel(
-        &mut self,
-        request: RequestId,
-        id: JobId,
-        client: ClientId,
-        fx: &mut Effects,
-    ) {
-        let reply = match self.jobs.get(&id) {
-            None => Err(Refusal::UnknownJob),
-            Some(job) if job.client != client => Err(Refusal::NotYours),
-            Some(_) => {
-                self.end_job(id, JobOutcome::Failed(FailReason::Cancelled), fx);
-                Ok(Reply::Cancelled { job: id })
-            }
-        };
-        fx.reply(request, reply);
     }
 
     pub(super) fn move_money(

@@ -13,7 +13,7 @@ use ledger::{Head, TransferId};
 use serde::{Deserialize, Serialize};
 
 use super::action::{Evidence, JobOutcome, Quote};
-use super::event::{Code, JobSpec};
+use super::event::{Code, Failure, JobSpec};
 use super::reputation::Score;
 
 /// A job from admission on.
@@ -56,6 +56,8 @@ pub enum Phase {
     Running,
     /// Every shard is accepted; the driver merges.
     Merging,
+    /// It ends like this as soon as nothing of it is live: nothing more is given out, accepted or paid.
+    Ending(JobOutcome),
     /// Over.
     Ended(End),
 }
@@ -78,6 +80,12 @@ impl Job {
     #[must_use]
     pub const fn is_ended(&self) -> bool {
         matches!(self.phase, Phase::Ended(_))
+    }
+
+    /// Whether it has ended or is ending.
+    #[must_use]
+    pub const fn is_closing(&self) -> bool {
+        matches!(self.phase, Phase::Ending(_) | Phase::Ended(_))
     }
 
     /// Number of accepted shards.
@@ -188,10 +196,8 @@ pub enum Cause {
     Overdue,
     /// The connection was lost.
     Lost,
-    /// The provider says the guest failed.
-    GuestFailed(Code),
-    /// The provider failed.
-    Failed(Code),
+    /// It could not be executed.
+    Failed(Failure),
     /// No reveal.
     RevealFailed,
     /// The revealed outputs are not what they claim.

@@ -2,6 +2,7 @@
 //! snapshot that must come back equal.
 
 mod admission;
+mod bounds;
 mod money;
 mod replicas;
 mod restart;
@@ -115,6 +116,8 @@ impl Script {
     fn step(&mut self, event: Event) -> &[Action] {
         let actions = self.core.step(Timestamp(self.now), event);
         self.core.check().unwrap();
+        let (rows, max) = (rows(&self.core, &actions), self.core.config.step_rows_max());
+        assert!(rows <= max, "{rows} rows in one step, {max} at most");
         let bytes = postcard::to_stdvec(&self.core).unwrap();
         assert_eq!(postcard::from_bytes::<Core>(&bytes).unwrap(), self.core);
         self.sent
@@ -238,6 +241,29 @@ impl Script {
         }
     }
 
+    /// Executes equal outputs with this much fuel, and with meters changed by `change`.
+    fn execute_with(&mut self, replicas: &[(&Assignment, u64)], change: impl Fn(&mut Meters)) {
+        let openings = replicas.iter().map(|(assignment, fuel)| {
+            let mut opening = self.opening(assignment, "right");
+            opening.outcome.meters.fuel = *fuel;
+            change(&mut opening.outcome.meters);
+            (*assignment, opening)
+        });
+        let openings: Vec<(&Assignment, Opening)> = openings.collect();
+        for (assignment, opening) in &openings {
+            let Assignment { id, job, shard, .. } = **assignment;
+            let commitment = Commitment::bind(id, job, shard, assignment.provider, opening);
+            self.step(Event::Committed { commitment });
+        }
+        for (assignment, opening) in openings {
+            self.step(Event::Revealed {
+                assignment: assignment.id,
+                opening: Box::new(opening),
+                outputs_valid: true,
+            });
+        }
+    }
+
     fn wait(&mut self, ms: u64) -> &[Action] {
         self.now += ms;
         self.step(Event::Tick)
@@ -278,6 +304,20 @@ impl Script {
             shards: digest("shards"),
         });
     }
+}
+
+/// Rows that these actions of a step add to the store's batch, its event aside.
+fn rows(core: &Core, actions: &[Action]) -> usize {
+    let mut batch = store::Batch::new();
+    let mut orders = 0;
+    for action in actions {
+        match action {
+            Action::Journal(entries) => core.ledger().stage(entries, &mut batch).unwrap(),
+            Action::Dispatch(_) => orders += 1,
+            _ => {}
+        }
+    }
+    batch.rows() + orders
 }
 
 fn reveals(actions: &[Action]) -> Vec<AssignmentId> {

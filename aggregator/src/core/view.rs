@@ -27,6 +27,8 @@ pub enum JobStatus {
     Running,
     /// Its result is merged.
     Merging,
+    /// What it holds is given back; then it is over.
+    Ending,
     /// It is done.
     Done,
     /// It failed.
@@ -306,7 +308,7 @@ impl Core {
     pub fn record_parts(&self, id: JobId) -> Option<RecordParts> {
         let job = self.jobs.get(&id)?;
         let end = match &job.phase {
-            Phase::Preparing | Phase::Running => return None,
+            Phase::Preparing | Phase::Running | Phase::Ending(_) => return None,
             Phase::Merging => None,
             Phase::Ended(end) => Some(end.clone()),
         };
@@ -333,6 +335,7 @@ impl Core {
             (Phase::Preparing, _) => JobStatus::Preparing,
             (Phase::Running, _) => JobStatus::Running,
             (Phase::Merging, _) => JobStatus::Merging,
+            (Phase::Ending(_), _) => JobStatus::Ending,
             (Phase::Ended(_), Some(JobOutcome::Done { .. })) => JobStatus::Done,
             (Phase::Ended(_), _) => JobStatus::Failed,
         };

@@ -39,6 +39,7 @@ fn perform_one(action: Action, shared: Arc<Shared>) {
     let act = Arc::clone(&shared);
     match action {
         Action::Journal(_) | Action::Reply { .. } | Action::OfferRefused { .. } => {}
+        Action::TickAgain => spawn(&shared, async move { report(&act, Event::Tick).await }),
         Action::Prepare { job } => prepare::start(job, shared),
         Action::Dispatch(assignment) => {
             spawn(&shared, async move { dispatch(*assignment, &act).await });

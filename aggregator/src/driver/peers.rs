@@ -16,7 +16,7 @@ use tokio::sync::{Semaphore, watch};
 use super::Shared;
 use super::error::Error;
 use super::rows::{ASSIGNMENTS, Row};
-use crate::core::{Code, Event};
+use crate::core::{Code, Event, Failure};
 
 /// Peers' requests being verified and decided at the same time; one more waits in the network's own
 /// bounded queue, which answers "busy" when it is full.
@@ -150,13 +150,11 @@ async fn commit(from: ProviderId, request: CommitRequest, shared: &Shared) -> Re
             ..
         } => {
             tracing::info!(provider = %from, %assignment, ?code, reason = %reason.escape_debug(), "execution failed");
-            let guest_caused = is_guest_caused(code);
-            let code = Code::new(&format!("{code:?}"));
+            let failure = failure(code);
             (
                 Event::ExecutionFailed {
                     assignment,
-                    guest_caused,
-                    code,
+                    failure,
                 },
                 Vec::new(),
             )
@@ -214,12 +212,19 @@ fn committed(
     Ok(Event::Committed { commitment })
 }
 
-/// What the job did on every replica, as opposed to what the machine or the clock did.
-const fn is_guest_caused(code: FailureCode) -> bool {
-    matches!(
-        code,
-        FailureCode::Load | FailureCode::Trap | FailureCode::Guest | FailureCode::Limit
-    )
+/// What the job did on every replica, as opposed to what the machine did, and what may be either's.
+fn failure(code: FailureCode) -> Failure {
+    let name = Code::new(&format!("{code:?}"));
+    match code {
+        FailureCode::Load | FailureCode::Trap | FailureCode::Guest | FailureCode::Limit => {
+            Failure::Guest(name)
+        }
+        FailureCode::Timeout => Failure::Timeout,
+        FailureCode::WorkerLost => Failure::WorkerLost,
+        FailureCode::Blob | FailureCode::Cancelled | FailureCode::Internal => {
+            Failure::Provider(name)
+        }
+    }
 }
 
 fn ours(error: &Error) -> Refusal {

@@ -32,6 +32,7 @@ pub(crate) fn job(core: &Core, id: JobId) -> Option<JobView> {
             JobStatus::Preparing => JobPhase::Waiting,
             JobStatus::Running => JobPhase::Running,
             JobStatus::Merging => JobPhase::Merging,
+            JobStatus::Ending => JobPhase::Running,
             // Whoever sees "done" asks for the record next.
             JobStatus::Done if !view.recorded => JobPhase::Merging,
             JobStatus::Done => JobPhase::Done,

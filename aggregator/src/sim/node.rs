@@ -81,6 +81,12 @@ impl Node {
             let staged = self.core.ledger().stage(entries, &mut batch);
             staged.map_err(|error| error.to_string())?;
         }
+        // The daemon stores every order it sends.
+        let orders = actions.iter().filter(|a| matches!(a, Action::Dispatch(_)));
+        let (rows, max) = (batch.rows() + orders.count(), self.config.step_rows_max());
+        if rows > max {
+            return Err(format!("a step adds {rows} rows, {max} at most"));
+        }
         if self.seq.is_multiple_of(SNAPSHOT_EVERY) {
             let past = self.seq.saturating_sub(SNAPSHOT_EVERY);
             SNAPSHOTS.delete(&mut batch, &past);

@@ -8,13 +8,13 @@ use jobs::ids::{JobId, ProviderId};
 use ledger::TransferId;
 
 use super::peer::{Peer, Vice, position};
-use super::plan::{JobPlan, TOLERANCE};
+use super::plan::{JobPlan, TOLERANCE, honest_fuel};
 use crate::core::{Comparison, Core, Evidence, JobOutcome};
 
 /// What it watches over in one seed.
 #[derive(Debug, Default)]
 pub(super) struct Oracle {
-    /// Whether wrong outputs can be equal, so that a quorum may be wrong.
+    /// Whether wrong outputs or meters can be equal, so that a quorum may be wrong.
     collusion: bool,
     /// Jobs whose admission the client was told.
     pub(super) admitted: BTreeSet<JobId>,
@@ -25,7 +25,13 @@ pub(super) struct Oracle {
 impl Oracle {
     pub(super) fn new(peers: &[Peer]) -> Self {
         let of = |vice: Vice| peers.iter().filter(|peer| peer.vice == vice).count();
-        let vices = [Vice::Collude, Vice::Lazy, Vice::Straddle];
+        let vices = [
+            Vice::Collude,
+            Vice::Lazy,
+            Vice::Straddle,
+            Vice::Understate,
+            Vice::Overstate,
+        ];
         Self {
             collusion: vices.iter().any(|vice| of(*vice) > 1),
             ..Self::default()
@@ -76,6 +82,11 @@ impl Oracle {
                 let provider = replica.provider;
                 return Err(format!("a wrong result of {provider} was accepted: {at}"));
             }
+            let fuel = replica.opening.outcome.meters.fuel;
+            if !is_fair(fuel) {
+                let provider = replica.provider;
+                return Err(format!("a wrong meter of {provider} was accepted: {fuel}"));
+            }
         }
         Ok(())
     }
@@ -110,6 +121,12 @@ impl Oracle {
         }
         Ok(())
     }
+}
+
+/// Whether fuel is honest, or of another class than an honest replica's and within twice of it.
+fn is_fair(fuel: u64) -> bool {
+    let (least, most) = (honest_fuel(0, 0), honest_fuel(2, u32::from(u8::MAX)));
+    (least / 2..=most.saturating_mul(2)).contains(&fuel)
 }
 
 /// Whether an output lies where an honest one, or one within tolerance of it, can lie.

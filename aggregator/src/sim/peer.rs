@@ -9,9 +9,9 @@ use jobs::ids::{AssignmentId, ProviderId};
 use jobs::offer::Offer;
 use jobs::outcome::{Meters, Outcome};
 
-use super::plan::{Dice, FUEL_LIMIT, JobPlan};
+use super::plan::{Dice, JobPlan, honest_fuel};
 use crate::core::event::Code;
-use crate::core::{Comparison, Event};
+use crate::core::{Comparison, Event, Failure};
 
 /// What is wrong with a provider.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,6 +36,12 @@ pub(super) enum Vice {
     Withhold,
     /// Blames the guest for everything.
     FalseAlarm,
+    /// Runs out of time more often than not.
+    Slow,
+    /// Right outputs, and next to no fuel and device time.
+    Understate,
+    /// Right outputs, and twice the fuel.
+    Overstate,
     /// Refuses and fails now and then.
     Flaky,
 }
@@ -44,6 +50,19 @@ impl Vice {
     /// Whether it contradicts itself in signed statements: the only ground for taking stake.
     pub(super) const fn is_provable(self) -> bool {
         matches!(self, Self::Copy | Self::Equivocate)
+    }
+
+    /// Whether it runs the guest, and so fails where the guest does.
+    const fn executes(self) -> bool {
+        matches!(
+            self,
+            Self::None
+                | Self::Flaky
+                | Self::Withhold
+                | Self::Slow
+                | Self::Understate
+                | Self::Overstate
+        )
     }
 
     const fn is_fault(self) -> bool {
@@ -180,19 +199,25 @@ impl Peer {
             return Vec::new();
         }
         *faults = faults.saturating_add(u64::from(self.vice.is_fault()));
-        let failed = |guest_caused, code| {
+        let failed = |failure| {
             vec![Deed::SendOften(Event::ExecutionFailed {
                 assignment: assignment.id,
-                guest_caused,
-                code: Code::new(code),
+                failure,
             })]
         };
-        let honest = matches!(self.vice, Vice::None | Vice::Flaky | Vice::Withhold);
-        if self.vice == Vice::FalseAlarm || (job.bad_guest && honest) {
-            return failed(true, "trap");
+        if let (Some(failure), true) = (&job.bad_guest, self.vice.executes()) {
+            return failed(failure.clone());
+        }
+        if self.vice == Vice::FalseAlarm {
+            return failed(Failure::Guest(Code::new("trap")));
+        }
+        if self.vice == Vice::Slow && dice.chance(600) {
+            return failed(Failure::Timeout);
         }
         if self.vice == Vice::Flaky && dice.chance(150) {
-            return failed(false, "out_of_memory");
+            let own = Failure::Provider(Code::new("disk_full"));
+            let died = dice.chance(500);
+            return failed(if died { Failure::WorkerLost } else { own });
         }
         let opening = self.opening(job, assignment, dice);
         let bind = |opening: &Opening| {
@@ -252,6 +277,15 @@ impl Peer {
         };
         let symbol = format!("{} {} {position}", job.id, assignment.shard);
         let exaggeration = dice.range(0, 900_000);
+        let (fuel, device_us) = (
+            honest_fuel(self.class, assignment.shard),
+            exaggeration.saturating_add(100_000),
+        );
+        let (fuel, device_us) = match self.vice {
+            Vice::Understate => (fuel / 10, 1),
+            Vice::Overstate => (fuel.saturating_mul(2), device_us.saturating_mul(1_000)),
+            _ => (fuel, device_us),
+        };
         Opening {
             nonce: *Digest::of(symbol.as_bytes()).as_bytes(),
             outcome: Outcome {
@@ -259,8 +293,8 @@ impl Peer {
                 outputs: outputs(position, &symbol),
                 items: assignment.items,
                 meters: Meters {
-                    fuel: (FUEL_LIMIT / 2).saturating_add(u64::from(assignment.shard)),
-                    device_us: exaggeration.saturating_add(100_000),
+                    fuel,
+                    device_us,
                     tensor_bytes: 0,
                     memory_bytes: 1 << 20,
                 },

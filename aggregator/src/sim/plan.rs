@@ -11,7 +11,8 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
 
 use super::peer::{Peer, Vice};
-use crate::core::{Comparison, JobSpec};
+use crate::core::event::Code;
+use crate::core::{Comparison, Failure, JobSpec};
 
 /// Simulated milliseconds after which no fault is injected any more.
 pub(super) const FAULTS_UNTIL_MS: u64 = 400_000;
@@ -25,6 +26,15 @@ pub(super) const TOLERANCE: i64 = 10;
 pub(super) const FUEL_LIMIT: u64 = 2_000_000_000;
 /// Wall-clock limit of every job, in milliseconds.
 pub(super) const WALL_MS: u64 = 20_000;
+
+/// Fuel that a shard burns on an honest provider: another amount in each of the three classes, less
+/// than twice the least.
+pub(super) const fn honest_fuel(class: u64, shard: u32) -> u64 {
+    let class = class.saturating_mul(FUEL_LIMIT / 10);
+    (FUEL_LIMIT / 4)
+        .saturating_add(class)
+        .saturating_add(shard as u64)
+}
 
 /// The seeded source of all chance.
 #[derive(Debug)]
@@ -59,8 +69,8 @@ pub(super) struct JobPlan {
     pub(super) cancel_ms: Option<u64>,
     /// Its input is not what the package says.
     pub(super) bad_blobs: bool,
-    /// Its guest traps on every honest provider.
-    pub(super) bad_guest: bool,
+    /// How its guest fails on every provider that executes it.
+    pub(super) bad_guest: Option<Failure>,
     /// Its outputs cannot be merged.
     pub(super) bad_merge: bool,
     /// How far honest outputs of a numeric job scatter: more than half the tolerance makes agreement
@@ -82,22 +92,29 @@ pub(super) fn peers(dice: &mut Dice, seed: u64) -> Vec<Peer> {
 }
 
 fn vice(dice: &mut Dice) -> Vice {
-    match dice.range(0, 17) {
-        0..=3 => Vice::None,
-        4 | 5 => Vice::Wrong,
-        6 => Vice::Straddle,
-        7 | 8 => Vice::Collude,
-        9 => Vice::Lazy,
-        10 => Vice::Copy,
-        11 => Vice::Equivocate,
-        12 => Vice::Stall,
-        13 => Vice::Withhold,
-        14 => Vice::FalseAlarm,
+    match dice.range(0, 25) {
+        0..=7 => Vice::None,
+        8 | 9 => Vice::Wrong,
+        10 => Vice::Straddle,
+        11 | 12 => Vice::Collude,
+        13 => Vice::Lazy,
+        14 => Vice::Copy,
+        15 => Vice::Equivocate,
+        16 => Vice::Stall,
+        17 => Vice::Withhold,
+        18 => Vice::FalseAlarm,
+        19 => Vice::Slow,
+        20 | 21 => Vice::Understate,
+        22 => Vice::Overstate,
         _ => Vice::Flaky,
     }
 }
 
 fn offer(dice: &mut Dice, seed: u64, index: u64, class: u64) -> Offer {
+    let capacity = match dice.chance(250) {
+        true => dice.range(6, 10),
+        false => dice.range(1, 3),
+    };
     Offer {
         provider: ProviderId(*name("provider", seed, index).as_bytes()),
         device: DeviceSpec {
@@ -107,7 +124,7 @@ fn offer(dice: &mut Dice, seed: u64, index: u64, class: u64) -> Offer {
         },
         price: Price {
             per_gfuel: Amount(u128::from(dice.range(0, 3_000))),
-            per_device_second: Amount(u128::from(dice.range(0, 3_000))),
+            per_device_second: Amount(u128::from(dice.range(0, 300))),
         },
         fingerprint: Fingerprint {
             engine: "simulated".into(),
@@ -116,7 +133,7 @@ fn offer(dice: &mut Dice, seed: u64, index: u64, class: u64) -> Offer {
             device: format!("class {class}"),
             options: String::new(),
         },
-        capacity: u16::try_from(dice.range(1, 3)).unwrap_or(1),
+        capacity: u16::try_from(capacity).unwrap_or(1),
         memory_bytes_max: 1 << 30,
         fuel_max: u64::MAX,
         model_bytes_max: 1 << 30,
@@ -134,7 +151,11 @@ pub(super) fn jobs(dice: &mut Dice, seed: u64) -> Vec<JobPlan> {
 }
 
 fn job(dice: &mut Dice, seed: u64, index: u64) -> JobPlan {
-    let shards = dice.range(2, 8);
+    // Now and then more than one step can begin or end.
+    let shards = match dice.chance(80) {
+        true => dice.range(20, 40),
+        false => dice.range(2, 8),
+    };
     let items = shards.saturating_mul(4).saturating_sub(dice.range(0, 3));
     let replicas = match dice.range(0, 9) {
         0 => 1,
@@ -175,9 +196,18 @@ fn job(dice: &mut Dice, seed: u64, index: u64) -> JobPlan {
         submit_ms,
         cancel_ms: cancelled.then_some(cancel_ms),
         bad_blobs: dice.chance(30),
-        bad_guest: dice.chance(50),
+        bad_guest: bad_guest(dice),
         bad_merge: dice.chance(30),
         scatter: if wide { 7 } else { 2 },
+    }
+}
+
+fn bad_guest(dice: &mut Dice) -> Option<Failure> {
+    match dice.range(0, 44) {
+        0 => Some(Failure::Guest(Code::new("trap"))),
+        1 => Some(Failure::Timeout),
+        2 => Some(Failure::WorkerLost),
+        _ => None,
     }
 }
 

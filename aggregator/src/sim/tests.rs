@@ -47,7 +47,12 @@ fn first_found(sabotage: Sabotage) -> Option<SimViolation> {
 
 #[test]
 fn a_broken_verdict_is_found() {
-    for sabotage in [Sabotage::FirstReplicaWins, Sabotage::StarVerdict] {
+    let mistakes = [
+        Sabotage::FirstReplicaWins,
+        Sabotage::StarVerdict,
+        Sabotage::IgnoreFuel,
+    ];
+    for sabotage in mistakes {
         let found = first_found(sabotage).unwrap_or_else(|| panic!("{sabotage:?} stays hidden"));
         println!(
             "{sabotage:?}: seed {} at {} ms: {}",
@@ -63,6 +68,8 @@ fn a_broken_settlement_is_found() {
         Sabotage::PayTwice,
         Sabotage::ForgetVoid,
         Sabotage::IgnoreDeadline,
+        Sabotage::IgnorePrice,
+        Sabotage::EndlessStep,
     ];
     for sabotage in mistakes {
         let found = first_found(sabotage).unwrap_or_else(|| panic!("{sabotage:?} stays hidden"));

@@ -320,6 +320,10 @@ impl World {
         match action {
             Action::Journal(_) | Action::OfferRefused { .. } | Action::Demoted { .. } => {}
             Action::Fault { .. } => {}
+            Action::TickAgain => {
+                let tick = Box::new(Event::Tick);
+                self.at(1, Item::Local(self.node.epoch, tick));
+            }
             Action::Banned { .. } => {
                 self.counts.banned = self.counts.banned.saturating_add(1);
             }
@@ -436,6 +440,9 @@ fn core_config(config: &SimConfig, dice: &mut Dice) -> Result<Config, String> {
     core.merge_grace_ms = 30_000;
     core.offer_ttl_ms = 75_000;
     core.attempts_per_shard_max = u32::try_from(dice.range(12, 40)).unwrap_or(40);
+    core.step_replicas_max = u32::try_from(dice.range(1, 4)).unwrap_or(4);
+    core.step_looks_max = u32::try_from(dice.range(1, 60)).unwrap_or(60);
+    core.provider_live_max = u32::try_from(dice.range(5, 10)).unwrap_or(10);
     core.compares_open_max = u32::try_from(dice.range(2, 32)).unwrap_or(32);
     #[cfg(any(test, feature = "sabotage"))]
     {

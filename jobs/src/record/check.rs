@@ -14,7 +14,7 @@ use crate::ids::{AggregatorId, ProviderId};
 use crate::money::{self, Amount, BPS_PER_WHOLE};
 use crate::plan::{self, ShardSpan};
 use crate::receipt::Receipt;
-use crate::verdict::{Verdict, judge};
+use crate::verdict::{Verdict, fuel_agrees, judge};
 use crate::{items, merkle, output};
 
 /// What is known so far.
@@ -284,7 +284,7 @@ impl<'a> Check<'a> {
         Ok(())
     }
 
-    /// Runs the comparator over all pairs and judges again.
+    /// Runs the comparator over all pairs, compares their fuel, and judges again.
     fn check_verdict(
         &self,
         shard: &ShardRecord,
@@ -298,8 +298,15 @@ impl<'a> Check<'a> {
             .map(|answer| output::decode(package, span.items, &answer.outputs))
             .collect::<Result<Vec<_>, _>>()
             .map_err(piece(at))?;
+        let outcome = |i: usize| answers.get(i).map(|a| &a.receipt.opening.outcome);
+        let same_fuel = |i, j| match (outcome(i), outcome(j)) {
+            (Some(left), Some(right)) => fuel_agrees(left, right),
+            _ => false,
+        };
         let agree = |i: usize, j: usize| match (decoded.get(i), decoded.get(j)) {
-            (Some(left), Some(right)) => compare(&package.comparator, left, right).is_ok(),
+            (Some(left), Some(right)) => {
+                same_fuel(i, j) && compare(&package.comparator, left, right).is_ok()
+            }
             _ => false,
         };
         let quorum = usize::from(package.replication.replicas);

@@ -2,6 +2,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 
 use super::*;
+use crate::assignment::Assignment;
 use crate::envelope::ClientKey;
 use crate::money::fee;
 use crate::package::{Package, tests::package};
@@ -259,6 +260,44 @@ fn contradictions_in_the_shards_are_found() {
         let shard = &mut j.record.shards[0];
         (shard.canonical, shard.canonical_root) = (other.outputs, other.root);
     });
+}
+
+/// Lets the first shard's second replica report half the fuel, from a machine as `change` makes it.
+fn understate(job: &mut Job, change: impl FnOnce(&mut crate::outcome::Fingerprint)) {
+    let provider = key(2);
+    let input = job.record.shards[0].input;
+    let mut forged = receipt(
+        &provider,
+        &job.package,
+        0,
+        input,
+        &[answer(2, 0), answer(2, 1)],
+    );
+    let outcome = &mut forged.opening.outcome;
+    outcome.meters.fuel = outcome.meters.fuel / 2 + 1;
+    change(&mut outcome.fingerprint);
+    let Assignment {
+        id,
+        job: of,
+        shard,
+        provider: by,
+        ..
+    } = forged.assignment;
+    forged.commitment = Commitment::bind(id, of, shard, by, &forged.opening);
+    let replica = &mut job.record.shards[0].replicas[1];
+    replica.commitment = Signed::sign(&forged.commitment, &provider).unwrap();
+    replica.receipt = forged.sign(&provider).unwrap();
+}
+
+#[test]
+fn fuel_may_differ_between_fingerprints_only() {
+    let mut job = finished();
+    understate(&mut job, |fingerprint| fingerprint.device = "other".into());
+    job.resettle(|_| {});
+    job.verify().unwrap();
+    understate(&mut job, |_| {});
+    job.resettle(|_| {});
+    job.refused("no 2 of its replicas");
 }
 
 #[test]

@@ -32,6 +32,8 @@ pub enum FailureCode {
     Cancelled,
     /// The provider failed. Not the job's fault.
     Internal,
+    /// The worker process that executed it died. Perhaps the job's fault, perhaps the machine's.
+    WorkerLost,
 }
 
 /// How an assignment ended.

@@ -152,7 +152,8 @@ fn reason_of(assignment: &Assignment, failure: &Failure) -> Reason {
 }
 
 /// The code of a failure. Equal failures have equal codes on every provider; what the guest caused
-/// has a code of its own (`Load`, `Trap`, `Guest`, `Limit`), and nothing else has.
+/// has a code of its own (`Load`, `Trap`, `Guest`, `Limit`), and so has what it may have caused
+/// (`Timeout`, `WorkerLost`).
 pub(crate) const fn code_of(kind: &FailureKind) -> FailureCode {
     match kind {
         FailureKind::Guest { .. } => FailureCode::Guest,
@@ -174,10 +175,10 @@ pub(crate) const fn code_of(kind: &FailureKind) -> FailureCode {
         | FailureKind::LogLines { .. } => FailureCode::Limit,
         FailureKind::Deadline { .. } => FailureCode::Timeout,
         FailureKind::Blob { .. } => FailureCode::Blob,
-        FailureKind::Device { .. }
-        | FailureKind::Engine { .. }
-        | FailureKind::WorkerLost { .. }
-        | FailureKind::Busy { .. } => FailureCode::Internal,
+        FailureKind::WorkerLost { .. } => FailureCode::WorkerLost,
+        FailureKind::Device { .. } | FailureKind::Engine { .. } | FailureKind::Busy { .. } => {
+            FailureCode::Internal
+        }
     }
 }
 

@@ -54,6 +54,54 @@ fn a_job_that_cannot_be_served_is_refused_by_name() {
         "nobody_serves",
         "nobody can serve this job: 3 connected providers in good standing, 4 needed",
     );
+    check(
+        |s| s.max_price = Amount(50_000),
+        "nobody_serves",
+        "nobody can serve this job: 0 providers that ask at most 0.008250 for a shard at its limits, \
+         2 needed",
+    );
+}
+
+#[test]
+fn nobody_gets_work_that_could_cost_more_than_is_reserved_for_it() {
+    let mut script = Script::new(3);
+    // At the job's limits four gigafuel and ten seconds: 9000 for the others.
+    let price = Price {
+        per_gfuel: Amount(1_000),
+        per_device_second: Amount(20_000),
+    };
+    let dear = Offer {
+        price,
+        ..offer(0, "class")
+    };
+    script.offer(dear.clone());
+    let quote = script.start(spec());
+    assert!(quote.share < Amount(200_000), "{quote:?}");
+    assert!(script.sent.iter().all(|a| a.provider != dear.provider));
+    assert_eq!(script.sent.len(), 4, "the others serve it");
+
+    // Whoever raises its price later gets nothing more, and the job says what it lacks.
+    for index in 1..3 {
+        script.offer(Offer {
+            price,
+            ..offer(index, "class")
+        });
+        script.step(Event::ProviderLost {
+            provider: provider(index),
+        });
+        script.offer(Offer {
+            price,
+            ..offer(index, "class")
+        });
+    }
+    script.sent.clear();
+    for _ in 0..600 {
+        script.wait(1_000);
+    }
+    assert_eq!(script.sent, []);
+    let text = "deadline passed with 0 of 2 shards accepted: nobody can serve this job: 0 providers \
+                that ask at most 0.165016 for a shard at its limits, 2 needed";
+    assert_eq!(script.failure().to_string(), text);
 }
 
 #[test]
@@ -85,6 +133,14 @@ fn the_same_job_gets_the_same_answer_and_pays_once() {
 fn the_worst_case_is_funded() {
     for (micros, shards) in [(1_000_000, 2), (999, 2), (12_345_677, 9), (40, 3)] {
         let mut script = Script::new(2);
+        for index in 0..2 {
+            let price = Price {
+                per_gfuel: Amount::ZERO,
+                per_device_second: Amount::ZERO,
+            };
+            let offer = offer(index, "class");
+            script.offer(Offer { price, ..offer });
+        }
         script.pay(Movement::Deposit(client()), 1 << 40).unwrap();
         let quote = script.submit(JobSpec {
             items: shards * 2,

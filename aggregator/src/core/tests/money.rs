@@ -30,16 +30,62 @@ fn the_agreeing_are_paid_and_the_rest_returns() {
 }
 
 #[test]
-fn nobody_earns_more_than_its_share() {
+fn nobody_is_paid_for_more_device_time_than_the_wall_clock_allows() {
     let mut script = Script::new(2);
-    let quote = script.start(JobSpec {
-        max_price: Amount(10_000),
-        ..spec()
-    });
-    assert!(quote.share < Amount(2_500), "{quote:?}");
-    script.finish();
-    let paid = script.core.view_job(job()).unwrap().paid;
-    assert_eq!(paid, Amount(quote.share.0 * 4));
+    script.start(spec());
+    let sent = script.sent(0);
+    script.execute_with(
+        &[(&sent[0], 2_000_000_000), (&sent[1], 2_000_000_000)],
+        |meters| {
+            meters.device_us = u64::MAX;
+        },
+    );
+    // Ten seconds at 500 and two gigafuel at 1000.
+    assert_eq!(script.earned(&sent[0]), Amount(7_000));
+}
+
+#[test]
+fn understated_fuel_loses_the_vote_and_takes_nobody_elses_pay() {
+    let mut script = Script::new(3);
+    script.start(spec());
+    let sent = script.sent(0);
+    script.execute_with(&[(&sent[0], 2_000_000_000), (&sent[1], 1)], |_| {});
+    let third = script.sent(0);
+    assert_eq!(third.len(), 1, "equal outputs, another fuel: undecided");
+    script.execute_with(&[(&third[0], 2_000_000_000)], |_| {});
+    assert_eq!(script.core.view_job(job()).unwrap().accepted, 1);
+    for honest in [&sent[0], &third[0]] {
+        assert_eq!(script.earned(honest), Amount(2_500));
+    }
+    assert_eq!(script.earned(&sent[1]), Amount::ZERO);
+    assert!(script.core.view_provider(sent[1].provider).unwrap().demoted);
+}
+
+#[test]
+fn fuel_of_different_fingerprints_differs_within_bounds_and_the_lower_median_is_paid() {
+    for (fuels, accepted, paid) in [
+        ([1_000_000_000, 2_000_000_000, 1_500_000_000], 1, 2_000),
+        ([999_999_999, 2_000_000_000, 2_000_000_000], 0, 0),
+    ] {
+        let mut script = Script::new(0);
+        for (index, class) in ["a", "b", "c"].iter().enumerate() {
+            script.offer(offer(u8::try_from(index).unwrap(), class));
+        }
+        script.start(JobSpec {
+            models: 0,
+            replicas: 3,
+            ..spec()
+        });
+        let sent = script.sent(0);
+        let answers: Vec<_> = sent.iter().zip(fuels).collect();
+        script.execute_with(&answers, |meters| meters.device_us = 1_000_000);
+        let view = script.core.view_job(job()).unwrap();
+        assert_eq!(view.accepted, accepted, "{fuels:?}");
+        if accepted > 0 {
+            // One and a half gigafuel at 1000, a second at 500.
+            assert!(sent.iter().all(|a| script.earned(a) == Amount(paid)));
+        }
+    }
 }
 
 #[test]

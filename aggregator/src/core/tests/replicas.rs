@@ -88,8 +88,7 @@ fn whatever_goes_wrong_is_replaced() {
     check_replaced("failed", |script, assignment| {
         script.step(Event::ExecutionFailed {
             assignment: assignment.id,
-            guest_caused: false,
-            code: Code::new("disk_full"),
+            failure: Failure::Provider(Code::new("disk_full")),
         });
     });
     check_replaced("lost", |script, assignment| {
@@ -164,40 +163,89 @@ fn silence_is_replaced_when_its_time_is_over() {
     assert!(banned.is_some(), "never too late to be held to");
 }
 
-#[test]
-fn a_broken_guest_fails_the_job_and_nobody_is_to_blame() {
-    let mut script = Script::new(3);
-    script.start(spec());
-    let sent = script.sent(0);
-    let before = script.score(&sent[0]);
-    for assignment in &sent {
-        script.step(Event::ExecutionFailed {
-            assignment: assignment.id,
-            guest_caused: true,
-            code: Code::new("out_of_fuel"),
-        });
-    }
-    let text = "shard 0: the component failed on every replica: out_of_fuel";
-    assert_eq!(script.failure().to_string(), text);
-    assert!(sent.iter().all(|a| script.score(a) == before));
-    assert_eq!(script.core.view_client(client()), Amount(10_000_000));
+fn fail(script: &mut Script, assignment: &Assignment, failure: &Failure) {
+    script.step(Event::ExecutionFailed {
+        assignment: assignment.id,
+        failure: failure.clone(),
+    });
 }
 
 #[test]
-fn a_false_alarm_about_the_guest_costs_reputation() {
-    let mut script = Script::new(3);
+fn what_fails_alike_everywhere_fails_the_job_and_nobody_is_to_blame() {
+    let trap = Failure::Guest(Code::new("Trap"));
+    for (failure, code, text) in [
+        (trap, "guest_failed", "failed on every replica: Trap"),
+        (
+            Failure::Timeout,
+            "timed_out",
+            "timed out on every provider: raise limits.wall_ms",
+        ),
+        (
+            Failure::WorkerLost,
+            "worker_lost",
+            "ended its worker process on every provider",
+        ),
+    ] {
+        let mut script = Script::new(3);
+        script.start(spec());
+        let sent = script.sent(0);
+        let before = script.score(&sent[0]);
+        for assignment in &sent {
+            fail(&mut script, assignment, &failure);
+        }
+        assert_eq!(script.failure().code(), code);
+        let reason = script.failure().to_string();
+        assert!(reason.contains(text), "{reason}");
+        assert!(sent.iter().all(|a| script.score(a) == before), "{code}");
+        assert_eq!(script.core.view_client(client()), Amount(10_000_000));
+    }
+}
+
+#[test]
+fn a_failure_that_others_do_not_share_costs_reputation_once_they_succeed() {
+    let trap = Failure::Guest(Code::new("trap"));
+    for (failure, points) in [
+        (trap, 100_000),
+        (Failure::Timeout, 30_000),
+        (Failure::WorkerLost, 30_000),
+    ] {
+        let mut script = Script::new(3);
+        script.start(spec());
+        let sent = script.sent(0);
+        let before = script.score(&sent[0]);
+        fail(&mut script, &sent[0], &failure);
+        assert_eq!(script.score(&sent[0]), before, "not yet known");
+        let replacement = script.sent(0);
+        script.execute(&[(&sent[1], "right"), (&replacement[0], "right")]);
+        assert_eq!(script.score(&sent[0]), before - points, "{failure:?}");
+    }
+}
+
+#[test]
+fn different_failures_do_not_end_a_job() {
+    let mut script = Script::new(4);
     script.start(spec());
     let sent = script.sent(0);
-    let before = script.score(&sent[0]);
-    script.step(Event::ExecutionFailed {
-        assignment: sent[0].id,
-        guest_caused: true,
-        code: Code::new("trap"),
+    fail(&mut script, &sent[0], &Failure::Timeout);
+    fail(&mut script, &sent[1], &Failure::WorkerLost);
+    assert_eq!(script.outcome(), None);
+    assert_eq!(script.sent(0).len(), 2, "replaced");
+}
+
+#[test]
+fn one_slow_provider_does_not_end_a_job_without_replicas() {
+    let mut script = Script::new(2);
+    script.start(JobSpec {
+        replicas: 1,
+        max_replicas: 1,
+        ..spec()
     });
-    assert_eq!(script.score(&sent[0]), before, "not yet known");
-    let replacement = script.sent(0);
-    script.execute(&[(&sent[1], "right"), (&replacement[0], "right")]);
-    assert!(script.score(&sent[0]) < before);
+    let first = script.sent(0).remove(0);
+    fail(&mut script, &first, &Failure::Timeout);
+    assert_eq!(script.outcome(), None);
+    let second = script.sent(0).remove(0);
+    fail(&mut script, &second, &Failure::Timeout);
+    assert_eq!(script.failure().code(), "timed_out");
 }
 
 #[test]

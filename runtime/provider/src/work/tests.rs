@@ -91,5 +91,12 @@ fn the_code_of_a_failure_says_whose_fault_it_was() {
             kind.cause() == Cause::Guest,
             "{kind}: {code:?}"
         );
+        // What may be the job's fault or the machine's must be told apart from both.
+        let (timeout, lost) = (
+            code == FailureCode::Timeout,
+            code == FailureCode::WorkerLost,
+        );
+        assert_eq!(timeout, matches!(kind, FailureKind::Deadline { .. }));
+        assert_eq!(lost, matches!(kind, FailureKind::WorkerLost { .. }));
     }
 }

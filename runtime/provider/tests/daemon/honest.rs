@@ -19,8 +19,8 @@ pub(crate) const CASES: &[Case] = &[
         the_same_assignment_is_executed_once,
     ),
     (
-        "a_lost_worker_is_the_hosts_fault",
-        a_lost_worker_is_the_hosts_fault,
+        "a_lost_worker_has_a_name_of_its_own",
+        a_lost_worker_has_a_name_of_its_own,
     ),
     (
         "a_cancelled_execution_is_killed",
@@ -99,7 +99,7 @@ fn the_same_assignment_is_executed_once() {
     });
 }
 
-fn a_lost_worker_is_the_hosts_fault() {
+fn a_lost_worker_has_a_name_of_its_own() {
     block_on(async {
         let mut market = Market::open(job(endless()), |_| {}).await;
         let assignment = market.give(0).await;
@@ -108,7 +108,7 @@ fn a_lost_worker_is_the_hosts_fault() {
         let (id, code, reason) = market.aggregator.failure().await;
         assert_eq!(
             (id, code),
-            (assignment.id, FailureCode::Internal),
+            (assignment.id, FailureCode::WorkerLost),
             "{reason}"
         );
         market.close().await;
