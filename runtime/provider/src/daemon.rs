@@ -163,8 +163,7 @@ fn open(config: &ProviderConfig) -> Result<Opened, Error> {
 }
 
 fn worker_pool(config: &ProviderConfig) -> WorkerPool {
-    // Workers have working directories of their own: every path they get is absolute.
-    let data = std::path::absolute(&config.data).unwrap_or_else(|_| config.data.clone());
+    let data = &config.data;
     let mut sandbox = SandboxConfig::new(data.join("compiled"));
     sandbox.backend = config.backend;
     let (exe, args) = (config.worker_exe.clone(), config.worker_args.clone());
