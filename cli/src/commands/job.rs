@@ -196,7 +196,10 @@ pub(crate) async fn submit(
     let dir = home::home()?.join("submissions");
     loop {
         let submission = Submission::open(&dir, at, &prepared.package, key)?;
-        let job = hand_in(client, prepared, &submission, output).await?;
+        let job = hand_in(client, prepared, &submission, output).await;
+        let job = job.inspect_err(|_| {
+            output.say("the same command goes on with this submission");
+        })?;
         submission.finish()?;
         if let Some(job) = job {
             return Ok(job);

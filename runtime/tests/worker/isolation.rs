@@ -127,7 +127,7 @@ fn a_worker_has_given_its_rights_up() {
 pub(crate) fn be_a_parent(dir: &Path) -> std::process::ExitCode {
     block_on(async {
         let mut worker = WorkerHandle::spawn(&config(dir)).await.unwrap();
-        keep_pipes_open();
+        let _kept = keep_pipes_open();
         let (part, whole) = (dir.join("pid.part"), dir.join(PID_FILE));
         fs::write(&part, worker.id().unwrap().to_string()).unwrap();
         fs::rename(part, whole).unwrap();
@@ -138,11 +138,12 @@ pub(crate) fn be_a_parent(dir: &Path) -> std::process::ExitCode {
 
 /// Gives every pipe of this process but the standard ones to another one that outlives it: a worker
 /// could tell from its pipes that its parent has ended, which shall not be all that ends it.
-fn keep_pipes_open() {
-    for (number, _) in descriptors(std::process::id())
+fn keep_pipes_open() -> Vec<std::process::Child> {
+    let open = descriptors(std::process::id());
+    let pipes = open
         .iter()
-        .filter(|(number, target)| *number > 2 && target.starts_with("pipe:"))
-    {
+        .filter(|(number, target)| *number > 2 && target.starts_with("pipe:"));
+    let keep = |(number, _): &(i32, String)| {
         let pipe = fs::File::options()
             .write(true)
             .open(format!("/proc/self/fd/{number}"));
@@ -152,8 +153,11 @@ fn keep_pipes_open() {
             .stdout(pipe.unwrap())
             .stderr(std::process::Stdio::null())
             .spawn()
-            .unwrap();
-    }
+            .unwrap()
+    };
+    let kept: Vec<_> = pipes.map(keep).collect();
+    assert!(kept.len() >= 2, "a worker has two pipes: {open:?}");
+    kept
 }
 
 /// Where a parent says which process its worker is.
