@@ -20,8 +20,8 @@ const INHERITED: [&str; 6] = [
 /// The variables that lead to a worker's own folder, whatever they were before.
 const HOMES: [&str; 3] = ["HOME", "XDG_CACHE_HOME", "TMPDIR"];
 
-/// Set by the provider to keep ONNX Runtime from reporting.
-const NO_TELEMETRY: &str = "ORT_DISABLE_TELEMETRY";
+/// Set by the provider: ONNX Runtime does not report, and GPUs have the numbers that the driver gives.
+const SETTINGS: [&str; 2] = ["ORT_DISABLE_TELEMETRY", "CUDA_DEVICE_ORDER"];
 
 #[test]
 fn a_worker_holds_no_sockets_no_keys_and_no_privileges() -> Result<()> {
@@ -110,7 +110,7 @@ fn check_worker(pid: u32, data: &Path, secret: &[u8]) -> Result<()> {
             );
             continue;
         }
-        let known = INHERITED.contains(&name) || name == NO_TELEMETRY;
+        let known = INHERITED.contains(&name) || SETTINGS.contains(&name);
         ensure!(known, "worker {pid} inherits {name}");
     }
     for target in open_files(pid)? {
