@@ -8,8 +8,8 @@
 //!
 //! Reading order: [`event`] (what can happen), [`action`] (what is to be done), [`state`] (what is
 //! remembered); then a job's way: [`admission`] → [`dispatch`] → [`replica`] → [`judge`] →
-//! [`settlement`]; beside it [`deadline`] and [`reputation`]; over it all [`check`], and for readers
-//! [`view`].
+//! [`settlement`]; beside it [`reveal`], [`deadline`] and [`reputation`]; over it all [`check`], and
+//! for readers [`view`] and [`summary`].
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects))]
 
 pub mod action;
@@ -24,11 +24,13 @@ mod deadline;
 mod dispatch;
 mod judge;
 mod replica;
+mod reveal;
 mod settlement;
 
 mod recover;
 
 pub mod check;
+pub mod summary;
 pub mod view;
 
 #[cfg(test)]
@@ -170,6 +172,13 @@ impl Core {
                 amount,
             } => self.move_money(request, id, movement, amount, fx),
             Event::SetBanned { provider, banned } => self.set_banned(provider, banned, fx),
+            Event::RevealDelayed { assignment } => self.reveal_delayed(assignment),
+            Event::OutputsIncomparable {
+                assignment,
+                opening,
+                code,
+            } => self.outputs_incomparable(assignment, opening, code, fx),
+            Event::AssignUnsent { assignment } => self.unsent(assignment, fx),
         }
     }
 

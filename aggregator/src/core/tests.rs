@@ -5,6 +5,7 @@ mod admission;
 mod money;
 mod replicas;
 mod restart;
+mod reveals;
 
 use jobs::assignment::Assignment;
 use jobs::commitment::{Commitment, Opening};
