@@ -197,16 +197,26 @@ pub(crate) async fn report(shared: &Shared, event: Event) -> Result<(), Error> {
     shared.handle.event(event).await.map(drop)
 }
 
-async fn dispatch(assignment: Assignment, shared: &Shared) -> Result<(), Error> {
-    let (id, provider) = (assignment.id, assignment.provider);
+/// What is sent for an assignment.
+fn order(assignment: &Assignment, shared: &Shared) -> Result<AssignRequest, Error> {
     let package = PACKAGES.get(&*shared.store, &assignment.job)?;
     let package =
         package.ok_or_else(|| Error::Log(format!("{} has no package", assignment.job)))?;
-    let signed = Signed::sign(&assignment, &shared.key)?;
-    let request = AssignRequest {
-        id,
-        assignment: signed,
+    Ok(AssignRequest {
+        id: assignment.id,
+        assignment: Signed::sign(assignment, &shared.key)?,
         package,
+    })
+}
+
+async fn dispatch(assignment: Assignment, shared: &Shared) -> Result<(), Error> {
+    let (id, provider) = (assignment.id, assignment.provider);
+    let request = match order(&assignment, shared) {
+        Ok(request) => request,
+        Err(error) => {
+            report(shared, Event::AssignUnsent { assignment: id }).await?;
+            return Err(error);
+        }
     };
     let room_until = Instant::now() + shared.accept_timeout.saturating_sub(ROOM_SLACK);
     let (mut pause, mut sent) = (SEND_PAUSE, 0);

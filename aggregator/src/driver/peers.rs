@@ -69,11 +69,7 @@ pub(super) async fn take(
         Heard::Lost(provider) => {
             let event = Event::ProviderLost { provider };
             let posted = shared.handle.post(event, Vec::new()).await;
-            Some(Box::pin(async move {
-                if let Err(error) = decided(posted).await {
-                    tracing::debug!(%provider, %error, "a loss was not recorded");
-                }
-            }))
+            Some(Box::pin(lost(provider, posted)))
         }
         Heard::OfferRequest {
             from,
@@ -130,8 +126,14 @@ pub(super) async fn take(
     }
 }
 
-async fn decided(posted: Result<Posted, Error>) -> Result<Decided, Error> {
-    posted?.decided().await
+async fn lost(provider: ProviderId, posted: Result<Posted, Error>) {
+    let decided = match posted {
+        Ok(posted) => posted.decided().await,
+        Err(error) => Err(error),
+    };
+    if let Err(error) = decided {
+        tracing::debug!(%provider, %error, "a loss was not recorded");
+    }
 }
 
 async fn taken(posted: Result<Posted, Refusal>) -> Result<Decided, Refusal> {
