@@ -8,8 +8,8 @@
 //!
 //! Reading order: [`event`] (what can happen), [`action`] (what is to be done), [`state`] (what is
 //! remembered); then a job's way: [`admission`] → [`dispatch`] → [`replica`] → [`judge`] →
-//! [`settlement`] → [`ending`]; beside it [`deadline`] and [`reputation`]; over it all [`check`], and
-//! for readers [`view`].
+//! [`settlement`] → [`ending`]; beside it [`reveal`], [`deadline`] and [`reputation`]; over it all
+//! [`check`], and for readers [`view`] and [`summary`].
 //!
 //! A step must fit into one batch of the store, so how much it begins and ends is bounded
 //! ([`Config::step_replicas_max`]); what is more waits for the next step, which is asked for at once.
@@ -28,11 +28,13 @@ mod dispatch;
 mod ending;
 mod judge;
 mod replica;
+mod reveal;
 mod settlement;
 
 mod recover;
 
 pub mod check;
+pub mod summary;
 pub mod view;
 
 #[cfg(test)]
@@ -187,6 +189,13 @@ impl Core {
                 amount,
             } => self.move_money(request, id, movement, amount, fx),
             Event::SetBanned { provider, banned } => self.set_banned(provider, banned, fx),
+            Event::RevealDelayed { assignment } => self.reveal_delayed(assignment),
+            Event::OutputsIncomparable {
+                assignment,
+                opening,
+                code,
+            } => self.outputs_incomparable(assignment, opening, code, fx),
+            Event::AssignUnsent { assignment } => self.unsent(assignment, fx),
         }
     }
 

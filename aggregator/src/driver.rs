@@ -8,7 +8,8 @@
 //! outstanding is asked for again.
 //!
 //! Reading order: [`rows`] (what is stored), [`log`], [`machine`], [`handle`]; then [`peers`] and [`backend`]
-//! (what comes in) and [`actor`], [`prepare`], [`reveal`], [`merge`] (what goes out).
+//! with [`audits`] and [`records`] (what comes in); [`actor`], [`prepare`], [`reveal`], [`merge`] (what
+//! goes out).
 
 mod error;
 mod rows;
@@ -23,8 +24,10 @@ mod merge;
 mod prepare;
 mod reveal;
 
+mod audits;
 mod backend;
 mod peers;
+mod records;
 mod views;
 
 #[cfg(test)]
@@ -70,12 +73,14 @@ const IDLE_TICKS: u32 = 60;
 /// Time the tasks of a stopping aggregator get to end.
 const STOP_GRACE: Duration = Duration::from_secs(5);
 
-/// Outputs checked and compared, shards cut and results merged at the same time: each holds whole
-/// blobs in memory.
+/// Outputs compared, shards cut and results merged at the same time: each holds whole blobs in memory.
 const HEAVY_TASKS_MAX: usize = 16;
 
-/// Outputs fetched at the same time. Each waits for its provider, and none longer than a reveal may
-/// take, so that silent providers cannot keep honest ones waiting for long.
+/// Revealed outputs checked at the same time: each holds a whole blob in memory.
+const CHECKS_MAX: usize = 8;
+
+/// Outputs fetched at the same time. Each waits for its provider, and none longer than a reveal of its
+/// size may take, so that slow providers cannot keep honest ones waiting for long.
 const FETCHES_MAX: usize = 256;
 
 /// Audits and searches through records at the same time: strangers may ask for them.
@@ -122,8 +127,13 @@ pub(crate) struct Shared {
     pub(crate) signers: SignerPolicy,
     pub(crate) p2p: Vec<String>,
     pub(crate) heavy: Semaphore,
+    pub(crate) checks: Semaphore,
     pub(crate) fetches: Semaphore,
+    pub(crate) turns: reveal::Turns,
     pub(crate) inquiries: Semaphore,
+    pub(crate) audited: audits::Audited,
+    pub(crate) records: records::KnownRecords,
+    pub(crate) accept_timeout: Duration,
     pub(crate) reveal_timeout: Duration,
     /// Turns true, or loses its sender, when the aggregator stops.
     pub(crate) stop: watch::Receiver<bool>,
@@ -146,6 +156,8 @@ pub struct Running {
     /// Fails when the last one that uses the store is gone, and the store is closed: requests and
     /// actions have no handle of ours.
     closed: oneshot::Receiver<()>,
+    #[cfg(test)]
+    shared: std::sync::Weak<Shared>,
 }
 
 impl Running {
@@ -188,12 +200,23 @@ pub async fn start(config: AggregatorConfig) -> Result<Running, Error> {
 
 /// Starts on a store that is open.
 async fn start_on(store: impl Kv + 'static, config: AggregatorConfig) -> Result<Running, Error> {
-    let (store, closed) = Watched::new(store);
-    let store: Arc<dyn Kv> = Arc::new(store);
     let fee = FeeBps::new(config.fee_bps).map_err(|error| Error::Config(error.to_string()))?;
     let key = SigningKey::from_bytes(&config.seed);
     let id = jobs::ids::ProviderId(key.verifying_key().to_bytes());
-    let settings = Config::new(id, fee);
+    start_with(store, config, key, Config::new(id, fee)).await
+}
+
+/// Starts under settings of the core's.
+async fn start_with(
+    store: impl Kv + 'static,
+    config: AggregatorConfig,
+    key: SigningKey,
+    settings: Config,
+) -> Result<Running, Error> {
+    let (store, closed) = Watched::new(store);
+    let store: Arc<dyn Kv> = Arc::new(store);
+    let id = settings.aggregator;
+    let accept_timeout = Duration::from_millis(settings.accept_timeout_ms);
     let reveal_timeout = Duration::from_millis(settings.reveal_timeout_ms);
     let machine = machine::Machine::load(Arc::clone(&store), settings)?;
     let blobs = BlobStore::open(config.data.join("blobs"), config.blob_quota)?;
@@ -215,8 +238,13 @@ async fn start_on(store: impl Kv + 'static, config: AggregatorConfig) -> Result<
         signers: config.signers,
         p2p: p2p.clone(),
         heavy: Semaphore::new(HEAVY_TASKS_MAX),
+        checks: Semaphore::new(CHECKS_MAX),
         fetches: Semaphore::new(FETCHES_MAX),
+        turns: reveal::Turns::default(),
         inquiries: Semaphore::new(INQUIRIES_MAX),
+        audited: audits::Audited::default(),
+        records: records::KnownRecords::default(),
+        accept_timeout,
         reveal_timeout,
         stop: stopping,
         halted: AtomicBool::new(false),
@@ -224,6 +252,8 @@ async fn start_on(store: impl Kv + 'static, config: AggregatorConfig) -> Result<
     });
     let machine = machine.spawn(inbox, Arc::clone(&shared))?;
     shared.handle.event(Event::Restarted).await?;
+    #[cfg(test)]
+    let weak = Arc::downgrade(&shared);
     tasks.extend(serve(
         listener,
         events,
@@ -238,6 +268,8 @@ async fn start_on(store: impl Kv + 'static, config: AggregatorConfig) -> Result<
         stop,
         tasks,
         closed,
+        #[cfg(test)]
+        shared: weak,
     })
 }
 

@@ -1,5 +1,6 @@
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use jobs::digest::{BlobRef, Digest};
 use jobs::ids::ProviderId;
@@ -229,6 +230,14 @@ pub enum Error {
         /// The last peer's failure.
         last: Box<Error>,
     },
+    /// The peers were too slow. What arrived stays for a later fetch to continue.
+    #[error("blob {digest} did not arrive in {within:?}")]
+    FetchTimeout {
+        /// Which blob.
+        digest: Digest,
+        /// The bound.
+        within: Duration,
+    },
     /// A task of ours died.
     #[error("a blob task failed: {reason}")]
     Task {
@@ -259,6 +268,7 @@ impl Error {
                 | Self::Timeout { .. }
                 | Self::Disconnected { .. }
                 | Self::NoSource { .. }
+                | Self::FetchTimeout { .. }
                 | Self::QuotaFull { .. }
                 | Self::DiskFull { .. }
         )

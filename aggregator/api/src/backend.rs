@@ -5,7 +5,6 @@ use std::path::PathBuf;
 use jobs::digest::{BlobRef, Digest};
 use jobs::envelope::SignedPackage;
 use jobs::ids::JobId;
-use jobs::record::JobRecord;
 use tokio::io::AsyncRead;
 
 use crate::types::{
@@ -42,8 +41,9 @@ pub trait Backend: Send + Sync + 'static {
     /// The file that holds a finished job's merged result.
     fn result(&self, job: JobId) -> impl Future<Output = Answer<(BlobRef, PathBuf)>> + Send;
 
-    /// The public record of a finished job.
-    fn record(&self, job: JobId) -> impl Future<Output = Answer<JobRecord>> + Send;
+    /// The file that holds the public record of a finished job, as JSON
+    /// ([`jobs::record::JobRecord`]).
+    fn record(&self, job: JobId) -> impl Future<Output = Answer<(BlobRef, PathBuf)>> + Send;
 
     /// The file of a blob that a finished job's record names.
     fn record_blob(

@@ -2,6 +2,8 @@
 //! terminates TLS.
 
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -22,14 +24,16 @@ use tokio::io::AsyncWriteExt;
 use tokio_util::io::ReaderStream;
 
 use crate::types::{
-    BalanceView, DepositRequest, Health, JobView, Problem, ProviderView, SubmitReply,
+    BalanceView, DepositRequest, Health, JobView, Problem, ProviderView, RECORD_BYTES_MAX,
+    SubmitReply,
 };
 
-/// Largest JSON answer in bytes.
+/// Largest JSON answer in bytes, but for a job's record ([`RECORD_BYTES_MAX`]).
 pub const ANSWER_MAX: usize = 64 << 20;
 
-/// Time within which an answer's headers must arrive.
-pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(120);
+/// Time without a byte in either direction after which a request is given up. An upload or a download
+/// as a whole may take as long as it likes.
+pub const PROGRESS_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// Why a request has no answer.
 #[derive(Debug, thiserror::Error)]
@@ -68,6 +72,7 @@ type Body = BoxBody<Bytes, std::io::Error>;
 pub struct Client {
     base: String,
     http: hyper_util::client::legacy::Client<HttpConnector, Body>,
+    patience: Duration,
 }
 
 impl Client {
@@ -77,7 +82,15 @@ impl Client {
         Self {
             base: base.trim_end_matches('/').to_owned(),
             http,
+            patience: PROGRESS_TIMEOUT,
         }
+    }
+
+    /// The same with another time for [`PROGRESS_TIMEOUT`].
+    #[must_use]
+    pub const fn with_patience(mut self, patience: Duration) -> Self {
+        self.patience = patience;
+        self
     }
 
     /// Submits a signed package. The package's own digest is the idempotency key, so a retry is the
@@ -102,13 +115,17 @@ impl Client {
         let file = tokio::fs::File::open(path)
             .await
             .map_err(|source| file_error(path, source))?;
+        let progress = Progress::default();
+        let moved = progress.clone();
         let frames = ReaderStream::new(file).map_ok(Frame::data);
+        let frames = frames.inspect_ok(move |_| moved.note());
         let body = BodyExt::boxed(StreamBody::new(frames));
         let route = format!("/jobs/{job}/blobs/{}", blob.digest);
         let request = self
             .request(Method::PUT, &route)
             .header(header::CONTENT_LENGTH, blob.size);
-        self.send(self.finish(request, body)?).await.map(drop)
+        let request = self.finish(request, body)?;
+        self.send_noting(request, &progress).await.map(drop)
     }
 
     /// One job.
@@ -132,7 +149,11 @@ impl Client {
     /// # Errors
     /// If refused or unreachable.
     pub async fn record(&self, job: JobId) -> Result<JobRecord, Error> {
-        self.get(&format!("/jobs/{job}/record")).await
+        let route = format!("/jobs/{job}/record");
+        let request = self.finish(self.request(Method::GET, &route), empty())?;
+        let response = self.send(request).await?;
+        let most = usize::try_from(RECORD_BYTES_MAX).unwrap_or(usize::MAX);
+        parse(&self.collect(response, most).await?)
     }
 
     /// Streams a finished job's result into a file and checks it against `blob`.
@@ -239,44 +260,77 @@ impl Client {
     }
 
     async fn send(&self, request: Request<Body>) -> Result<Response<Incoming>, Error> {
-        let answer = tokio::time::timeout(ANSWER_TIMEOUT, self.http.request(request)).await;
-        let response = match answer {
-            Ok(Ok(response)) => response,
-            Ok(Err(error)) => return Err(self.unreachable(&root_cause(&error))),
-            Err(_) => return Err(self.unreachable(&format!("no answer in {ANSWER_TIMEOUT:?}"))),
+        self.send_noting(request, &Progress::default()).await
+    }
+
+    /// Sends a request and waits for the answer's headers, for as long as the request's body moves.
+    async fn send_noting(
+        &self,
+        request: Request<Body>,
+        progress: &Progress,
+    ) -> Result<Response<Incoming>, Error> {
+        let mut answer = std::pin::pin!(self.http.request(request));
+        let response = loop {
+            let before = progress.noted();
+            match tokio::time::timeout(self.patience, answer.as_mut()).await {
+                Ok(Ok(response)) => break response,
+                Ok(Err(error)) => return Err(self.unreachable(&root_cause(&error))),
+                Err(_) if progress.noted() != before => {}
+                Err(_) => return Err(self.stalled()),
+            }
         };
         if response.status().is_success() {
             return Ok(response);
         }
         let status = response.status();
-        let body = self.collect(response).await?;
+        let body = self.collect(response, ANSWER_MAX).await?;
         Err(problem(status, &body))
+    }
+
+    fn stalled(&self) -> Error {
+        self.unreachable(&format!("nothing moved for {:?}", self.patience))
     }
 
     async fn answer<T: DeserializeOwned>(&self, request: Request<Body>) -> Result<T, Error> {
         let response = self.send(request).await?;
-        let body = self.collect(response).await?;
-        serde_json::from_slice(&body).map_err(|error| Error::Unexpected(error.to_string()))
+        parse(&self.collect(response, ANSWER_MAX).await?)
     }
 
-    async fn collect(&self, response: Response<Incoming>) -> Result<Bytes, Error> {
-        let limited = http_body_util::Limited::new(response.into_body(), ANSWER_MAX);
-        let collected = limited
-            .collect()
-            .await
-            .map_err(|error| self.unreachable(&error))?;
-        Ok(collected.to_bytes())
+    /// The whole body of an answer, of at most `most` bytes.
+    async fn collect(&self, response: Response<Incoming>, most: usize) -> Result<Vec<u8>, Error> {
+        let mut body = response.into_body();
+        let mut bytes = Vec::new();
+        while let Some(data) = self.next_part(&mut body).await? {
+            if bytes.len().saturating_add(data.len()) > most {
+                let reason = format!("it has more than the {most} bytes allowed");
+                return Err(Error::Unexpected(reason));
+            }
+            bytes.extend_from_slice(&data);
+        }
+        Ok(bytes)
+    }
+
+    /// The next piece of a body; `None` at its end.
+    async fn next_part(&self, body: &mut Incoming) -> Result<Option<Bytes>, Error> {
+        loop {
+            let frame = tokio::time::timeout(self.patience, body.frame()).await;
+            match frame.map_err(|_| self.stalled())? {
+                None => return Ok(None),
+                Some(Err(error)) => return Err(self.unreachable(&error)),
+                Some(Ok(frame)) => match frame.into_data() {
+                    Ok(data) => return Ok(Some(data)),
+                    // Trailers, of which we know none.
+                    Err(_) => continue,
+                },
+            }
+        }
     }
 
     async fn download(&self, route: &str, blob: BlobRef, path: &Path) -> Result<(), Error> {
         let request = self.finish(self.request(Method::GET, route), empty())?;
         let mut body = self.send(request).await?.into_body();
         let mut bytes = Vec::new();
-        while let Some(frame) = body.frame().await {
-            let frame = frame.map_err(|error| self.unreachable(&error))?;
-            let Ok(data) = frame.into_data() else {
-                continue;
-            };
+        while let Some(data) = self.next_part(&mut body).await? {
             bytes.extend_from_slice(&data);
             if bytes.len() as u64 > blob.size {
                 break;
@@ -297,6 +351,24 @@ impl Client {
         };
         write.await.map_err(|source| file_error(path, source))
     }
+}
+
+/// Counts the pieces of a body that were taken to be sent.
+#[derive(Clone, Debug, Default)]
+struct Progress(Arc<AtomicU64>);
+
+impl Progress {
+    fn note(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn noted(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Error> {
+    serde_json::from_slice(body).map_err(|error| Error::Unexpected(error.to_string()))
 }
 
 fn empty() -> Body {
@@ -332,3 +404,6 @@ fn root_cause(error: &dyn std::error::Error) -> String {
     }
     cause.to_string()
 }
+
+#[cfg(test)]
+mod tests;

@@ -104,11 +104,13 @@ async fn job<B: Backend>(State(app): Shared<B>, Path(job): Path<String>) -> Answ
 }
 
 async fn result<B: Backend>(State(app): Shared<B>, Path(job): Path<String>) -> Answer<Response> {
-    file(app.backend.result(job_id(&job)?).await?).await
+    let result = app.backend.result(job_id(&job)?).await?;
+    file(result, "application/octet-stream").await
 }
 
 async fn record<B: Backend>(State(app): Shared<B>, Path(job): Path<String>) -> Answer<Response> {
-    Ok(Json(app.backend.record(job_id(&job)?).await?).into_response())
+    let record = app.backend.record(job_id(&job)?).await?;
+    file(record, "application/json").await
 }
 
 async fn put_blob<B: Backend>(
@@ -134,12 +136,9 @@ async fn record_blob<B: Backend>(
     State(app): Shared<B>,
     Path((job, digest)): Path<(String, String)>,
 ) -> Answer<Response> {
-    file(
-        app.backend
-            .record_blob(job_id(&job)?, parse_digest(&digest)?)
-            .await?,
-    )
-    .await
+    let (job, digest) = (job_id(&job)?, parse_digest(&digest)?);
+    let blob = app.backend.record_blob(job, digest).await?;
+    file(blob, "application/octet-stream").await
 }
 
 async fn providers<B: Backend>(State(app): Shared<B>) -> Answer<Response> {
@@ -221,13 +220,13 @@ fn parse_digest(text: &str) -> Answer<Digest> {
         .map_err(|error: jobs::Error| Problem::invalid(error.to_string()))
 }
 
-async fn file((blob, path): (BlobRef, PathBuf)) -> Answer<Response> {
+async fn file((blob, path): (BlobRef, PathBuf), kind: &str) -> Answer<Response> {
     let file = tokio::fs::File::open(&path).await.map_err(|error| {
         tracing::error!(path = %path.display(), %error, "a blob that the store names cannot be opened");
         Problem::internal()
     })?;
     let headers = [
-        (header::CONTENT_TYPE, "application/octet-stream".to_owned()),
+        (header::CONTENT_TYPE, kind.to_owned()),
         (header::CONTENT_LENGTH, blob.size.to_string()),
         (header::ETAG, format!("\"{}\"", blob.digest)),
     ];

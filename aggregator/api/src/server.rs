@@ -2,16 +2,22 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
+use tokio::time::Instant;
 
 use crate::backend::Backend;
 use crate::routes;
+use metered::Metered;
+
+mod metered;
 
 /// Connections served at once; further ones wait in the listener's backlog.
 pub const CONNECTIONS_MAX: usize = 256;
@@ -22,8 +28,15 @@ pub const HEADER_READ_TIMEOUT: Duration = Duration::from_secs(10);
 /// Most headers of a request.
 pub const HEADERS_MAX: usize = 64;
 
-/// Longest life of a connection: bounds a slow upload or download.
-pub const CONNECTION_LIFE_MAX: Duration = Duration::from_secs(600);
+/// Time after which a connection is closed that did not move [`SPELL_BYTES_MIN`] meanwhile, and after
+/// which one that did is looked at again: bounds how long a slow client holds its place.
+pub const SPELL: Duration = Duration::from_secs(600);
+
+/// Bytes, in both directions together, that buy a connection another [`SPELL`]: 0.4 Mbit/s.
+pub const SPELL_BYTES_MIN: u64 = 32 << 20;
+
+/// Time that a client gets to finish sending what was refused unread.
+pub const LINGER: Duration = Duration::from_secs(5);
 
 /// Read buffer of a connection in bytes; also bounds a request's header block.
 pub const READ_BUFFER_MAX: usize = 64 * 1024;
@@ -101,19 +114,34 @@ pub async fn serve<B: Backend>(
 }
 
 async fn connection(
-    stream: TcpStream,
+    mut stream: TcpStream,
+    service: TowerToHyperService<axum::Router>,
+    stop: watch::Receiver<bool>,
+) {
+    if converse(&mut stream, service, stop.clone()).await {
+        linger(stream, stop).await;
+    }
+}
+
+/// Serves a connection to its end; answers whether the peer may still be sending.
+async fn converse(
+    stream: &mut TcpStream,
     service: TowerToHyperService<axum::Router>,
     mut stop: watch::Receiver<bool>,
-) {
+) -> bool {
+    let moved = AtomicU64::new(0);
+    let metered = Metered {
+        stream,
+        moved: &moved,
+    };
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_READ_TIMEOUT)
         .max_headers(HEADERS_MAX)
         .max_buf_size(READ_BUFFER_MAX)
-        .serve_connection(TokioIo::new(stream), service);
+        .serve_connection(TokioIo::new(metered), service);
     let mut connection = std::pin::pin!(connection);
-    let life = tokio::time::sleep(CONNECTION_LIFE_MAX);
-    let mut life = std::pin::pin!(life);
+    let mut spell = tokio::time::interval_at(Instant::now() + SPELL, SPELL);
     let mut stopping = false;
     loop {
         tokio::select! {
@@ -121,13 +149,32 @@ async fn connection(
                 if let Err(error) = served {
                     tracing::debug!(%error, "connection ended");
                 }
-                return;
+                return true;
             }
-            () = life.as_mut() => return,
+            _ = spell.tick() => {
+                if moved.swap(0, Ordering::Relaxed) < SPELL_BYTES_MIN {
+                    return false;
+                }
+            }
             _ = stop.wait_for(|stop| *stop), if !stopping => {
                 stopping = true;
                 connection.as_mut().graceful_shutdown();
             }
         }
+    }
+}
+
+/// Takes what the peer still sends, and throws it away. A connection closed with unread bytes is reset,
+/// and the answer that refused them may be lost on its way.
+async fn linger(mut stream: TcpStream, mut stop: watch::Receiver<bool>) {
+    // Nothing more comes from here; a peer that is gone has no use for hearing it.
+    if stream.shutdown().await.is_err() {
+        return;
+    }
+    let mut rest = vec![0; READ_BUFFER_MAX];
+    let drained = async { while matches!(stream.read(&mut rest).await, Ok(1..)) {} };
+    tokio::select! {
+        _ = tokio::time::timeout(LINGER, drained) => {}
+        _ = stop.wait_for(|stop| *stop) => {}
     }
 }

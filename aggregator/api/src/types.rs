@@ -159,6 +159,9 @@ pub struct DepositRequest {
 /// Longest deposit reference in bytes.
 pub const REFERENCE_MAX: usize = 128;
 
+/// Largest record of a job in bytes. A job whose record might be larger is not admitted.
+pub const RECORD_BYTES_MAX: u64 = 512 << 20;
+
 /// The aggregator's state of health.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Health {

@@ -8,18 +8,19 @@ mod report;
 
 use std::collections::BTreeSet;
 
-use store::Kv;
+use store::View;
 
 use crate::tables::{BALANCES, HEAD, JOURNAL, PENDINGS, for_each_raw};
 use crate::{Head, JournalEntry, LedgerError};
 pub(crate) use derive::Derived;
 pub use report::{AccountLine, AuditReport, FINDINGS_LISTED_MAX, Finding, LINES_LISTED_MAX};
 
-/// Audits the ledger in `kv`. See [`audit_against`].
+/// Audits the ledger in `kv`, which nobody may write to meanwhile: of a store in use, pass a
+/// snapshot. See [`audit_against`].
 ///
 /// # Errors
 /// `Store` only when the store itself fails; everything found in readable bytes is in the report.
-pub fn audit(kv: &dyn Kv) -> Result<AuditReport, LedgerError> {
+pub fn audit(kv: &dyn View) -> Result<AuditReport, LedgerError> {
     audit_against(kv, None)
 }
 
@@ -31,7 +32,7 @@ pub fn audit(kv: &dyn Kv) -> Result<AuditReport, LedgerError> {
 ///
 /// # Errors
 /// `Store` only when the store itself fails; everything found in readable bytes is in the report.
-pub fn audit_against(kv: &dyn Kv, anchor: Option<Head>) -> Result<AuditReport, LedgerError> {
+pub fn audit_against(kv: &dyn View, anchor: Option<Head>) -> Result<AuditReport, LedgerError> {
     let mut report = AuditReport::default();
     let mut walk = Walk {
         anchor,
@@ -116,7 +117,7 @@ impl Walk {
     }
 }
 
-fn check_head(kv: &dyn Kv, report: &mut AuditReport) {
+fn check_head(kv: &dyn View, report: &mut AuditReport) {
     match HEAD.get(kv) {
         Ok(stored) => {
             let stored = stored.unwrap_or_default();
@@ -142,7 +143,7 @@ fn check_anchor(walk: &Walk, report: &mut AuditReport) {
 }
 
 fn compare_balances(
-    kv: &dyn Kv,
+    kv: &dyn View,
     derived: &Derived,
     report: &mut AuditReport,
 ) -> Result<(), LedgerError> {
@@ -187,7 +188,7 @@ fn compare_balances(
 }
 
 fn compare_pendings(
-    kv: &dyn Kv,
+    kv: &dyn View,
     derived: &Derived,
     report: &mut AuditReport,
 ) -> Result<(), LedgerError> {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use store::{Batch, Cell, Column, KeyRange, Kv, StoreError, Table};
+use store::{Batch, Cell, Column, KeyRange, StoreError, Table, View};
 
 use crate::{
     Account, Applied, Balance, Head, JournalEntry, Ledger, LedgerError, Pending, Transfer,
@@ -67,7 +67,7 @@ impl Ledger {
     ///
     /// # Errors
     /// `Inconsistent` at the first difference, `Store` when rows cannot be read. Nothing is repaired.
-    pub fn load(kv: &dyn Kv) -> Result<Self, LedgerError> {
+    pub fn load(kv: &dyn View) -> Result<Self, LedgerError> {
         let mut ledger = Self::new();
         JOURNAL.for_each(kv, KeyRange::all(), |seq, entry| ledger.replay(seq, &entry))?;
         ledger.compare_with(kv)?;
@@ -95,7 +95,7 @@ impl Ledger {
         }
     }
 
-    fn compare_with(&self, kv: &dyn Kv) -> Result<(), LedgerError> {
+    fn compare_with(&self, kv: &dyn View) -> Result<(), LedgerError> {
         let head = HEAD.get(kv)?.unwrap_or_default();
         if head != self.head {
             return Err(inconsistent(format!(
@@ -119,6 +119,14 @@ impl Ledger {
     }
 }
 
+/// The end of the journal in `kv`, without looking at anything else.
+///
+/// # Errors
+/// `Store` when it cannot be read.
+pub fn stored_head(kv: &dyn View) -> Result<Head, LedgerError> {
+    Ok(HEAD.get(kv)?.unwrap_or_default())
+}
+
 fn same(what: &dyn std::fmt::Display, equal: bool) -> Result<(), LedgerError> {
     if equal {
         return Ok(());
@@ -133,7 +141,7 @@ fn inconsistent(detail: String) -> LedgerError {
 
 /// The rows of one table as raw bytes, page by page, so that an unreadable row does not end the walk.
 pub(crate) fn for_each_raw(
-    kv: &dyn Kv,
+    kv: &dyn View,
     column: Column,
     mut each: impl FnMut(&[u8], &[u8]),
 ) -> Result<(), StoreError> {

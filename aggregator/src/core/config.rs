@@ -50,6 +50,19 @@ const ROWS_PER_END: usize = 3;
 /// a stake, a fee, the accounts of these, and what the driver stores with an event.
 const ROWS_BESIDE: usize = 20;
 
+/// Bytes of outputs a second that a provider is given time for when it reveals, 8 Mbit/s: a slower
+/// link cannot hand over the largest outputs it may offer.
+pub const REVEAL_BYTES_PER_SECOND: u64 = 1 << 20;
+
+/// Milliseconds within which a reveal and this many bytes of outputs must arrive: a time that any
+/// reveal gets, and what the bytes take at [`REVEAL_BYTES_PER_SECOND`].
+#[must_use]
+pub fn reveal_window_ms(base_ms: u64, output_bytes: u64) -> u64 {
+    let transfer_ms = output_bytes.saturating_mul(1000);
+    let transfer_ms = transfer_ms.checked_div(REVEAL_BYTES_PER_SECOND);
+    base_ms.saturating_add(transfer_ms.unwrap_or(0))
+}
+
 /// The operator's choices. Part of the core's state: a replay uses the same.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Config {
@@ -77,7 +90,8 @@ pub struct Config {
     pub accept_timeout_ms: u64,
     /// Milliseconds added to the wall-clock limit before a commitment is overdue.
     pub due_grace_ms: u64,
-    /// Milliseconds within which a reveal and its outputs must arrive.
+    /// Milliseconds within which a reveal must arrive; its outputs get more, by their size
+    /// ([`reveal_window_ms`]).
     pub reveal_timeout_ms: u64,
     /// Milliseconds past its deadline that a job with every shard accepted may take to merge.
     pub merge_grace_ms: u64,

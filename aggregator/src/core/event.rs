@@ -235,7 +235,7 @@ pub enum Event {
         /// Whether the outputs were fetched, are as many as the shard has items, and hash to the root.
         outputs_valid: bool,
     },
-    /// No reveal, or its outputs could not be fetched.
+    /// No reveal, or its outputs could not be fetched: the provider's fault.
     RevealFailed {
         /// Which.
         assignment: AssignmentId,
@@ -301,5 +301,28 @@ pub enum Event {
         provider: ProviderId,
         /// Which way.
         banned: bool,
+    },
+    /// A reveal that was asked for is not looked at yet, for reasons of the driver's own. Its time
+    /// starts anew and nobody is blamed. Ended by the job's deadline.
+    RevealDelayed {
+        /// Which.
+        assignment: AssignmentId,
+    },
+    /// As `Revealed`, but the outputs do not agree with themselves under the job's comparator (NaN,
+    /// or no whole number of elements), so that no verdict is possible. Counts as a failure of the
+    /// guest.
+    OutputsIncomparable {
+        /// Which.
+        assignment: AssignmentId,
+        /// What it says the commitment hid.
+        opening: Box<Opening>,
+        /// As providers report such a failure themselves.
+        code: Code,
+    },
+    /// An assignment could not be sent in time, for reasons of the driver's own: its provider never
+    /// heard of it and is not blamed.
+    AssignUnsent {
+        /// Which.
+        assignment: AssignmentId,
     },
 }

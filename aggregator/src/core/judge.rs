@@ -60,7 +60,11 @@ impl Core {
 
     /// Asks every committed replica to reveal. Returns whether any reveal is outstanding.
     fn ask_for_reveals(&mut self, id: JobId, index: u32, fx: &mut Effects) -> bool {
-        let until = self.now.plus_ms(self.config.reveal_timeout_ms);
+        let (job, shard) = (self.jobs.get(&id), self.shard(id, index));
+        let (Some(job), Some(shard)) = (job, shard) else {
+            return false;
+        };
+        let until = self.now.plus_ms(self.reveal_ms(job, shard));
         let Some(shard) = self.shard_mut(id, index) else {
             return false;
         };

@@ -75,14 +75,15 @@ impl Core {
         self.expire_jobs(fx);
         let config = self.config.clone();
         let now = self.now;
-        let mut due: BTreeMap<JobId, u64> = BTreeMap::new();
+        let mut due: BTreeMap<JobId, (u64, u64)> = BTreeMap::new();
         for id in self.open.values() {
             if let Some(job) = self.jobs.get(id) {
                 let due_ms = job.spec.limits.wall_ms.saturating_add(config.due_grace_ms);
-                due.insert(*id, due_ms);
+                let reveal_ms = job.shards.iter().map(|shard| self.reveal_ms(job, shard));
+                due.insert(*id, (due_ms, reveal_ms.max().unwrap_or(0)));
             }
         }
-        for (id, due_ms) in due {
+        for (id, (due_ms, reveal_ms)) in due {
             let shards = self.jobs.get_mut(&id).map(|job| job.shards.iter_mut());
             let replicas = shards.into_iter().flatten().flat_map(|s| &mut s.replicas);
             for replica in replicas {
@@ -92,7 +93,7 @@ impl Core {
                     }
                     ReplicaState::Running { due } => *due = now.plus_ms(due_ms),
                     ReplicaState::Revealing { until } => {
-                        *until = now.plus_ms(config.reveal_timeout_ms);
+                        *until = now.plus_ms(reveal_ms);
                     }
                     _ => {}
                 }

@@ -6,6 +6,7 @@ mod bounds;
 mod money;
 mod replicas;
 mod restart;
+mod reveals;
 
 use jobs::assignment::Assignment;
 use jobs::commitment::{Commitment, Opening};

@@ -16,6 +16,7 @@ use super::Core;
 use super::action::{Evidence, JobOutcome, Quote};
 use super::settlement::total;
 use super::state::{End, Job, Phase, Provider, Replica, ReplicaState, Shard, Tally};
+use super::summary::status_of;
 
 /// Where a job is, in one word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -331,20 +332,12 @@ impl Core {
             Phase::Ended(end) => (Some(end.outcome.clone()), Some(end.at), end.returned),
             _ => (None, None, Amount::ZERO),
         };
-        let status = match (&job.phase, &outcome) {
-            (Phase::Preparing, _) => JobStatus::Preparing,
-            (Phase::Running, _) => JobStatus::Running,
-            (Phase::Merging, _) => JobStatus::Merging,
-            (Phase::Ending(_), _) => JobStatus::Ending,
-            (Phase::Ended(_), Some(JobOutcome::Done { .. })) => JobStatus::Done,
-            (Phase::Ended(_), _) => JobStatus::Failed,
-        };
         let replicas = || job.shards.iter().flat_map(|shard| &shard.replicas);
         let dissenting = replicas().filter(|replica| lost(replica));
         JobView {
             id: job.id,
             client: job.client,
-            status,
+            status: status_of(job),
             outcome,
             recorded: job.recorded,
             ended,

@@ -2,6 +2,7 @@
 //! bounds on open jobs, live assignments and comparisons, and none of them ever blocks the machine.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use jobs::assignment::Assignment;
@@ -10,11 +11,13 @@ use jobs::digest::BlobRef;
 use jobs::ids::{AssignmentId, JobId, ProviderId};
 use jobs::statement::Signed;
 use network::protocol::{AssignReply, AssignRequest, CancelRequest};
+use tokio::time::Instant;
 
 use super::error::Error;
 use super::rows::PACKAGES;
 use super::{Shared, merge, prepare, reveal};
-use crate::core::{Action, Code, Event};
+use crate::core::view::JobStatus;
+use crate::core::{Action, Code, Core, Event};
 
 /// How often an unanswered assignment is sent again before the core's own deadline replaces it.
 const SEND_TRIES: u32 = 6;
@@ -22,11 +25,17 @@ const SEND_TRIES: u32 = 6;
 /// Pause before the first repetition; doubled each time.
 const SEND_PAUSE: Duration = Duration::from_millis(250);
 
-/// How often something that failed for reasons of our own is tried.
-const OWN_TRIES: u32 = 6;
+/// Pause before another look whether our own network has room for an assignment.
+const ROOM_PAUSE: Duration = Duration::from_millis(250);
 
-/// Pause before the first of these repetitions; doubled each time.
-const OWN_PAUSE: Duration = Duration::from_secs(1);
+/// How long before the core's own deadline an assignment that found no room is handed back.
+const ROOM_SLACK: Duration = Duration::from_secs(3);
+
+/// Pause before something that failed for reasons of our own is tried again; doubled each time.
+const OWN_PAUSE: Duration = Duration::from_millis(if cfg!(test) { 10 } else { 1_000 });
+
+/// The longest of these pauses.
+const OWN_PAUSE_MAX: Duration = Duration::from_millis(if cfg!(test) { 100 } else { 60_000 });
 
 /// Starts every action. Money and replies are done already.
 pub(crate) fn perform(actions: Vec<Action>, shared: &Arc<Shared>) {
@@ -66,23 +75,28 @@ fn perform_one(action: Action, shared: Arc<Shared>) {
             right_outputs,
         } => {
             spawn(&shared, async move {
-                let sides = (left_outputs, right_outputs);
-                let agree = stubborn(|| agree(job, sides.0, sides.1, &act)).await?;
-                let event = Event::Compared {
-                    job,
-                    shard,
-                    left,
-                    right,
-                    agree,
+                let wanted = is(job, JobStatus::Running);
+                let compared = || async {
+                    let event = Event::Compared {
+                        job,
+                        shard,
+                        left,
+                        right,
+                        agree: agree(job, left_outputs, right_outputs, &act).await?,
+                    };
+                    report(&act, event).await
                 };
-                report(&act, event).await
+                stubborn(&act, wanted, compared).await
             });
         }
         Action::Merge { job, canonical } => spawn(&shared, async move {
-            stubborn(|| merge::merge(job, canonical.clone(), &act)).await
+            let merge = || merge::merge(job, canonical.clone(), &act);
+            stubborn(&act, is(job, JobStatus::Merging), merge).await
         }),
         Action::Finished { job, outcome } => spawn(&shared, async move {
-            stubborn(|| merge::record(job, outcome.clone(), &act)).await
+            let record = || merge::record(job, outcome.clone(), &act);
+            let known = move |core: &Core| core.job_status(job).is_some();
+            stubborn(&act, known, record).await
         }),
         Action::Banned {
             provider,
@@ -122,23 +136,61 @@ pub(crate) fn spawn(
     });
 }
 
-/// Tries again what failed for reasons of our own, so that a disk that is full for a moment does not
-/// cost anybody a job.
-async fn stubborn<T, F: Future<Output = Result<T, Error>>>(
+/// Pauses that double up to a bound.
+struct Backoff {
+    next: Duration,
+    told: bool,
+}
+
+impl Backoff {
+    const fn new() -> Self {
+        Self {
+            next: OWN_PAUSE,
+            told: false,
+        }
+    }
+
+    /// The next pause, and whether it is one that was not told of yet: each length is, once.
+    fn pause(&mut self) -> (Duration, bool) {
+        let (pause, told) = (self.next, self.told);
+        self.next = pause.saturating_mul(2).min(OWN_PAUSE_MAX);
+        self.told = self.next == pause;
+        (pause, !told)
+    }
+}
+
+/// Whether a job is where an action about it is still wanted.
+pub(crate) fn is(job: JobId, status: JobStatus) -> impl Fn(&Core) -> bool + Clone + Send {
+    move |core| core.job_status(job) == Some(status)
+}
+
+/// Tries again what failed for reasons of our own, for as long as it is wanted and the aggregator
+/// runs: a disk that is full for a day costs nobody a job that had a week.
+pub(crate) async fn stubborn<F: Future<Output = Result<(), Error>>>(
+    shared: &Shared,
+    wanted: impl Fn(&Core) -> bool + Clone + Send + 'static,
     attempt: impl Fn() -> F,
-) -> Result<T, Error> {
-    let mut pause = OWN_PAUSE;
-    for _ in 1..OWN_TRIES {
-        match attempt().await {
-            Err(error) if !matches!(error, Error::Stopping | Error::NotStored(_)) => {
-                tracing::warn!(%error, ?pause, "an action failed and is tried again");
-            }
+) -> Result<(), Error> {
+    let mut backoff = Backoff::new();
+    loop {
+        let error = match attempt().await {
+            Err(error) if !matches!(error, Error::Stopping) => error,
             done => return done,
+        };
+        let (pause, news) = backoff.pause();
+        if news {
+            tracing::warn!(%error, ?pause, "an action failed and is tried again and again");
         }
         tokio::time::sleep(pause).await;
-        pause = pause.saturating_mul(2);
+        // Nothing can be stored before a restart, which asks for it anew.
+        if shared.halted.load(Ordering::Relaxed) {
+            return Err(error);
+        }
+        if !shared.handle.ask(wanted.clone()).await? {
+            tracing::debug!(%error, "an action that failed is wanted no more");
+            return Ok(());
+        }
     }
-    attempt().await
 }
 
 /// Reports an event of the driver's own.
@@ -146,51 +198,66 @@ pub(crate) async fn report(shared: &Shared, event: Event) -> Result<(), Error> {
     shared.handle.event(event).await.map(drop)
 }
 
-async fn dispatch(assignment: Assignment, shared: &Shared) -> Result<(), Error> {
-    let (id, provider) = (assignment.id, assignment.provider);
+/// What is sent for an assignment.
+fn order(assignment: &Assignment, shared: &Shared) -> Result<AssignRequest, Error> {
     let package = PACKAGES.get(&*shared.store, &assignment.job)?;
     let package =
         package.ok_or_else(|| Error::Log(format!("{} has no package", assignment.job)))?;
-    let signed = Signed::sign(&assignment, &shared.key)?;
-    let request = AssignRequest {
-        id,
-        assignment: signed,
+    Ok(AssignRequest {
+        id: assignment.id,
+        assignment: Signed::sign(assignment, &shared.key)?,
         package,
+    })
+}
+
+async fn dispatch(assignment: Assignment, shared: &Shared) -> Result<(), Error> {
+    let (id, provider) = (assignment.id, assignment.provider);
+    let request = match order(&assignment, shared) {
+        Ok(request) => request,
+        Err(error) => {
+            report(shared, Event::AssignUnsent { assignment: id }).await?;
+            return Err(error);
+        }
     };
-    let mut pause = SEND_PAUSE;
-    for _ in 0..SEND_TRIES {
+    let room_until = Instant::now() + shared.accept_timeout.saturating_sub(ROOM_SLACK);
+    let (mut pause, mut sent) = (SEND_PAUSE, 0);
+    while sent < SEND_TRIES {
         match shared.network.assign(provider, request.clone()).await {
             Ok(AssignReply::Accepted { .. }) => {
                 return report(shared, Event::AssignAccepted { assignment: id }).await;
             }
             Ok(AssignReply::Refused { refusal, .. }) => {
                 tracing::debug!(%provider, %refusal, "assignment refused");
-                let code = Code::new(&format!("{:?}", refusal.code));
-                return report(
-                    shared,
-                    Event::AssignRefused {
-                        assignment: id,
-                        code,
-                    },
-                )
-                .await;
+                return refused(id, &format!("{:?}", refusal.code), shared).await;
             }
+            // Our own bound, not its answer: a provider answers when it has the blobs, and others of
+            // its assignments wait for that.
+            Err(network::Error::Busy { .. }) if Instant::now() < room_until => {
+                tokio::time::sleep(ROOM_PAUSE).await;
+            }
+            Err(network::Error::Busy { .. }) if sent == 0 => {
+                tracing::debug!(%provider, assignment = %id, "no room to send an assignment");
+                return report(shared, Event::AssignUnsent { assignment: id }).await;
+            }
+            // Sent before and unanswered: the core's deadline is about to decide.
+            Err(network::Error::Busy { .. }) => return Ok(()),
             Err(error) => {
                 tracing::debug!(%provider, %error, "assignment unanswered");
                 tokio::time::sleep(pause).await;
                 pause = pause.saturating_mul(2);
+                sent += 1;
             }
         }
     }
-    let code = Code::new("unreachable");
-    report(
-        shared,
-        Event::AssignRefused {
-            assignment: id,
-            code,
-        },
-    )
-    .await
+    refused(id, "unreachable", shared).await
+}
+
+async fn refused(id: AssignmentId, code: &str, shared: &Shared) -> Result<(), Error> {
+    let event = Event::AssignRefused {
+        assignment: id,
+        code: Code::new(code),
+    };
+    report(shared, event).await
 }
 
 async fn cancel(id: AssignmentId, provider: ProviderId, shared: &Shared) -> Result<(), Error> {
@@ -216,5 +283,30 @@ async fn agree(
         let (left, right) = (jobs::items::decode(&left)?, jobs::items::decode(&right)?);
         Ok(compare(&package.comparator, &left, &right).is_ok())
     });
-    compared.await.map_err(|_| Error::Stopping)?
+    compared
+        .await
+        .unwrap_or_else(|error| Err(Error::Log(error.to_string())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_double_up_to_their_bound_and_each_is_told_once() {
+        let mut backoff = Backoff::new();
+        let pauses: Vec<_> = (0..8).map(|_| backoff.pause()).collect();
+        let told = |ms, news| (Duration::from_millis(ms), news);
+        let expected = [
+            told(10, true),
+            told(20, true),
+            told(40, true),
+            told(80, true),
+            told(100, true),
+            told(100, false),
+            told(100, false),
+            told(100, false),
+        ];
+        assert_eq!(pauses, expected);
+    }
 }

@@ -6,23 +6,26 @@ use std::sync::{Arc, Weak};
 
 use api::backend::{Answer, Backend};
 use api::types::{
-    BalanceView, DepositRequest, Health, JobView, Problem, ProviderView, REFERENCE_MAX, SubmitReply,
+    BalanceView, DepositRequest, Health, JobView, Problem, ProviderView, RECORD_BYTES_MAX,
+    REFERENCE_MAX, SubmitReply,
 };
 use jobs::digest::{BlobRef, Digest, Domain};
 use jobs::envelope::SignedPackage;
 use jobs::ids::JobId;
 use jobs::money::Amount;
 use jobs::package::Package;
-use jobs::record::JobRecord;
 use ledger::Account;
 use tokio::io::AsyncRead;
 use tokio_util::io::SyncIoBridge;
 
 use super::error::Error;
-use super::rows::{PACKAGES, RECORDS, Row};
-use super::{Audit, Shared, prepare, views};
+use super::rows::{PACKAGES, Row};
+use super::{Shared, audits, prepare, records, views};
 use crate::core::view::JobStatus;
 use crate::core::{Core, Event, JobSpec, Movement, Refusal, Reply};
+
+/// Jobs counted for a listing before the machine goes on with its events.
+const JOBS_PER_QUESTION: usize = 8;
 
 /// The driver as the HTTP interface sees it. Every connection has one, so it holds nothing open: an
 /// idle connection must not keep a stopped aggregator's store from being closed.
@@ -51,6 +54,7 @@ impl Backend for Driver {
             .check(verified.client)
             .map_err(|error| refused_package(&error))?;
         let (client, job, package) = (verified.client, verified.id, verified.package);
+        check_record(&package, signed.package.len())?;
         let mut rows = vec![Row::Package(job, signed)];
         rows.extend(idempotency_key.map(|key| Row::Idempotency { client, key, job }));
         let spec = JobSpec::of(&package);
@@ -106,14 +110,19 @@ impl Backend for Driver {
     }
 
     async fn jobs(&self, limit: usize) -> Answer<Vec<JobView>> {
-        let listed = move |core: &crate::core::Core| {
-            let newest = core.newest_jobs(limit).into_iter();
-            newest
-                .filter_map(|id| views::job(core, id))
-                .collect::<Vec<_>>()
-        };
-        let views = self.ask(listed).await?;
-        views.into_iter().map(|view| self.named(view)).collect()
+        let newest = self.ask(move |core| core.newest_jobs(limit)).await?;
+        let mut listed = Vec::with_capacity(newest.len());
+        for ids in newest.chunks(JOBS_PER_QUESTION) {
+            let ids = ids.to_vec();
+            let question = move |core: &Core| -> Vec<JobView> {
+                let views = ids.into_iter().map(|id| views::job(core, id));
+                views.flatten().collect()
+            };
+            for view in self.ask(question).await? {
+                listed.push(self.named(view)?);
+            }
+        }
+        Ok(listed)
     }
 
     async fn job(&self, job: JobId) -> Answer<JobView> {
@@ -127,7 +136,9 @@ impl Backend for Driver {
             Some(view) => self.file(view.result.ok_or_else(|| not_done(&view))?),
             // Forgotten by the core, but on record.
             None => {
-                let record = self.record(job).await?;
+                let record = self.recorded(job).await?;
+                let record = self.inquire(move |shared| records::read(shared, &record));
+                let record = record.await?;
                 let settlement = record.settlement.verify();
                 let settlement = settlement.map_err(|error| internal(&error.into()))?;
                 self.file(settlement.statement.result)
@@ -135,21 +146,15 @@ impl Backend for Driver {
         }
     }
 
-    async fn record(&self, job: JobId) -> Answer<JobRecord> {
-        let stored = RECORDS.get(&*self.shared()?.store, &job);
-        let Some(blob) = stored.map_err(|error| internal(&error.into()))? else {
-            return Err(not_done(&self.job(job).await?));
-        };
-        let record = move |shared: &Shared| -> Result<JobRecord, Error> {
-            let bytes = shared.blobs.read(&blob)?;
-            serde_json::from_slice(&bytes).map_err(|error| Error::Log(error.to_string()))
-        };
-        self.inquire(record).await
+    async fn record(&self, job: JobId) -> Answer<(BlobRef, PathBuf)> {
+        let record = self.recorded(job).await?;
+        self.file(record)
     }
 
     async fn record_blob(&self, job: JobId, digest: Digest) -> Answer<(BlobRef, PathBuf)> {
-        let record = self.record(job).await?;
-        let named = self.inquire(move |_| Ok(named(&record, digest))).await?;
+        let record = self.recorded(job).await?;
+        let named = move |shared: &Shared| records::named(shared, job, &record, digest);
+        let named = self.inquire(named).await?;
         let missing =
             || Problem::not_found(format_args!("blob {digest} in the record of job {job}"));
         self.file(named.ok_or_else(missing)?)
@@ -164,19 +169,7 @@ impl Backend for Driver {
     }
 
     async fn audit(&self) -> Answer<serde_json::Value> {
-        // First beside the machine, which must not wait for it. What is written meanwhile can make
-        // things look wrong that are not, so only what is clean counts.
-        let report = self.inquire(|shared| Ok(ledger::audit(&*shared.store)?));
-        let report = match report.await {
-            Ok(report) if report.is_clean() => report,
-            _ => {
-                let shared = self.shared()?;
-                let audit = move |_: &Core| ledger::audit(&*shared.store).map_err(Error::from);
-                self.ask(audit).await?.map_err(|error| internal(&error))?
-            }
-        };
-        serde_json::to_value(Audit::new(report))
-            .map_err(|error| internal(&Error::Log(error.to_string())))
+        self.inquire(audits::audit).await
     }
 
     async fn deposit(&self, deposit: DepositRequest) -> Answer<bool> {
@@ -278,11 +271,20 @@ impl Driver {
 
     /// The package of a known job and where the job is.
     async fn package(&self, job: JobId) -> Answer<(Package, JobStatus)> {
-        let view = self.ask(move |core| core.view_job(job)).await?;
-        let view = view.ok_or_else(|| Problem::not_found(format_args!("job {job}")))?;
+        let status = self.ask(move |core| core.job_status(job)).await?;
+        let status = status.ok_or_else(|| Problem::not_found(format_args!("job {job}")))?;
         let shared = self.shared()?;
         let package = prepare::package(&shared, job).map_err(|error| internal(&error))?;
-        Ok((package, view.status))
+        Ok((package, status))
+    }
+
+    /// Where the record of a finished job is.
+    async fn recorded(&self, job: JobId) -> Answer<BlobRef> {
+        let record = records::record_of(&*self.shared()?, job);
+        match record.map_err(|error| internal(&error))? {
+            Some(record) => Ok(record),
+            None => Err(not_done(&self.job(job).await?)),
+        }
     }
 
     /// Adds what only the package knows.
@@ -344,30 +346,26 @@ impl Driver {
     }
 }
 
-/// The blob of this digest, if a record names it. Signatures are checked last: they cost most.
-fn named(record: &JobRecord, digest: Digest) -> Option<BlobRef> {
-    let package = Package::from_canonical(record.package.package.as_bytes());
-    let asked = package.iter().flat_map(Package::blobs);
-    let shards = record.shards.iter();
-    let cut = shards
-        .clone()
-        .flat_map(|shard| [shard.input, shard.canonical]);
-    let replicas = shards.flat_map(|shard| &shard.replicas);
-    let revealed = replicas.filter_map(|replica| {
-        let receipt = replica.receipt.verify(replica.provider).ok()?;
-        Some(receipt.statement.opening.outcome.outputs)
-    });
-    let settlement = record.settlement.verify().ok();
-    let result = settlement.map(|settlement| settlement.statement.result);
-    let mut all = asked.chain(cut).chain(result).chain(revealed);
-    all.find(|blob| blob.digest == digest)
-}
-
 fn not_done(view: &JobView) -> Problem {
     Problem::conflict(format!(
         "job {} is {}, its result is not stored",
         view.id, view.phase
     ))
+}
+
+/// Takes no job whose record nobody could fetch in the end.
+fn check_record(package: &Package, package_bytes: usize) -> Answer<()> {
+    let size = records::record_bytes_max(package, package_bytes);
+    if size <= RECORD_BYTES_MAX {
+        return Ok(());
+    }
+    let replicas = package.replication.max_replicas;
+    let detail = format!(
+        "the record of this job, with up to {replicas} replicas of each shard, may have {size} bytes, \
+         more than the {RECORD_BYTES_MAX} allowed: put more items in a shard"
+    );
+    let title = "The record would be too large";
+    Err(Problem::new(422, "record-too-large", title, detail))
 }
 
 fn refused_package(error: &jobs::Error) -> Problem {

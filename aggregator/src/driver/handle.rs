@@ -39,6 +39,29 @@ pub(crate) enum Message {
     Ask(Box<dyn FnOnce(&Core) + Send>),
 }
 
+/// An event that has its place in the queue.
+pub(crate) struct Posted(oneshot::Receiver<Result<Decided, Error>>);
+
+impl Posted {
+    /// Waits until the event is durable.
+    pub(crate) async fn decided(self) -> Result<Decided, Error> {
+        self.0.await.map_err(|_| Error::Stopping)?
+    }
+}
+
+fn message(
+    event: impl FnOnce(RequestId) -> Event + Send + 'static,
+    rows: Vec<Row>,
+) -> (Message, Posted) {
+    let (answer, decided) = oneshot::channel();
+    let message = Message::Event {
+        event: Box::new(event),
+        rows,
+        answer,
+    };
+    (message, Posted(decided))
+}
+
 /// Cheap to share. Closing it ends the machine.
 #[derive(Debug)]
 pub(crate) struct Handle(Mutex<Option<mpsc::Sender<Message>>>);
@@ -61,17 +84,16 @@ impl Handle {
     /// Reports an event with rows that become durable with it. Waits for room in the queue: for
     /// reports of the driver's own tasks, whose number is bounded.
     pub(crate) async fn event_with(&self, event: Event, rows: Vec<Row>) -> Result<Decided, Error> {
-        let (answer, decided) = oneshot::channel();
-        let message = Message::Event {
-            event: Box::new(|_| event),
-            rows,
-            answer,
-        };
-        self.sender()?
-            .send(message)
-            .await
-            .map_err(|_| Error::Stopping)?;
-        decided.await.map_err(|_| Error::Stopping)?
+        self.post(event, rows).await?.decided().await
+    }
+
+    /// As [`Handle::event_with`], but waits only until the event has its place in the queue: events
+    /// happen in the order in which they were posted.
+    pub(crate) async fn post(&self, event: Event, rows: Vec<Row>) -> Result<Posted, Error> {
+        let (message, posted) = message(|_| event, rows);
+        let sent = self.sender()?.send(message).await;
+        sent.map_err(|_| Error::Stopping)?;
+        Ok(posted)
     }
 
     /// Makes a request of a stranger's: refused at once if the queue is full.
@@ -80,22 +102,25 @@ impl Handle {
         event: impl FnOnce(RequestId) -> Event + Send + 'static,
         rows: Vec<Row>,
     ) -> Result<Decided, Error> {
-        let (answer, decided) = oneshot::channel();
-        let message = Message::Event {
-            event: Box::new(event),
-            rows,
-            answer,
-        };
-        self.sender()?
-            .try_send(message)
-            .map_err(|error| match error {
-                mpsc::error::TrySendError::Full(_) => Error::Busy {
-                    waiting: QUEUE_MAX,
-                    max: QUEUE_MAX,
-                },
-                mpsc::error::TrySendError::Closed(_) => Error::Stopping,
-            })?;
-        decided.await.map_err(|_| Error::Stopping)?
+        self.try_post(event, rows)?.decided().await
+    }
+
+    /// As [`Handle::request`], but does not wait.
+    pub(crate) fn try_post(
+        &self,
+        event: impl FnOnce(RequestId) -> Event + Send + 'static,
+        rows: Vec<Row>,
+    ) -> Result<Posted, Error> {
+        let (message, posted) = message(event, rows);
+        let sent = self.sender()?.try_send(message);
+        sent.map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => Error::Busy {
+                waiting: QUEUE_MAX,
+                max: QUEUE_MAX,
+            },
+            mpsc::error::TrySendError::Closed(_) => Error::Stopping,
+        })?;
+        Ok(posted)
     }
 
     /// Reads from the core. Sees only what is durable.

@@ -40,7 +40,10 @@ pub(crate) async fn merge(
             Err(error) => Ok(Err(error)),
         }
     });
-    let event = match merged.await.map_err(|_| Error::Stopping)?? {
+    let event = match merged
+        .await
+        .map_err(|error| Error::Log(error.to_string()))??
+    {
         Ok((result, shards)) => Event::Merged {
             job,
             result,
@@ -93,7 +96,9 @@ pub(crate) async fn record(
         let bytes = serde_json::to_vec(&record).map_err(|error| Error::Log(error.to_string()))?;
         Ok(worker.blobs.put_bytes(&bytes)?)
     });
-    let record = built.await.map_err(|_| Error::Stopping)??;
+    let record = built
+        .await
+        .map_err(|error| Error::Log(error.to_string()))??;
     let rows = vec![Row::Record(job, record)];
     shared
         .handle

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use futures::future::BoxFuture;
 use jobs::commitment::Commitment;
 use jobs::ids::{AssignmentId, ProviderId};
 use jobs::offer::Offer;
@@ -15,17 +16,20 @@ use tokio::sync::{Semaphore, watch};
 
 use super::Shared;
 use super::error::Error;
+use super::handle::{Decided, Posted};
 use super::rows::{ASSIGNMENTS, Row};
 use crate::core::{Code, Event, Failure};
 
-/// Peers' requests being verified and decided at the same time; one more waits in the network's own
+/// Peers' requests that wait for a decision at the same time; one more waits in the network's own
 /// bounded queue, which answers "busy" when it is full.
 const REQUESTS_MAX: usize = 64;
 
 /// Part of the offer's life after which a provider should renew it.
 const LEASE_DIVISOR: u64 = 10;
 
-/// Takes the network's events until it stops.
+/// Takes the network's events until it stops, each in its turn: a peer's loss must neither overtake
+/// what the peer said before nor be overtaken by the offer it makes when it is back. Only the wait until
+/// an event is durable, and the answer, are everyone's own.
 pub(crate) async fn serve(
     shared: Arc<Shared>,
     mut events: EventReceiver,
@@ -40,32 +44,46 @@ pub(crate) async fn serve(
         let (Some(event), Ok(slot)) = (event, Arc::clone(&slots).acquire_owned().await) else {
             return;
         };
-        let shared = Arc::clone(&shared);
+        let Some(rest) = take(event, &shared).await else {
+            continue;
+        };
         tokio::spawn(async move {
-            take(event, &shared).await;
+            rest.await;
             drop(slot);
         });
     }
 }
 
-async fn take(event: network::Event, shared: &Shared) {
+/// Verifies an event and gives it its place in the machine's queue. What is left to do is to wait for
+/// the decision and to answer.
+pub(super) async fn take(
+    event: network::Event,
+    shared: &Arc<Shared>,
+) -> Option<BoxFuture<'static, ()>> {
     use network::Event as Heard;
     match event {
-        Heard::Connected(peer) => tracing::debug!(%peer, "connected"),
+        Heard::Connected(peer) => {
+            tracing::debug!(%peer, "connected");
+            None
+        }
         Heard::Lost(provider) => {
-            if let Err(error) = shared.handle.event(Event::ProviderLost { provider }).await {
-                tracing::debug!(%provider, %error, "a loss was not recorded");
-            }
+            let event = Event::ProviderLost { provider };
+            let posted = shared.handle.post(event, Vec::new()).await;
+            Some(Box::pin(lost(provider, posted)))
         }
         Heard::OfferRequest {
             from,
             request,
             reply,
         } => {
-            reply.send(match offer(from, &request.offer, shared).await {
-                Ok(lease_ms) => OfferReply::Accepted { lease_ms },
-                Err(refusal) => OfferReply::Refused(refusal),
-            });
+            let posted = offer(from, &request.offer, shared);
+            let shared = Arc::clone(shared);
+            Some(Box::pin(async move {
+                reply.send(match lease(posted, &shared).await {
+                    Ok(lease_ms) => OfferReply::Accepted { lease_ms },
+                    Err(refusal) => OfferReply::Refused(refusal),
+                });
+            }))
         }
         Heard::CommitRequest {
             from,
@@ -73,13 +91,16 @@ async fn take(event: network::Event, shared: &Shared) {
             reply,
         } => {
             let assignment = request.assignment();
-            reply.send(match commit(from, request, shared).await {
-                Ok(()) => CommitReply::Ack { assignment },
-                Err(refusal) => CommitReply::Refused {
-                    assignment,
-                    refusal,
-                },
-            });
+            let posted = commit(from, request, shared);
+            Some(Box::pin(async move {
+                reply.send(match taken(posted).await {
+                    Ok(_) => CommitReply::Ack { assignment },
+                    Err(refusal) => CommitReply::Refused {
+                        assignment,
+                        refusal,
+                    },
+                });
+            }))
         }
         // The network lets only providers be asked these; refused all the same.
         Heard::AssignRequest { request, reply, .. } => {
@@ -88,6 +109,7 @@ async fn take(event: network::Event, shared: &Shared) {
                 assignment: request.id,
                 refusal,
             });
+            None
         }
         Heard::RevealRequest { request, reply, .. } => {
             let refusal = not_ours();
@@ -95,18 +117,34 @@ async fn take(event: network::Event, shared: &Shared) {
                 assignment: request.assignment,
                 refusal,
             });
+            None
         }
         Heard::Cancel { reply, .. } => {
             drop::<network::ReplyHandle<CancelReply>>(reply);
+            None
         }
     }
+}
+
+async fn lost(provider: ProviderId, posted: Result<Posted, Error>) {
+    let decided = match posted {
+        Ok(posted) => posted.decided().await,
+        Err(error) => Err(error),
+    };
+    if let Err(error) = decided {
+        tracing::debug!(%provider, %error, "a loss was not recorded");
+    }
+}
+
+async fn taken(posted: Result<Posted, Refusal>) -> Result<Decided, Refusal> {
+    posted?.decided().await.map_err(|error| ours(&error))
 }
 
 fn not_ours() -> Refusal {
     Refusal::new(RefusalCode::Policy, "an aggregator executes nothing")
 }
 
-async fn offer(from: ProviderId, signed: &Signed<Offer>, shared: &Shared) -> Result<u64, Refusal> {
+fn offer(from: ProviderId, signed: &Signed<Offer>, shared: &Shared) -> Result<Posted, Refusal> {
     let invalid = |reason: String| Refusal::new(RefusalCode::Invalid, reason);
     let verified = signed
         .verify()
@@ -119,13 +157,16 @@ async fn offer(from: ProviderId, signed: &Signed<Offer>, shared: &Shared) -> Res
         )));
     }
     offer.check().map_err(|error| invalid(error.to_string()))?;
-    let decided = shared.handle.request(
-        |_| Event::Offer {
-            offer: Box::new(offer),
-        },
-        Vec::new(),
-    );
-    match decided.await.map_err(|error| ours(&error))?.offer_refused {
+    let offer = Box::new(offer);
+    let posted = shared
+        .handle
+        .try_post(|_| Event::Offer { offer }, Vec::new());
+    posted.map_err(|error| ours(&error))
+}
+
+/// What the decision about an offer is answered with: the time after which to renew it.
+async fn lease(posted: Result<Posted, Refusal>, shared: &Shared) -> Result<u64, Refusal> {
+    match taken(posted).await?.offer_refused {
         Some(refusal) => Err(Refusal::new(RefusalCode::Policy, refusal.to_string())),
         None => {
             let ttl = shared.handle.ask(|core| core.config().offer_ttl_ms).await;
@@ -134,7 +175,7 @@ async fn offer(from: ProviderId, signed: &Signed<Offer>, shared: &Shared) -> Res
     }
 }
 
-async fn commit(from: ProviderId, request: CommitRequest, shared: &Shared) -> Result<(), Refusal> {
+fn commit(from: ProviderId, request: CommitRequest, shared: &Shared) -> Result<Posted, Refusal> {
     let (event, rows) = match request {
         CommitRequest::Committed {
             assignment,
@@ -179,12 +220,8 @@ async fn commit(from: ProviderId, request: CommitRequest, shared: &Shared) -> Re
         let reason = format!("assignment {assignment} is of another job or shard");
         return Err(Refusal::new(RefusalCode::Invalid, reason));
     }
-    shared
-        .handle
-        .request(move |_| event, rows)
-        .await
-        .map(drop)
-        .map_err(|error| ours(&error))
+    let posted = shared.handle.try_post(move |_| event, rows);
+    posted.map_err(|error| ours(&error))
 }
 
 fn committed(

@@ -13,6 +13,7 @@ use super::Shared;
 use super::actor::{self, report};
 use super::error::Error;
 use super::rows::PACKAGES;
+use crate::core::view::JobStatus;
 use crate::core::{Code, Event};
 
 /// Jobs that are being prepared, so that the last two uploads of one do not prepare it twice.
@@ -56,31 +57,33 @@ pub(crate) fn start(job: JobId, shared: Arc<Shared>) {
     }
     let task = Arc::clone(&shared);
     actor::spawn(&shared, async move {
+        let wanted = actor::is(job, JobStatus::Preparing);
         loop {
-            let ended = run(job, &task).await;
+            let ended = actor::stubborn(&task, wanted.clone(), || run(job, &task)).await;
             task.preparing.leave(job);
+            ended?;
             // The last blob may have come after we looked and before we left.
-            let complete = || Ok::<_, Error>(missing(&task, &package(&task, job)?).is_empty());
-            if ended? || !complete()? || !task.preparing.enter(job) {
+            let complete = missing(&task, &package(&task, job)?).is_empty();
+            let wanted = complete && task.handle.ask(wanted.clone()).await?;
+            if !wanted || !task.preparing.enter(job) {
                 return Ok(());
             }
         }
     });
 }
 
-/// Prepares a job; answers whether its blobs were all here.
-async fn run(job: JobId, shared: &Arc<Shared>) -> Result<bool, Error> {
+/// Prepares a job, unless some of its blobs are not here yet.
+async fn run(job: JobId, shared: &Arc<Shared>) -> Result<(), Error> {
     let _permit = shared.heavy.acquire().await.map_err(|_| Error::Stopping)?;
     let worker = Arc::clone(shared);
     let prepared = tokio::task::spawn_blocking(move || prepare(&worker, job)).await;
     let event = match prepared.map_err(|error| Error::Log(error.to_string()))? {
         Ok(Some(shard_inputs)) => Event::BlobsReady { job, shard_inputs },
-        Ok(None) => return Ok(false),
+        Ok(None) => return Ok(()),
         Err(Failure::Job(code)) => Event::BlobsInvalid { job, code },
         Err(Failure::Ours(error)) => return Err(error),
     };
-    report(shared, event).await?;
-    Ok(true)
+    report(shared, event).await
 }
 
 /// Whose fault it is that a job cannot be prepared.
@@ -104,10 +107,11 @@ fn prepare(shared: &Shared, job: JobId) -> Result<Option<Vec<BlobRef>>, Failure>
         tracing::info!(%job, %error, "job refused: {what}");
         Failure::Job(Code::new(what))
     };
-    let bytes = shared.blobs.read(&package.component)?;
+    check_sizes(shared, &package)?;
+    let bytes = read(shared, &package.component, "component_damaged")?;
     component::check(&bytes).map_err(|error| fault("component_refused", error))?;
 
-    let input = shared.blobs.read(&package.input.blob)?;
+    let input = read(shared, &package.input.blob, "input_damaged")?;
     let items = items::decode(&input).map_err(|error| fault("input_malformed", error))?;
     if items.len() != package.input.items as usize || merkle::root(&items) != package.input.root {
         return Err(Failure::Job(Code::new("input_differs_from_package")));
@@ -123,4 +127,31 @@ fn prepare(shared: &Shared, job: JobId) -> Result<Option<Vec<BlobRef>>, Failure>
         shards.push(shared.blobs.put_bytes(&encoded)?);
     }
     Ok(Some(shards))
+}
+
+/// A blob may have come with another job, which declared its true size. Nobody could fetch it under
+/// another one.
+fn check_sizes(shared: &Shared, package: &Package) -> Result<(), Failure> {
+    let models = package.models.iter().map(|model| ("model", model.blob));
+    let declared = [
+        ("component", package.component),
+        ("input", package.input.blob),
+    ];
+    for (what, blob) in declared.into_iter().chain(models) {
+        if shared.blobs.size(&blob.digest) != Some(blob.size) {
+            return Err(Failure::Job(Code::new(&format!("{what}_size_differs"))));
+        }
+    }
+    Ok(())
+}
+
+/// A blob that is here. One whose content is lost for good ends the job, which gets its money back.
+fn read(shared: &Shared, blob: &BlobRef, damaged: &str) -> Result<Vec<u8>, Failure> {
+    shared.blobs.read(blob).map_err(|error| match error {
+        network::Error::BlobDigest { .. } | network::Error::BlobSize { .. } => {
+            tracing::error!(%error, "a stored blob is damaged");
+            Failure::Job(Code::new(damaged))
+        }
+        error => error.into(),
+    })
 }

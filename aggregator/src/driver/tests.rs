@@ -5,9 +5,12 @@ mod provider;
 mod rig;
 
 mod cheats;
+mod inquiries;
 mod life;
 mod limits;
 mod log;
+mod peers;
 mod refusals;
 mod restart;
 mod storage;
+mod trouble;

@@ -3,57 +3,42 @@
 use api::types::{BalanceView, JobPhase, JobView, ProviderView};
 use jobs::ids::JobId;
 
-use crate::core::state::ReplicaState;
+use crate::core::Core;
 use crate::core::view::JobStatus;
-use crate::core::{Core, JobOutcome};
 
 /// A job, without what only its package knows.
 pub(crate) fn job(core: &Core, id: JobId) -> Option<JobView> {
-    let view = core.view_job(id)?;
-    let states = || {
-        view.shards
-            .iter()
-            .flat_map(|shard| &shard.replicas)
-            .map(|replica| &replica.state)
-    };
-    let count = |wanted: fn(&ReplicaState) -> bool| {
-        u32::try_from(states().filter(|state| wanted(state)).count()).unwrap_or(u32::MAX)
-    };
-    let (result, reason) = match &view.outcome {
-        Some(JobOutcome::Done { result, .. }) => (Some(*result), None),
-        Some(JobOutcome::Failed(reason)) => (None, Some(reason.to_string())),
-        None => (None, None),
-    };
+    let summary = core.job_summary(id)?;
     Some(JobView {
         id,
         name: String::new(),
-        client: view.client,
-        phase: match view.status {
+        client: summary.client,
+        phase: match summary.status {
             JobStatus::Preparing => JobPhase::Waiting,
             JobStatus::Running => JobPhase::Running,
             JobStatus::Merging => JobPhase::Merging,
             JobStatus::Ending => JobPhase::Running,
             // Whoever sees "done" asks for the record next.
-            JobStatus::Done if !view.recorded => JobPhase::Merging,
+            JobStatus::Done if !summary.recorded => JobPhase::Merging,
             JobStatus::Done => JobPhase::Done,
             JobStatus::Failed => JobPhase::Failed,
         },
-        reason,
-        items: view.shards.iter().map(|shard| shard.items).sum(),
-        shards: view.quote.shards,
-        shards_accepted: view.accepted,
-        assignments: u32::try_from(view.assignments).unwrap_or(u32::MAX),
-        replicas: count(|s| matches!(s, ReplicaState::Revealed | ReplicaState::Settled { .. })),
-        agreements: count(|s| matches!(s, ReplicaState::Settled { agreed: true, .. })),
-        disagreements: count(|s| matches!(s, ReplicaState::Settled { agreed: false, .. })),
-        escrowed: view.quote.escrow,
-        escrow_left: view.escrow,
-        paid: core.paid(id),
-        fee: view.fee,
-        returned: view.returned,
-        submitted: view.admitted,
-        finished: view.ended,
-        result,
+        reason: summary.reason,
+        items: summary.items,
+        shards: summary.quote.shards,
+        shards_accepted: summary.accepted,
+        assignments: summary.assignments,
+        replicas: summary.revealed,
+        agreements: summary.agreed,
+        disagreements: summary.dissented,
+        escrowed: summary.quote.escrow,
+        escrow_left: summary.escrow,
+        paid: summary.paid,
+        fee: summary.fee,
+        returned: summary.returned,
+        submitted: summary.admitted,
+        finished: summary.ended,
+        result: summary.result,
     })
 }
 

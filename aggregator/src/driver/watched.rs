@@ -1,6 +1,6 @@
 //! A store that says when it is closed.
 
-use store::{Batch, Column, KeyRange, Kv, Page, StoreError};
+use store::{Batch, Column, KeyRange, Kv, Page, StoreError, View};
 use tokio::sync::oneshot;
 
 /// Passes everything on. Fields are dropped in this order, so the receiver hears of it only when the
@@ -19,7 +19,7 @@ impl<S: Kv> Watched<S> {
     }
 }
 
-impl<S: Kv> Kv for Watched<S> {
+impl<S: Kv> View for Watched<S> {
     fn get(&self, column: Column, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
         self.store.get(column, key)
     }
@@ -27,8 +27,14 @@ impl<S: Kv> Kv for Watched<S> {
     fn scan(&self, column: Column, range: &KeyRange, limit: usize) -> Result<Page, StoreError> {
         self.store.scan(column, range, limit)
     }
+}
 
+impl<S: Kv> Kv for Watched<S> {
     fn commit(&self, batch: Batch) -> Result<(), StoreError> {
         self.store.commit(batch)
+    }
+
+    fn snapshot(&self) -> Box<dyn View + '_> {
+        self.store.snapshot()
     }
 }

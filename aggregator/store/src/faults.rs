@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
-use crate::{Batch, Column, KeyRange, Kv, Page, StoreError};
+use crate::{Batch, Column, KeyRange, Kv, Page, StoreError, View};
 
 /// How a commit fails.
 ///
@@ -75,7 +75,7 @@ impl<S: Kv> FaultyStore<S> {
     }
 }
 
-impl<S: Kv> Kv for FaultyStore<S> {
+impl<S: Kv> View for FaultyStore<S> {
     fn get(&self, column: Column, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
         self.readable()?;
         self.inner.get(column, key)
@@ -85,7 +85,9 @@ impl<S: Kv> Kv for FaultyStore<S> {
         self.readable()?;
         self.inner.scan(column, range, limit)
     }
+}
 
+impl<S: Kv> Kv for FaultyStore<S> {
     fn commit(&self, batch: Batch) -> Result<(), StoreError> {
         let mut state = self.lock();
         if let Some(cause) = &state.halted {
@@ -109,5 +111,31 @@ impl<S: Kv> Kv for FaultyStore<S> {
         state.dead = matches!(fault, Fault::CrashBefore | Fault::CrashAfter);
         state.halted = Some(error.clone());
         Err(error)
+    }
+
+    fn snapshot(&self) -> Box<dyn View + '_> {
+        Box::new(FaultyView {
+            store: self,
+            inner: self.inner.snapshot(),
+        })
+    }
+}
+
+/// A snapshot of a [`FaultyStore`]: answers for as long as its store does.
+#[derive(Debug)]
+struct FaultyView<'a, S> {
+    store: &'a FaultyStore<S>,
+    inner: Box<dyn View + 'a>,
+}
+
+impl<S: Kv> View for FaultyView<'_, S> {
+    fn get(&self, column: Column, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        self.store.readable()?;
+        self.inner.get(column, key)
+    }
+
+    fn scan(&self, column: Column, range: &KeyRange, limit: usize) -> Result<Page, StoreError> {
+        self.store.readable()?;
+        self.inner.scan(column, range, limit)
     }
 }

@@ -1,4 +1,4 @@
-//! The one trait every engine implements.
+//! The traits every engine implements: reading, and on top of it committing.
 
 use std::fmt;
 use std::sync::Arc;
@@ -73,11 +73,8 @@ pub struct Page {
     pub next: Option<Vec<u8>>,
 }
 
-/// An ordered key-value store with atomic, durable batches.
-///
-/// A commit that returned `Ok` survives a crash whole. One that returned an error, or during which the
-/// process died, is wholly present or wholly absent after reopening.
-pub trait Kv: fmt::Debug + Send + Sync {
+/// Rows that can be read: a store as it is now, or as it was when [`Kv::snapshot`] was called.
+pub trait View: fmt::Debug {
     /// The value under `key`.
     ///
     /// # Errors
@@ -90,7 +87,13 @@ pub trait Kv: fmt::Debug + Send + Sync {
     /// # Errors
     /// `Io`, `Corrupt` when the engine cannot read.
     fn scan(&self, column: Column, range: &KeyRange, limit: usize) -> Result<Page, StoreError>;
+}
 
+/// An ordered key-value store with atomic, durable batches.
+///
+/// A commit that returned `Ok` survives a crash whole. One that returned an error, or during which the
+/// process died, is wholly present or wholly absent after reopening.
+pub trait Kv: View + Send + Sync {
     /// Makes all of `batch` durable, or nothing. Later entries of a batch win over earlier ones. An
     /// empty batch is a no-op. Blocks until the disk has it.
     ///
@@ -98,11 +101,15 @@ pub trait Kv: fmt::Debug + Send + Sync {
     /// `TooLarge`, `BatchTooLarge` before anything is written; `Full`, `Io`, `Corrupt` when the engine
     /// failed, after which every commit answers `Halted`.
     fn commit(&self, batch: Batch) -> Result<(), StoreError>;
+
+    /// Everything committed so far, over all columns, whatever is committed later: for a reader that
+    /// takes its time. Costs the engine room for as long as it is held.
+    fn snapshot(&self) -> Box<dyn View + '_>;
 }
 
 macro_rules! pointer_kv {
     ($($pointer:ident),+) => {$(
-        impl<T: Kv + ?Sized> Kv for $pointer<T> {
+        impl<T: View + ?Sized> View for $pointer<T> {
             fn get(&self, column: Column, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
                 (**self).get(column, key)
             }
@@ -115,9 +122,15 @@ macro_rules! pointer_kv {
             ) -> Result<Page, StoreError> {
                 (**self).scan(column, range, limit)
             }
+        }
 
+        impl<T: Kv + ?Sized> Kv for $pointer<T> {
             fn commit(&self, batch: Batch) -> Result<(), StoreError> {
                 (**self).commit(batch)
+            }
+
+            fn snapshot(&self) -> Box<dyn View + '_> {
+                (**self).snapshot()
             }
         }
     )+};

@@ -3,7 +3,8 @@
 //! Everything the aggregator remembers goes through here: a [`Table`] says which [`Column`] its rows
 //! live in and how keys and values become bytes, a [`Batch`] collects puts and deletes over any number
 //! of tables, and [`Kv::commit`] makes the whole batch durable or none of it. There is no other way to
-//! write, so "the job is settled but the money is not" cannot be stored.
+//! write, so "the job is settled but the money is not" cannot be stored. Whoever only reads asks for a
+//! [`View`]: the store as it is, or one moment of it ([`Kv::snapshot`]).
 //!
 //! Two engines pass one test suite: [`RocksStore`] on disk and [`MemoryStore`] for tests and the
 //! simulator. [`FaultyStore`] wraps either and makes chosen commits fail the way a full disk, a broken
@@ -36,7 +37,9 @@ pub use column::Column;
 pub use error::StoreError;
 pub use faults::{Fault, FaultyStore};
 pub use key::Key;
-pub use kv::{KEY_BYTES_MAX, KeyRange, Kv, PAGE_BYTES_MAX, PAGE_ROWS_MAX, Page, VALUE_BYTES_MAX};
+pub use kv::{
+    KEY_BYTES_MAX, KeyRange, Kv, PAGE_BYTES_MAX, PAGE_ROWS_MAX, Page, VALUE_BYTES_MAX, View,
+};
 pub use memory::MemoryStore;
 pub use rocks::{FORMAT_VERSION, RocksStore};
 pub use table::{Cell, Rows, Table};

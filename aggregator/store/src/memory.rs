@@ -5,7 +5,7 @@ use std::ops::Bound;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use crate::kv::PageBuilder;
-use crate::{Batch, Column, KeyRange, Kv, Page, StoreError};
+use crate::{Batch, Column, KeyRange, Kv, Page, StoreError, View};
 
 /// One column's rows.
 type Rows = BTreeMap<Vec<u8>, Vec<u8>>;
@@ -34,7 +34,7 @@ impl MemoryStore {
     }
 }
 
-impl Kv for MemoryStore {
+impl View for MemoryStore {
     fn get(&self, column: Column, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
         let columns = self.columns.read().unwrap_or_else(PoisonError::into_inner);
         Ok(columns.get(&column).and_then(|rows| rows.get(key)).cloned())
@@ -58,7 +58,9 @@ impl Kv for MemoryStore {
         }
         Ok(page.finish())
     }
+}
 
+impl Kv for MemoryStore {
     fn commit(&self, batch: Batch) -> Result<(), StoreError> {
         let ops = batch.checked()?;
         let mut columns = self.columns.write().unwrap_or_else(PoisonError::into_inner);
@@ -70,5 +72,9 @@ impl Kv for MemoryStore {
             };
         }
         Ok(())
+    }
+
+    fn snapshot(&self) -> Box<dyn View + '_> {
+        Box::new(self.fork())
     }
 }

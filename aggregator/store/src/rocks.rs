@@ -5,12 +5,12 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use rocksdb::{
-    BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBRecoveryMode, ErrorKind,
-    Options, ReadOptions, WriteBatch, WriteOptions,
+    BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBRawIterator,
+    DBRecoveryMode, ErrorKind, Options, ReadOptions, Snapshot, WriteBatch, WriteOptions,
 };
 
 use crate::kv::PageBuilder;
-use crate::{Batch, Cell, Column, KeyRange, Kv, Page, StoreError};
+use crate::{Batch, Cell, Column, KeyRange, Kv, Page, StoreError, View};
 
 /// Layout of a store directory. Raised when a program could misread what an older one wrote.
 pub const FORMAT_VERSION: u32 = 1;
@@ -122,7 +122,61 @@ impl RocksStore {
     }
 }
 
-impl Kv for RocksStore {
+/// One moment of a [`RocksStore`].
+struct RocksView<'a> {
+    store: &'a RocksStore,
+    snapshot: Snapshot<'a>,
+}
+
+impl fmt::Debug for RocksView<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "RocksView({})", self.store.path.display())
+    }
+}
+
+impl View for RocksView<'_> {
+    fn get(&self, column: Column, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        self.snapshot
+            .get_cf_opt(self.store.family(column)?, key, read_options())
+            .map_err(|error| translate(&self.store.path, error))
+    }
+
+    fn scan(&self, column: Column, range: &KeyRange, limit: usize) -> Result<Page, StoreError> {
+        let family = self.store.family(column)?;
+        let rows = |options| self.snapshot.raw_iterator_cf_opt(family, options);
+        page_of(&self.store.path, range, limit, rows)
+    }
+}
+
+/// Reads a page from the iterator that `rows` makes.
+fn page_of<'a>(
+    path: &Path,
+    range: &KeyRange,
+    limit: usize,
+    rows: impl FnOnce(ReadOptions) -> DBRawIterator<'a>,
+) -> Result<Page, StoreError> {
+    let mut page = PageBuilder::new(limit);
+    if range.is_empty() {
+        return Ok(page.finish());
+    }
+    let mut options = read_options();
+    if let Some(until) = &range.until {
+        options.set_iterate_upper_bound(until.as_slice());
+    }
+    let mut rows = rows(options);
+    rows.seek(&range.from);
+    while let Some((key, value)) = rows.item() {
+        if !page.push(key, value) {
+            break;
+        }
+        rows.next();
+    }
+    // An iterator that met a bad block just ends; only its status tells.
+    rows.status().map_err(|error| translate(path, error))?;
+    Ok(page.finish())
+}
+
+impl View for RocksStore {
     fn get(&self, column: Column, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
         self.db
             .get_cf_opt(self.family(column)?, key, &read_options())
@@ -130,28 +184,13 @@ impl Kv for RocksStore {
     }
 
     fn scan(&self, column: Column, range: &KeyRange, limit: usize) -> Result<Page, StoreError> {
-        let mut page = PageBuilder::new(limit);
-        if range.is_empty() {
-            return Ok(page.finish());
-        }
-        let mut options = read_options();
-        if let Some(until) = &range.until {
-            options.set_iterate_upper_bound(until.as_slice());
-        }
-        let mut rows = self.db.raw_iterator_cf_opt(self.family(column)?, options);
-        rows.seek(&range.from);
-        while let Some((key, value)) = rows.item() {
-            if !page.push(key, value) {
-                break;
-            }
-            rows.next();
-        }
-        // An iterator that met a bad block just ends; only its status tells.
-        rows.status()
-            .map_err(|error| translate(&self.path, error))?;
-        Ok(page.finish())
+        let family = self.family(column)?;
+        let rows = |options| self.db.raw_iterator_cf_opt(family, options);
+        page_of(&self.path, range, limit, rows)
     }
+}
 
+impl Kv for RocksStore {
     fn commit(&self, batch: Batch) -> Result<(), StoreError> {
         if batch.is_empty() {
             return Ok(());
@@ -169,6 +208,13 @@ impl Kv for RocksStore {
             *halted = Some(error.to_string());
         }
         outcome
+    }
+
+    fn snapshot(&self) -> Box<dyn View + '_> {
+        Box::new(RocksView {
+            store: self,
+            snapshot: self.db.snapshot(),
+        })
     }
 }
 

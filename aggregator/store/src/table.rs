@@ -6,7 +6,7 @@ use std::marker::PhantomData;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::{Batch, Column, Key, KeyRange, Kv, PAGE_ROWS_MAX, StoreError};
+use crate::{Batch, Column, Key, KeyRange, PAGE_ROWS_MAX, StoreError, View};
 
 /// A column read as rows of `K` to `V`.
 ///
@@ -54,8 +54,8 @@ impl<K: Key, V: Serialize + DeserializeOwned> Table<K, V> {
     /// The value under `key`.
     ///
     /// # Errors
-    /// What [`Kv::get`] says, `Row` or `Version` when the bytes are not a value of this table.
-    pub fn get(&self, kv: &dyn Kv, key: &K) -> Result<Option<V>, StoreError> {
+    /// What [`View::get`] says, `Row` or `Version` when the bytes are not a value of this table.
+    pub fn get(&self, kv: &dyn View, key: &K) -> Result<Option<V>, StoreError> {
         let key = key.to_bytes();
         let value = kv.get(self.column, &key)?;
         value
@@ -63,13 +63,13 @@ impl<K: Key, V: Serialize + DeserializeOwned> Table<K, V> {
             .transpose()
     }
 
-    /// The rows of `range`, at most `limit` (and the bounds of [`Kv::scan`]).
+    /// The rows of `range`, at most `limit` (and the bounds of [`View::scan`]).
     ///
     /// # Errors
-    /// What [`Kv::scan`] says, `Row` or `Version` when the bytes are not a row of this table.
+    /// What [`View::scan`] says, `Row` or `Version` when the bytes are not a row of this table.
     pub fn page(
         &self,
-        kv: &dyn Kv,
+        kv: &dyn View,
         range: &KeyRange,
         limit: usize,
     ) -> Result<Rows<K, V>, StoreError> {
@@ -91,7 +91,7 @@ impl<K: Key, V: Serialize + DeserializeOwned> Table<K, V> {
     /// As [`Table::page`], or the first error of `each`.
     pub fn for_each<E: From<StoreError>>(
         &self,
-        kv: &dyn Kv,
+        kv: &dyn View,
         range: KeyRange,
         mut each: impl FnMut(K, V) -> Result<(), E>,
     ) -> Result<(), E> {
@@ -189,7 +189,7 @@ impl<V: Serialize + DeserializeOwned> Cell<V> {
     ///
     /// # Errors
     /// As [`Table::get`].
-    pub fn get(&self, kv: &dyn Kv) -> Result<Option<V>, StoreError> {
+    pub fn get(&self, kv: &dyn View) -> Result<Option<V>, StoreError> {
         self.table.get(kv, &Text(self.name.as_bytes().to_vec()))
     }
 

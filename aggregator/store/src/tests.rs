@@ -5,7 +5,7 @@ mod suite;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Batch, Cell, Column, Kv, MemoryStore, RocksStore, Table};
+use crate::{Batch, Cell, Column, Kv, MemoryStore, RocksStore, Table, View};
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Row {
@@ -33,7 +33,7 @@ fn numbers(values: impl IntoIterator<Item = u64>) -> Batch {
     batch
 }
 
-fn stored_numbers(kv: &dyn Kv) -> Vec<u64> {
+fn stored_numbers(kv: &dyn View) -> Vec<u64> {
     let mut keys = Vec::new();
     let each = |key, value| {
         assert_eq!(value, key * 10);

@@ -75,6 +75,11 @@ impl BlobStore {
         self.account().size(digest).is_some()
     }
 
+    /// The size of a stored blob, in bytes.
+    pub fn size(&self, digest: &Digest) -> Option<u64> {
+        self.account().size(digest)
+    }
+
     /// Stores bytes; their reference.
     ///
     /// # Errors

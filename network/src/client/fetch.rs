@@ -39,6 +39,38 @@ impl Client {
     ) -> Result<PathBuf, Error> {
         let lock = store.fetch_lock(&blob.digest);
         let _only_one = lock.lock().await;
+        self.fetch_alone(peers, blob, store).await
+    }
+
+    /// As [`Client::fetch_blob`], given up after `within`: a peer that hands out a little now and
+    /// then must not keep anybody waiting for ever. Waiting for another fetch of the same blob does
+    /// not count, because that is none of these peers' doing.
+    ///
+    /// # Errors
+    /// As [`Client::fetch_blob`], or [`Error::FetchTimeout`].
+    pub async fn fetch_blob_within(
+        &self,
+        peers: &[ProviderId],
+        blob: BlobRef,
+        store: &BlobStore,
+        within: Duration,
+    ) -> Result<PathBuf, Error> {
+        let lock = store.fetch_lock(&blob.digest);
+        let _only_one = lock.lock().await;
+        let fetched = timeout(within, self.fetch_alone(peers, blob, store)).await;
+        fetched.unwrap_or(Err(Error::FetchTimeout {
+            digest: blob.digest,
+            within,
+        }))
+    }
+
+    /// Fetches a blob that nobody else is fetching.
+    async fn fetch_alone(
+        &self,
+        peers: &[ProviderId],
+        blob: BlobRef,
+        store: &BlobStore,
+    ) -> Result<PathBuf, Error> {
         if let Some(path) = store.get(&blob.digest) {
             return Ok(path);
         }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use jobs::digest::{BlobRef, Digest};
 use jobs::ids::ProviderId;
@@ -261,4 +262,57 @@ async fn a_blob_nobody_has_is_named() {
     assert_eq!(peers, 2);
     let nobody = fetcher.client.fetch_blob(&[], blob, &target).await;
     assert!(matches!(nobody, Err(Error::NoSource { peers: 0, .. })));
+}
+
+/// Takes its time.
+struct Slow {
+    store: BlobStore,
+    pause: Duration,
+}
+
+impl BlobSource for Slow {
+    fn open(&self, from: ProviderId, digest: &Digest) -> Option<OpenBlob> {
+        std::thread::sleep(self.pause);
+        self.store.open(from, digest)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_peer_that_is_too_slow_is_given_up_and_what_came_stays() {
+    let (_there, source) = store(100 * MIB);
+    let blob = source.put_bytes(&content(5 * MIB)).unwrap();
+    let pause = Duration::from_millis(200);
+    let store_there = source.clone();
+    let slow = Slow {
+        store: source,
+        pause,
+    };
+    let peer = serving(2, TCP, slow).await;
+    let fetcher = fetcher(TCP, &[&peer]).await;
+    let (_here, target) = store(100 * MIB);
+    let peers = [peer.client.local()];
+    let fetch = |time| {
+        let client = &fetcher.client;
+        client.fetch_blob_within(&peers, blob, &target, time)
+    };
+    // Each alone has not the time for five pieces; together they have.
+    let error = within(fetch(pause * 3)).await.unwrap_err();
+    assert!(matches!(error, Error::FetchTimeout { .. }), "{error}");
+    assert!(error.is_retryable());
+    within(async { while fetch(pause * 3).await.is_err() {} }).await;
+    assert_eq!(
+        target.read(&blob).unwrap(),
+        store_there.read(&blob).unwrap()
+    );
+    // One that waits for another's fetch is not late for it.
+    let other = store_there.put_bytes(&content(3 * MIB)).unwrap();
+    let client = &fetcher.client;
+    let (first, second) = within(async {
+        tokio::join!(
+            client.fetch_blob(&peers, other, &target),
+            client.fetch_blob_within(&peers, other, &target, pause)
+        )
+    })
+    .await;
+    assert_eq!(first.unwrap(), second.unwrap());
 }

@@ -139,11 +139,18 @@ async fn execute(
     };
     let executed = shared.pool.execute(task, materials.items).await;
     let done = executed.map_err(|failure| reason_of(assignment, &failure))?;
-    // Outputs that do not fit the package are the job's failure on every replica; committing to them
-    // would be counted as a lie.
-    let fits = jobs::output::decode(package, assignment.items, &done.outputs).map(drop);
-    fits.map_err(|error| (FailureCode::Guest, error.to_string()))?;
+    check_outputs(package, assignment.items, &done.outputs)?;
     Ok(done)
+}
+
+/// Outputs that do not fit the package, or do not even agree with themselves (NaN), are the job's
+/// failure on every replica; committing to them would be counted as a lie, or could not be judged.
+fn check_outputs(package: &Package, items: u32, outputs: &[u8]) -> Result<(), Reason> {
+    let guest = |reason: String| (FailureCode::Guest, reason);
+    let outputs = jobs::output::decode(package, items, outputs);
+    let outputs = outputs.map_err(|error| guest(error.to_string()))?;
+    jobs::compare::compare(&package.comparator, &outputs, &outputs)
+        .map_err(|reason| guest(format!("an output is not equal to itself: {reason}")))
 }
 
 fn reason_of(assignment: &Assignment, failure: &Failure) -> Reason {

@@ -1,6 +1,6 @@
 //! The ledger in a store: it loads as it was, crashes leave it whole, and tampering is named.
 
-use store::{Batch, Fault, FaultyStore, Key, Kv, MemoryStore, RocksStore};
+use store::{Batch, Fault, FaultyStore, Key, Kv, MemoryStore, RocksStore, View};
 
 use super::{account, history, id, transfer};
 use crate::tables::{BALANCES, HEAD, JOURNAL, PENDINGS};

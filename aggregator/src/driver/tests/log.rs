@@ -1,6 +1,6 @@
 //! A log that was tampered with is refused by name.
 
-use store::{Batch, Column, KeyRange, Kv, RocksStore};
+use store::{Batch, Column, KeyRange, Kv, RocksStore, View};
 
 use super::rig::{Rig, config};
 use crate::{Error, start};

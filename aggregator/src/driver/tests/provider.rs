@@ -24,6 +24,7 @@ use network::protocol::{
 };
 use network::{Event, EventReceiver, Network, NetworkConfig, Role};
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 
 use crate::Running;
 
@@ -46,8 +47,12 @@ pub(super) enum Manner {
     Misshapen,
     /// Commits twice, to different things.
     Equivocating,
+    /// Commits to what is no number.
+    NotANumber,
     /// Accepts and is never heard of again.
     Silent,
+    /// Does not even answer an assignment.
+    Mute,
 }
 
 struct Script {
@@ -65,10 +70,11 @@ struct Script {
 pub(super) struct Scripted {
     pub(super) id: ProviderId,
     key: SigningKey,
+    capacity: u16,
     network: network::Client,
     open: watch::Sender<bool>,
     committed: watch::Receiver<u32>,
-    task: tokio::task::JoinHandle<()>,
+    task: JoinHandle<()>,
     _dir: tempfile::TempDir,
 }
 
@@ -104,6 +110,8 @@ impl Scripted {
         Self {
             id: ProviderId(key.verifying_key().to_bytes()),
             key,
+            // More than one connection carries at a time.
+            capacity: if manner == Manner::Mute { 64 } else { 16 },
             network,
             open,
             committed,
@@ -129,6 +137,15 @@ impl Scripted {
         assert_eq!(found, aggregator.id);
         let reply = self.try_offer(&self.made_offer(), aggregator.id).await;
         assert!(matches!(reply, OfferReply::Accepted { .. }), "{reply:?}");
+    }
+
+    /// Offers to whoever is at this address.
+    pub(super) async fn offer_at(&self, address: &str) -> JoinHandle<OfferReply> {
+        let aggregator = self.network.dial(address).await.unwrap();
+        let offer = Signed::sign(&self.made_offer(), &self.key).unwrap();
+        let network = self.network.clone();
+        let request = OfferRequest { offer };
+        tokio::spawn(async move { network.send_offer(aggregator, request).await.unwrap() })
     }
 
     pub(super) async fn try_offer(&self, offer: &Offer, aggregator: AggregatorId) -> OfferReply {
@@ -163,7 +180,7 @@ impl Scripted {
                 per_device_second: Amount::ZERO,
             },
             fingerprint: fingerprint(),
-            capacity: 16,
+            capacity: self.capacity,
             memory_bytes_max: 1 << 30,
             fuel_max: u64::MAX,
             model_bytes_max: 1 << 30,
@@ -190,6 +207,7 @@ fn fingerprint() -> Fingerprint {
 }
 
 async fn serve(script: Arc<Script>, mut events: EventReceiver) {
+    let mut unanswered = Vec::new();
     while let Some(event) = events.recv().await {
         let script = Arc::clone(&script);
         match event {
@@ -198,6 +216,10 @@ async fn serve(script: Arc<Script>, mut events: EventReceiver) {
                 request,
                 reply,
             } => {
+                if script.manner == Manner::Mute {
+                    unanswered.push(reply);
+                    continue;
+                }
                 let assignment = request.id;
                 reply.send(AssignReply::Accepted { assignment });
                 tokio::spawn(async move { script.execute(from, request).await });
@@ -265,6 +287,7 @@ impl Script {
             .map(|input| match self.manner {
                 Manner::Wrong => b"\"wrong\"".to_vec(),
                 Manner::Misshapen => b"no json".to_vec(),
+                Manner::NotANumber => f32::NAN.to_le_bytes().to_vec(),
                 _ => input.to_ascii_uppercase(),
             })
             .collect();

@@ -199,6 +199,76 @@ async fn a_job_that_cannot_run_fails_with_its_reason_and_gives_the_money_back() 
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_job_that_declares_another_size_of_a_known_blob_fails_by_name() {
+    let (rig, _providers) = with_providers().await;
+    rig.fund().await;
+    let first = TestJob::new();
+    rig.run(&first).await;
+    let model = jobs::package::ModelRef {
+        name: "model".into(),
+        blob: first.package.component,
+    };
+    for (nonce, reason) in [
+        ('1', "component_size_differs"),
+        ('2', "input_size_differs"),
+        ('3', "model_size_differs"),
+    ] {
+        let mut job = TestJob::new().again(nonce);
+        match reason {
+            "component_size_differs" => job.package.component.size += 1,
+            "input_size_differs" => job.package.input.blob.size += 1,
+            _ => {
+                job.package.models = vec![model.clone()];
+                job.package.models[0].blob.size += 1;
+            }
+        }
+        let id = rig.http.submit(&job.signed(&rig.key)).await.unwrap().job;
+        let said = rig.ended(id).await.reason.unwrap_or_default();
+        assert!(said.contains(reason), "{said}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_job_whose_record_could_not_be_fetched_is_refused_by_name() {
+    let (rig, _providers) = with_providers().await;
+    rig.fund().await;
+    let mut job = TestJob::new();
+    job.package.items_per_shard = 1;
+    job.package.replication.max_replicas = 12;
+    // Admission looks at the package alone.
+    job.package.input.items = 4096;
+    let answer = rig.submit_raw(&job.signed(&rig.key), "a").await;
+    check(answer, 422, "record-too-large");
+    job.package.replication.max_replicas = 5;
+    let answer = rig.submit_raw(&job.signed(&rig.key), "a").await;
+    assert_eq!(answer.0, 202, "{answer:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_refusal_arrives_although_the_body_was_not_read() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let rig = Rig::new().await;
+    let body = vec![0; 16 << 20];
+    let digest = jobs::digest::Digest::of(b"none");
+    for route in [format!("/jobs/{digest}/blobs/{digest}"), "/nowhere".into()] {
+        let mut stream = tokio::net::TcpStream::connect(rig.running.http)
+            .await
+            .unwrap();
+        let head = format!(
+            "PUT /api/v1{route} HTTP/1.1\r\nhost: test\r\ncontent-length: {}\r\n\r\n",
+            body.len()
+        );
+        stream.write_all(head.as_bytes()).await.unwrap();
+        stream.write_all(&body).await.unwrap();
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).await.unwrap();
+        let answer = String::from_utf8_lossy(&answer);
+        assert!(answer.starts_with("HTTP/1.1 404 "), "{answer}");
+        assert!(answer.ends_with('}'), "{answer}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn only_the_operator_deposits_and_a_reference_counts_once() {
     let rig = Rig::new().await;
     let deposit = DepositRequest {

@@ -1,19 +1,24 @@
 //! An aggregator in a directory of its own, a client of it, and jobs.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use api::client::Client;
 use api::types::{BalanceView, DepositRequest, JobView, Problem, SubmitReply};
+use ed25519_dalek::SigningKey;
 use jobs::compare::Comparator;
 use jobs::digest::BlobRef;
 use jobs::envelope::{ClientKey, SignedPackage, SignerPolicy};
-use jobs::ids::JobId;
+use jobs::ids::{JobId, ProviderId};
 use jobs::money::Amount;
 use jobs::package::{InputRef, Limits, OutputFormat, PACKAGE_SCHEMA, Package, Replication};
+use ledger::FeeBps;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
+use crate::core::Config;
+use crate::driver::{Shared, open_store, start_with};
 use crate::{AggregatorConfig, Running, start};
 
 pub(super) const TOKEN: &str = "operator";
@@ -50,6 +55,33 @@ impl Rig {
         let dir = tempfile::tempdir().unwrap();
         let running = start(config(dir.path())).await.unwrap();
         Self::of(dir, running)
+    }
+
+    /// Under other settings of the core's, with the default quota of the tests.
+    pub(super) async fn with(change: impl FnOnce(&mut Config)) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let config = config(dir.path());
+        let key = SigningKey::from_bytes(&config.seed);
+        let id = ProviderId(key.verifying_key().to_bytes());
+        let mut settings = Config::new(id, FeeBps::new(FEE_BPS).unwrap());
+        change(&mut settings);
+        let store = open_store(dir.path()).unwrap();
+        let running = start_with(store, config, key, settings).await.unwrap();
+        Self::of(dir, running)
+    }
+
+    pub(super) fn shared(&self) -> Arc<Shared> {
+        self.running.shared.upgrade().unwrap()
+    }
+
+    /// Fills the blob store so that this many bytes are left; the filler.
+    pub(super) fn fill_blobs(&self, left: u64) -> BlobRef {
+        let shared = self.shared();
+        let usage = shared.blobs.usage();
+        let room = usage.quota - usage.used - usage.reserved - left;
+        // A blob takes a sixteenth more than its size.
+        let filler = vec![0; usize::try_from(room * 16 / 17).unwrap()];
+        shared.blobs.put_bytes(&filler).unwrap()
     }
 
     pub(super) fn of(dir: TempDir, running: Running) -> Self {
@@ -134,6 +166,13 @@ impl Rig {
         tokio::time::timeout(PATIENCE, ended)
             .await
             .expect("a job that ends in time")
+    }
+
+    /// What is booked as this provider's failures.
+    pub(super) async fn failures(&self, provider: ProviderId) -> u64 {
+        let providers = self.http.providers().await.unwrap();
+        let found = providers.iter().find(|view| view.id == provider);
+        found.unwrap().failures
     }
 
     /// Waits until `done` says so.

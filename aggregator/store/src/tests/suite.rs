@@ -137,6 +137,26 @@ fn columns_do_not_see_one_another() {
 }
 
 #[test]
+fn a_snapshot_shows_one_moment_whatever_is_committed_later() {
+    for place in Place::both() {
+        let kv = FaultyStore::new(place.open(), []);
+        let mut first = numbers([1, 2]);
+        HEAD.put(&mut first, &1).unwrap();
+        kv.commit(first).unwrap();
+        let view = kv.snapshot();
+        let mut second = numbers([3]);
+        NUMBERS.delete(&mut second, &1);
+        HEAD.put(&mut second, &2).unwrap();
+        kv.commit(second).unwrap();
+        assert_eq!(stored_numbers(&*view), [1, 2]);
+        assert_eq!(NUMBERS.get(&*view, &3).unwrap(), None);
+        assert_eq!(HEAD.get(&*view).unwrap(), Some(1));
+        assert_eq!(stored_numbers(&*kv.snapshot()), [2, 3]);
+        assert_eq!(stored_numbers(&kv), [2, 3]);
+    }
+}
+
+#[test]
 fn reopening_keeps_every_commit() {
     for place in Place::both() {
         for round in 0..3 {

@@ -1,3 +1,8 @@
+use jobs::compare::Comparator;
+use jobs::digest::BlobRef;
+use jobs::items;
+use jobs::money::Amount;
+use jobs::package::{Dtype, InputRef, Limits, OutputFormat, PACKAGE_SCHEMA, Replication};
 use runtime::Cause;
 use runtime::failure::GuestError;
 
@@ -98,5 +103,71 @@ fn the_code_of_a_failure_says_whose_fault_it_was() {
         );
         assert_eq!(timeout, matches!(kind, FailureKind::Deadline { .. }));
         assert_eq!(lost, matches!(kind, FailureKind::WorkerLost { .. }));
+    }
+}
+
+#[test]
+fn outputs_that_cannot_be_judged_are_the_guests_failure() {
+    let numeric = Comparator::Numeric {
+        dtype: Dtype::F32,
+        atol: 1e-4,
+        rtol: 1e-3,
+        min_cosine: 0.9,
+    };
+    let good = [1.0_f32.to_le_bytes(), f32::INFINITY.to_le_bytes()];
+    let nan = [1.0_f32.to_le_bytes(), f32::NAN.to_le_bytes()];
+    let half = [[0; 4].as_slice(), &[0; 2]];
+    for (comparator, outputs, words) in [
+        (numeric, items::encode(&good), None),
+        (
+            numeric,
+            items::encode(&nan),
+            Some("item 1: element 0 is NaN"),
+        ),
+        (numeric, items::encode(&half), Some("no whole number")),
+        (
+            numeric,
+            items::encode(&good[..1]),
+            Some("1 outputs for 2 items"),
+        ),
+        (Comparator::Exact, items::encode(&nan), None),
+    ] {
+        let package = package(comparator);
+        let checked = check_outputs(&package, 2, &outputs.unwrap());
+        let Some(words) = words else {
+            checked.unwrap();
+            continue;
+        };
+        let (code, reason) = checked.unwrap_err();
+        assert_eq!(code, FailureCode::Guest);
+        assert!(reason.contains(words), "{reason}");
+    }
+}
+
+fn package(comparator: Comparator) -> Package {
+    let (input, _) = InputRef::of(&["a", "b"]).unwrap();
+    Package {
+        schema: PACKAGE_SCHEMA,
+        name: "test".into(),
+        component: BlobRef::of(b"component"),
+        models: Vec::new(),
+        input,
+        items_per_shard: 2,
+        output: OutputFormat::Items,
+        replication: Replication {
+            replicas: 2,
+            max_replicas: 3,
+        },
+        comparator,
+        limits: Limits {
+            fuel: 1,
+            memory_bytes: 1 << 20,
+            output_bytes_per_item: 64,
+            wall_ms: 1000,
+        },
+        max_price: Amount(1),
+        deadline_ms: 60_000,
+        device: None,
+        nonce: "0".repeat(32),
     }
 }
