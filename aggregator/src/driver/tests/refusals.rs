@@ -235,8 +235,9 @@ async fn a_job_whose_record_could_not_be_fetched_is_refused_by_name() {
     let mut job = TestJob::new();
     job.package.items_per_shard = 1;
     job.package.replication.max_replicas = 12;
-    // Admission looks at the package alone.
+    // Admission looks at the package alone; fuel so small that the price serves every shard.
     job.package.input.items = 4096;
+    job.package.limits.fuel = 1000;
     let answer = rig.submit_raw(&job.signed(&rig.key), "a").await;
     check(answer, 422, "record-too-large");
     job.package.replication.max_replicas = 5;
