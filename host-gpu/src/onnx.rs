@@ -323,7 +323,7 @@ impl Layout {
             14 => (64, 4, (2, 1)),
             15 => (128, 10, (2, 1)),
             // The four-bit types, two in a byte.
-            21 | 22 | 23 => (4, 5, (1, 2)),
+            21..=23 => (4, 5, (1, 2)),
             _ => return None,
         };
         Some(Self { bits, field, per })
