@@ -111,7 +111,17 @@ fn start_logging() {
         .init();
 }
 
+/// A daemon holds a key: its memory is for no other process of its user's, and goes into no core dump.
+/// (A worker is another program to the kernel, and looks after itself.)
+fn keep_to_itself() -> std::io::Result<()> {
+    use rustix::process::{DumpableBehavior, set_dumpable_behavior};
+    Ok(set_dumpable_behavior(DumpableBehavior::NotDumpable)?)
+}
+
 fn run(command: Command, output: Output) -> anyhow::Result<()> {
+    if matches!(command, Command::Provider(_) | Command::Aggregator(_)) {
+        keep_to_itself()?;
+    }
     // Commands that need no async executor run without one.
     match command {
         Command::Key(command) => return key::run(&command, output),
@@ -133,4 +143,15 @@ fn run(command: Command, output: Output) -> anyhow::Result<()> {
             Command::Key(_) | Command::Component(_) | Command::Sim(_) | Command::Worker => Ok(()),
         }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn a_daemons_memory_is_its_own() {
+        use rustix::process::{DumpableBehavior, dumpable_behavior};
+        super::keep_to_itself().unwrap();
+        let now = dumpable_behavior().unwrap();
+        assert_eq!(now, DumpableBehavior::NotDumpable);
+    }
 }
