@@ -1,6 +1,6 @@
 //! Telling an aggregator what came of an assignment, until it has heard.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -26,7 +26,9 @@ const PAUSE_MAX: Duration = Duration::from_secs(10);
 /// The reports under way.
 #[derive(Debug)]
 pub(crate) struct Outbox {
-    open: Mutex<BTreeSet<AssignmentId>>,
+    /// Each with whether it was asked for once more since it began: whoever asks may not have heard
+    /// what is just being acknowledged.
+    open: Mutex<BTreeMap<AssignmentId, bool>>,
     count: watch::Sender<usize>,
 }
 
@@ -48,39 +50,52 @@ impl Outbox {
         let _ = self.count.subscribe().wait_for(|count| *count == 0).await;
     }
 
+    /// Whether it is new; one under way is noted as asked for again.
     fn begin(&self, id: AssignmentId) -> bool {
         let mut open = self.open();
-        let new = open.insert(id);
+        let known = open.contains_key(&id);
+        open.insert(id, known);
         self.count.send_replace(open.len());
-        new
+        !known
     }
 
-    fn end(&self, id: AssignmentId) {
+    /// Whether it is over: nobody asked again since it began.
+    fn end(&self, id: AssignmentId) -> bool {
         let mut open = self.open();
+        if let Some(again) = open.get_mut(&id).filter(|again| **again) {
+            *again = false;
+            return false;
+        }
         open.remove(&id);
         self.count.send_replace(open.len());
+        true
     }
 
-    fn open(&self) -> MutexGuard<'_, BTreeSet<AssignmentId>> {
+    fn open(&self) -> MutexGuard<'_, BTreeMap<AssignmentId, bool>> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Starts telling what the journal says about an assignment, unless that is under way already.
+/// Starts telling what the journal says about an assignment; if that is under way already, it is told
+/// once more afterwards.
 pub(crate) fn send_report(shared: &Arc<Shared>, id: AssignmentId) {
     if !shared.outbox.begin(id) {
         return;
     }
     let task = Arc::clone(shared);
     shared.spawn(async move {
-        let settled = tell(&task, id).await;
-        if settled {
-            let journal = Arc::clone(&task.journal);
-            if let Err(error) = blocking(move || journal.settle(id)).await {
-                tracing::warn!(assignment = %id, %error, "will be told again after the next start");
+        loop {
+            let settled = tell(&task, id).await;
+            if settled {
+                let journal = Arc::clone(&task.journal);
+                if let Err(error) = blocking(move || journal.settle(id)).await {
+                    tracing::warn!(assignment = %id, %error, "will be told again after the next start");
+                }
+            }
+            if task.outbox.end(id) {
+                return;
             }
         }
-        task.outbox.end(id);
     });
 }
 
@@ -193,5 +208,24 @@ async fn equivocate(shared: &Shared, report: &Report) {
             let _ = send(shared, work.order.aggregator, request).await;
         }
         Err(error) => tracing::warn!(%error, "could not equivocate"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use jobs::digest::Digest;
+
+    use super::*;
+
+    #[test]
+    fn what_is_asked_for_while_it_is_told_is_told_once_more() {
+        let (outbox, id) = (Outbox::new(), AssignmentId(Digest::of(b"one")));
+        assert!(outbox.begin(id));
+        assert!(!outbox.begin(id) && !outbox.begin(id), "under way");
+        assert!(!outbox.end(id), "asked for meanwhile");
+        assert_eq!(outbox.count(), 1);
+        assert!(outbox.end(id));
+        assert_eq!(outbox.count(), 0);
+        assert!(outbox.begin(id), "new again");
     }
 }
