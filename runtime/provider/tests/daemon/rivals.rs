@@ -1,10 +1,12 @@
 //! More than one aggregator: what one does, another neither hears of nor suffers from.
 
+use std::path::Path;
 use std::sync::atomic::Ordering;
 
 use network::protocol::RefusalCode;
+use provider::Running;
 
-use crate::fixture::{guest, job};
+use crate::fixture::{Job, guest, job};
 use crate::harness::Case;
 use crate::honest::endless;
 use crate::market::{Aggregator, block_on, config, soon, until};
@@ -24,20 +26,26 @@ pub(crate) const CASES: &[Case] = &[
     ),
 ];
 
+/// A provider that two aggregators hold an offer of, and a job's blobs at both.
+async fn between_two(dir: &Path, job: &Job) -> (Aggregator, Aggregator, Running) {
+    let own = Aggregator::start(dir).await;
+    let rival = Aggregator::rival(dir).await;
+    let mut config = config(dir, &own.address);
+    config.aggregators.push(rival.address.clone());
+    let provider = provider::start(config).await.unwrap();
+    until("both hold an offer", || {
+        provider.status().aggregators.len() == 2
+    })
+    .await;
+    own.hold(job);
+    rival.hold(job);
+    (own, rival, provider)
+}
+
 fn a_rival_cannot_use_up_an_assignment() {
     block_on(async {
         let (dir, job) = (tempfile::tempdir().unwrap(), job(guest("")));
-        let mut own = Aggregator::start(dir.path()).await;
-        let mut rival = Aggregator::rival(dir.path()).await;
-        let mut config = config(dir.path(), &own.address);
-        config.aggregators.push(rival.address.clone());
-        let provider = provider::start(config).await.unwrap();
-        until("both hold an offer", || {
-            provider.status().aggregators.len() == 2
-        })
-        .await;
-        own.hold(&job);
-        rival.hold(&job);
+        let (mut own, mut rival, provider) = between_two(dir.path(), &job).await;
         let to = provider.id;
         // The rival gives the very same shard, attempt and all, first.
         let theirs = rival.give(&job, 0, to).await;
@@ -82,17 +90,7 @@ fn who_holds_no_offer_assigns_nothing() {
 fn one_aggregator_leaves_places_to_the_others() {
     block_on(async {
         let (dir, job) = (tempfile::tempdir().unwrap(), job(endless()));
-        let own = Aggregator::start(dir.path()).await;
-        let rival = Aggregator::rival(dir.path()).await;
-        let mut config = config(dir.path(), &own.address);
-        config.aggregators.push(rival.address.clone());
-        let provider = provider::start(config).await.unwrap();
-        until("both hold an offer", || {
-            provider.status().aggregators.len() == 2
-        })
-        .await;
-        own.hold(&job);
-        rival.hold(&job);
+        let (own, rival, provider) = between_two(dir.path(), &job).await;
         rival.give(&job, 0, provider.id).await;
         let more = job.request(&job.assignment(1, &rival.key, provider.id), &rival.key);
         let refusal = rival.refusal(&more, provider.id).await;
