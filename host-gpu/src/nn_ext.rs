@@ -5,7 +5,7 @@
 
 use crate::backend::{GraphIo, Port};
 use crate::error::{GuestFault, NnError};
-use crate::pick::{self, Pick, Rows, Sampling};
+use crate::pick::{self, Pick, Sampling};
 use crate::state::{NnCtxView, NnState, NnView};
 use crate::tensor::TensorValue;
 use crate::wasi_nn::bindings::assay::job::nn_ext;
@@ -101,11 +101,7 @@ fn picks(
 ) -> wasmtime::Result<Result<Vec<Vec<Pick>>, NnError>> {
     let tensor = state.table.get(logits)?.clone();
     let start = std::time::Instant::now();
-    let find = |value: Arc<TensorValue>| {
-        let rows = Rows::of(&value, rows)?;
-        rows.check_count(count)?;
-        pick::top_k(&value, &rows, count)
-    };
+    let find = |value: Arc<TensorValue>| value.top_k(rows, count);
     let found = tensor.into_value().map_err(NnError::from).and_then(find);
     state.meters.add_device_time(start.elapsed());
     Ok(found)

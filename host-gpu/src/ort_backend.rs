@@ -5,13 +5,14 @@
 //! that was asked for and cannot be used is an error; ONNX Runtime's own habit of going on with the
 //! processor is switched off.
 
+mod binding;
 pub(crate) mod devices;
+mod kernels;
 pub(crate) mod library;
 mod placement;
 mod session;
 #[cfg(test)]
 mod tests;
-mod top_k;
 mod weights;
 
 use crate::backend::{
@@ -20,6 +21,7 @@ use crate::backend::{
 };
 use crate::error::NnError;
 use crate::onnx;
+use kernels::Kernels;
 use library::OrtLibrary;
 use ort::ep::ExecutionProviderDispatch;
 use ort::ep::cuda::ConvAlgorithmSearch;
@@ -27,7 +29,6 @@ use ort::session::Session;
 use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
 use session::{OrtSession, Outputs};
 use std::sync::{Arc, OnceLock};
-use top_k::TopK;
 use weights::Weights;
 
 /// Where a model's weights in other files would be looked for. A model here is one file, which its
@@ -63,8 +64,8 @@ impl OrtBackend {
             return Ok(Outputs::Host);
         };
         let (library, options) = (Arc::clone(&self.library), *options);
-        let top_k = TopK::new(move || builder(&library, &options));
-        Outputs::cuda(index, top_k).map_err(|error| NnError::Backend(error.to_string()))
+        let kernels = Kernels::new(move || builder(&library, &options));
+        Outputs::cuda(index, kernels).map_err(|error| NnError::Backend(error.to_string()))
     }
 
     /// Whether a session can be set up on the device, as opposed to merely being named by the library.

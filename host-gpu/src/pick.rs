@@ -227,10 +227,7 @@ mod tests {
     }
 
     fn pick(value: &TensorValue, rows: &[u32], count: u32) -> Result<Vec<Vec<Pick>>, String> {
-        let rows = Rows::of(value, rows).map_err(|fault| fault.text().to_owned())?;
-        rows.check_count(count)
-            .map_err(|fault| fault.text().to_owned())?;
-        top_k(value, &rows, count).map_err(|error| error.to_string())
+        value.top_k(rows, count).map_err(|error| error.to_string())
     }
 
     #[test]

@@ -169,7 +169,7 @@ impl ReadBack {
     }
 
     /// Whether an output was ever read.
-    pub(crate) fn has(&self, output: &str) -> bool {
+    pub fn has(&self, output: &str) -> bool {
         self.0
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -241,6 +241,14 @@ impl TensorValue {
             Contents::Host(_) => None,
             Contents::Backend(value) => Some(value.as_any()),
         }
+    }
+
+    /// The `count` largest values of `rows`, largest first, found where the contents are; a row is the
+    /// last dimension, and no row named means all of them.
+    pub fn top_k(&self, rows: &[u32], count: u32) -> Result<Vec<Vec<Pick>>, NnError> {
+        let rows = Rows::of(self, rows)?;
+        rows.check_count(count)?;
+        crate::pick::top_k(self, &rows, count)
     }
 
     /// See [`BackendTensor::top_k`].

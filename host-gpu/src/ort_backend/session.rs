@@ -1,6 +1,7 @@
 //! One ONNX Runtime session: inputs in place, outputs kept as the library made them.
 
-use super::top_k::TopK;
+use super::binding;
+use super::kernels::Kernels;
 use crate::backend::{GraphIo, MAX_PORTS, NnSession, NodesOn, Port, StopFlag, shown};
 use crate::error::{FaultCode, GuestFault, NnError};
 use crate::pick::Pick;
@@ -12,8 +13,7 @@ use half::{bf16, f16};
 use ort::memory::{AllocationDevice, AllocatorType, MemoryInfo, MemoryType};
 use ort::session::{RunOptions, Session, SessionInputValue};
 use ort::value::{
-    DynTensorValueType, DynValue, Outlet, PrimitiveTensorElementType, TensorElementType, TensorRef,
-    ValueType,
+    DynValue, Outlet, PrimitiveTensorElementType, TensorElementType, TensorRef, ValueType,
 };
 use std::any::Any;
 use std::borrow::Cow;
@@ -41,19 +41,19 @@ pub(super) enum Outputs {
     Device {
         device: MemoryInfo<'static>,
         pinned: MemoryInfo<'static>,
-        top_k: Arc<TopK>,
+        kernels: Arc<Kernels>,
     },
 }
 
 impl Outputs {
     /// On the CUDA device of this index.
-    pub(super) fn cuda(index: u32, top_k: TopK) -> Result<Self, ort::Error> {
+    pub(super) fn cuda(index: u32, kernels: Kernels) -> Result<Self, ort::Error> {
         let index = i32::try_from(index).unwrap_or(i32::MAX);
         let memory = |device, ty| MemoryInfo::new(device, index, AllocatorType::Device, ty);
         Ok(Self::Device {
             device: memory(AllocationDevice::CUDA, MemoryType::Default)?,
             pinned: memory(AllocationDevice::CUDA_PINNED, MemoryType::CPUOutput)?,
-            top_k: Arc::new(top_k),
+            kernels: Arc::new(kernels),
         })
     }
 }
@@ -73,7 +73,7 @@ struct Remote {
     /// Where it is noted that somebody asked, and under which name.
     read_back: Arc<ReadBack>,
     output: String,
-    top_k: Arc<TopK>,
+    kernels: Arc<Kernels>,
 }
 
 impl OrtSession {
@@ -172,7 +172,7 @@ impl NnSession for OrtSession {
             Outputs::Device {
                 device,
                 pinned,
-                top_k,
+                kernels,
             } => {
                 let place = |output: &str| match read_back.has(output) {
                     true => pinned,
@@ -184,7 +184,7 @@ impl NnSession for OrtSession {
                         copy: OnceLock::new(),
                         read_back: Arc::clone(read_back),
                         output: output.to_owned(),
-                        top_k: Arc::clone(top_k),
+                        kernels: Arc::clone(kernels),
                     })
                 };
                 values.and_then(|values| {
@@ -251,23 +251,19 @@ fn bound<'a>(
     place: impl Fn(&str) -> &'a MemoryInfo<'static>,
     options: &RunOptions,
 ) -> Result<Vec<(String, DynValue)>, RunError> {
-    // A binding keeps the buffers of its outputs and writes into them again: each run has its own.
-    let mut binding = session.create_binding()?;
+    let mut values = Vec::with_capacity(inputs.len());
     for input in inputs {
-        match input_value(input)? {
-            SessionInputValue::View(value) => binding.bind_input(&input.name, &value)?,
-            SessionInputValue::Owned(value) => binding.bind_input(&input.name, &value)?,
-            SessionInputValue::ViewMut(value) => binding.bind_input(&input.name, &value)?,
-        }
+        values.push((input.name.as_str(), input_value(input)?));
     }
-    for output in &io.outputs {
-        binding.bind_output_to_device(&output.name, place(&output.name))?;
-    }
-    let outputs = session.run_binding_with_options(&binding, options)?;
-    Ok(outputs
-        .into_iter()
-        .map(|(name, value)| (name.to_owned(), value))
-        .collect())
+    let inputs: Vec<(&str, &DynValue)> = values
+        .iter()
+        .map(|(name, value)| (*name, &**value))
+        .collect();
+    let outputs = io
+        .outputs
+        .iter()
+        .map(|output| (output.name.as_str(), place(&output.name)));
+    Ok(binding::run(session, &inputs, outputs, options)?)
 }
 
 fn backend(error: ort::Error) -> NnError {
@@ -343,7 +339,7 @@ impl OrtTensor {
     fn bytes<T: Plain + PrimitiveTensorElementType>(&self) -> Result<&[u8], NnError> {
         let value = match &self.remote {
             None => &self.value,
-            Some(remote) => remote.host_copy(&self.value)?,
+            Some(remote) => remote.host_copy(&self.value, self.ty)?,
         };
         let (_, values) = value.try_extract_tensor::<T>().map_err(backend)?;
         Ok(bytes_of(values))
@@ -351,15 +347,12 @@ impl OrtTensor {
 }
 
 impl Remote {
-    fn host_copy(&self, value: &DynValue) -> Result<&DynValue, NnError> {
+    fn host_copy(&self, value: &DynValue, ty: ElementType) -> Result<&DynValue, NnError> {
         self.read_back.note(&self.output);
-        let copy = || {
-            let value = value.view().downcast::<DynTensorValueType>()?;
-            Ok(value.to(AllocationDevice::CPU, 0)?.into_dyn())
-        };
+        let copy = || self.kernels.to_host(value, ty);
         let made = self
             .copy
-            .get_or_init(|| copy().map_err(|error: ort::Error| error.to_string()));
+            .get_or_init(|| copy().map_err(|error| error.to_string()));
         made.as_ref()
             .map_err(|reason| NnError::Backend(reason.clone()))
     }
@@ -384,7 +377,7 @@ impl BackendTensor for OrtTensor {
 
     fn top_k(&self, rows: &[u32], count: u32) -> Option<Result<Vec<Vec<Pick>>, NnError>> {
         let remote = self.remote.as_ref()?;
-        Some(remote.top_k.find(&self.value, self.ty, rows, count))
+        Some(remote.kernels.top_k(&self.value, self.ty, rows, count))
     }
 }
 

@@ -5,7 +5,6 @@ use crate::backend::GraphIo;
 use crate::pick::{Rows, top_k};
 use crate::tensor::{BoundInput, ElementType, ReadBack, TensorValue};
 use crate::{CacheLimits, GraphCache, ModelDigest};
-use ort::memory::{AllocationDevice, AllocatorType, MemoryInfo, MemoryType};
 use std::path::PathBuf;
 
 fn library() -> Arc<OrtLibrary> {
@@ -18,11 +17,6 @@ fn file(name: &str) -> PathBuf {
         .join(name)
 }
 
-fn memory() -> MemoryInfo<'static> {
-    let ty = (AllocatorType::Device, MemoryType::CPUOutput);
-    MemoryInfo::new(AllocationDevice::CPU, 0, ty.0, ty.1).unwrap()
-}
-
 /// A session whose outputs stay on a device, which is the host here.
 fn on_device(name: &str) -> OrtSession {
     let (library, options) = (library(), GraphOptions::on(Device::Cpu));
@@ -32,11 +26,11 @@ fn on_device(name: &str) -> OrtSession {
         .commit_from_memory(&bytes)
         .unwrap();
     let placement = placement::of(&session).unwrap();
-    let top_k = Arc::new(TopK::new(move || builder(&library, &options)));
+    let kernels = Arc::new(Kernels::new(move || builder(&library, &options)));
     let outputs = Outputs::Device {
-        device: memory(),
-        pinned: memory(),
-        top_k,
+        device: binding::host_memory().unwrap(),
+        pinned: binding::host_memory().unwrap(),
+        kernels,
     };
     OrtSession::new(session, placement, outputs).unwrap()
 }
@@ -45,8 +39,10 @@ fn f32s(values: &[f32]) -> Vec<u8> {
     values.iter().flat_map(|v| v.to_le_bytes()).collect()
 }
 
+/// The values as rows of the width that the graph's only input has.
 fn bound(io: &GraphIo, values: &[f32]) -> Vec<BoundInput> {
-    let dims = [u32::try_from(values.len()).unwrap()];
+    let width = io.inputs[0].dims[1].unwrap();
+    let dims = [u32::try_from(values.len()).unwrap() / width, width];
     let value = TensorValue::from_bytes(ElementType::F32, &dims, &f32s(values)).unwrap();
     let name = io.inputs[0].name.clone();
     io.bind(vec![(name, Arc::new(value))]).unwrap()
@@ -92,9 +88,9 @@ fn the_device_finds_the_same_largest_values_as_the_host() {
     let inputs = bound(session.io(), &values);
     let stop = StopFlag::default();
     let (_, remote) = session.run(&inputs, &stop).unwrap().pop().unwrap();
-    let local = TensorValue::from_bytes(ElementType::F32, &[60], &f32s(&values)).unwrap();
-    for count in [1, 2, 7, 60, 1000] {
-        let rows = Rows::of(&local, &[]).unwrap();
+    let local = TensorValue::from_bytes(ElementType::F32, &[20, 3], &f32s(&values)).unwrap();
+    for (rows, count) in [(&[][..], 1), (&[19, 0, 7], 2), (&[], 3), (&[5], 1000)] {
+        let rows = Rows::of(&local, rows).unwrap();
         assert!(remote.top_k_on_device(&rows, count).is_some());
         let found = top_k(&remote, &rows, count).unwrap();
         assert_eq!(found, top_k(&local, &rows, count).unwrap(), "{count}");

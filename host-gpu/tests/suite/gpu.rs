@@ -45,6 +45,19 @@ fn a_model_on_the_gpu_writes_what_it_writes_on_the_processor() {
 }
 
 #[test]
+fn a_decoder_on_the_gpu_keeps_its_cache_and_its_logits_there() {
+    let Some(device) = gpu("decoder") else { return };
+    let prompt = "And the LORD said unto ";
+    let session = tinylm::load(device);
+    eprintln!("{:?}", session.placement());
+    let (text, read_back) = tinylm::choose(session, prompt);
+    assert_eq!(text, tinylm::choose(tinylm::load(Device::Cpu), prompt).0);
+    for output in ["logits", "present.0.key", "present.2.value"] {
+        assert!(!read_back.has(output), "{output} came to the host");
+    }
+}
+
+#[test]
 fn every_element_type_goes_through_the_gpu() {
     let Some(device) = gpu("element types") else {
         return;

@@ -1,7 +1,9 @@
 //! A real language model on ONNX Runtime: shapes, sense, and the same bits from every session.
 
 use crate::support::{data, f32s, i64s, ort, tensor};
-use host_gpu::{Device, ElementType, GraphOptions, NnBackend, NnSession, StopFlag, TensorValue};
+use host_gpu::{
+    Device, ElementType, GraphOptions, NnBackend, NnSession, ReadBack, StopFlag, TensorValue,
+};
 use std::sync::Arc;
 
 const LAYERS: usize = 3;
@@ -46,6 +48,12 @@ impl Decoder {
 
     /// Feeds tokens; returns the logits of all of them, as bytes.
     fn feed(&mut self, tokens: &[i64]) -> Vec<u8> {
+        let logits = self.step(tokens, &Arc::default());
+        logits.host_bytes().unwrap().to_vec()
+    }
+
+    /// Feeds tokens; returns the logits where the session left them.
+    fn step(&mut self, tokens: &[i64], read_back: &Arc<ReadBack>) -> TensorValue {
         let count = tokens.len() as i64;
         let positions: Vec<i64> = (self.length..self.length + count).collect();
         self.length += count;
@@ -65,7 +73,8 @@ impl Decoder {
             tensor(ElementType::I64, &[1, self.length as u32], &i64s(&mask)),
         ));
         let bound = self.session.io().bind(given).unwrap();
-        let outputs = self.session.run(&bound, &StopFlag::default()).unwrap();
+        let stop = StopFlag::default();
+        let outputs = self.session.run_for(&bound, read_back, &stop).unwrap();
         let mut logits = None;
         for (name, value) in outputs {
             match name.strip_prefix("present.") {
@@ -77,7 +86,7 @@ impl Decoder {
                 None => {
                     assert_eq!(name, "logits");
                     assert_eq!(value.dims(), [1, count as u32, VOCABULARY as u32]);
-                    logits = Some(value.host_bytes().unwrap().to_vec());
+                    logits = Some(value);
                 }
             }
         }
@@ -111,6 +120,29 @@ pub fn write(session: Box<dyn NnSession>, prompt: &str) -> (String, Vec<u8>) {
         seen.extend_from_slice(&logits);
     }
     (text, seen)
+}
+
+/// Continues a text greedily, each byte chosen where the logits are; and which outputs came to the host.
+pub fn choose(session: Box<dyn NnSession>, prompt: &str) -> (String, Arc<ReadBack>) {
+    let mut decoder = Decoder::new(session);
+    let read_back = Arc::new(ReadBack::default());
+    let mut tokens: Vec<i64> = prompt.bytes().map(i64::from).collect();
+    let mut text = prompt.to_owned();
+    for _ in 0..NEW_TOKENS {
+        let logits = decoder.step(&tokens, &read_back);
+        let last = u32::try_from(tokens.len()).unwrap() - 1;
+        let next = logits.top_k(&[last], 1).unwrap()[0][0].0;
+        text.push(char::from(next as u8));
+        tokens = vec![i64::from(next)];
+    }
+    (text, read_back)
+}
+
+#[test]
+fn tokens_chosen_where_the_logits_are_write_the_same_text() {
+    let prompt = "And God said, ";
+    let (text, _) = choose(load(Device::Cpu), prompt);
+    assert_eq!(text, write(load(Device::Cpu), prompt).0);
 }
 
 #[test]
