@@ -24,7 +24,7 @@ from onnx.backend.test.loader import load_model_tests
 # In the order of wasi:nn's enum.
 TYPES = [np.dtype(t) for t in ("float16", "float32", "float64", bfloat16, "uint8", "int32", "int64")]
 PACKAGED = ("simple", "pytorch-operator", "pytorch-converted")
-SAID_MAX = 300
+SAID_MAX = 600
 
 
 def little(number, size):

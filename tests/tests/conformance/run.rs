@@ -199,7 +199,7 @@ const LIBRARY: &[(&str, &str)] = &[
         "it does not know the operator set's version",
     ),
     (
-        "Unsupported model IR version",
+        "model IR version",
         "it does not know the version of the file format",
     ),
     (
