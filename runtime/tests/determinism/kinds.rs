@@ -142,9 +142,13 @@ const SEEDED_IMPORTS: &str = r#"
   (import "assay:job/context@0.1.0" "shard-index" (func $shard (result i32)))
   (import "assay:job/context@0.1.0" "item-offset" (func $offset (result i64)))"#;
 
-/// Refuses every item whose first byte is odd, with the item as the reason.
-const REFUSES: &str = "(if (i32.and (i32.load8_u (i32.load (local.get $items))) (i32.const 1))
-  (then (return (call $err (i32.const 0) (i32.load (local.get $items)) (i32.const 8)))))";
+/// Refuses every item whose first byte is odd, with the item, made letters, as the reason.
+const REFUSES: &str = "
+  (local.set $i (i32.load (local.get $items)))
+  (if (i32.and (i32.load8_u (local.get $i)) (i32.const 1)) (then
+    (i64.store (local.get $i) (i64.or (i64.const 0x4040404040404040)
+      (i64.and (i64.load (local.get $i)) (i64.const 0x1f1f1f1f1f1f1f1f))))
+    (return (call $err (i32.const 0) (local.get $i) (i32.const 8)))))";
 
 const NN_IMPORTS: &str = r#"
   (import "wasi:nn/graph@0.2.0-rc-2024-10-28" "load-by-name" (func $load (param i32 i32 i32)))
