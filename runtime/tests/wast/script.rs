@@ -19,11 +19,16 @@ const FUEL: u64 = 1_000_000_000;
 const LIVING_MAX: usize = 6;
 
 /// What the engine says of what it has not switched on.
-const SWITCHED_OFF: [&str; 2] = [" feature", ADAPTER];
+const SWITCHED_OFF: [&str; 4] = [
+    " feature",
+    "proposal not enabled",
+    "proposal must be enabled",
+    MEMORIES,
+];
 
-/// How the engine panics, instead of refusing, where one component calls another and a module may have
-/// one memory only. A job cannot get there: `jobs::component::check` refuses components in components.
-const ADAPTER: &str = "invalid adapter module generated: multiple memories";
+/// Of a module with two memories; and how the engine panics, instead of refusing, where one component
+/// calls another. A job cannot get there: `jobs::component::check` refuses components in components.
+const MEMORIES: &str = "multiple memories";
 
 /// What became of a script.
 #[derive(Debug, Default)]
@@ -132,11 +137,11 @@ impl Runner {
             } => {
                 let definition = module.map_or("", |id| id.name());
                 let component = match self.definitions.get(definition) {
-                    Some(Some(component)) => component.clone(),
-                    Some(None) => return Err(Not::Ours("its definition is left out".to_owned())),
-                    None => return Err(failed(format!("no definition {definition:?}"))),
+                    Some(Some(component)) => Ok(component.clone()),
+                    Some(None) => Err(Not::Ours("its definition is left out".to_owned())),
+                    None => Err(failed(format!("no definition {definition:?}"))),
                 };
-                let made = self.instantiate(&component);
+                let made = component.and_then(|component| self.instantiate(&component));
                 self.keep(instance.map(|id| id.name().to_owned()), made)
             }
             WastDirective::AssertMalformed {
