@@ -168,7 +168,7 @@ pub(crate) fn clean(stages: &mut Stages, args: &CleanArgs) -> Result<ExitCode> {
     })?;
     if args.all {
         stages.run("remove what set-up fetched", || {
-            ["ort", "models", "venv"]
+            ["ort", "models", "venv", "conformance"]
                 .into_iter()
                 .try_for_each(|dir| remove(run::assay_home()?.join(dir)))
         })?;

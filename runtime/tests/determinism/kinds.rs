@@ -44,11 +44,14 @@ impl Dice {
     }
 }
 
+/// Draws an item.
+type MakeItem = dyn Fn(&mut Dice) -> Vec<u8> + Send + Sync;
+
 /// A guest, a graph if it asks one, and how its items are made.
 struct Kind {
     component: LocalBlob,
     model: Option<LocalBlob>,
-    item: Box<dyn Fn(&mut Dice) -> Vec<u8> + Send + Sync>,
+    item: Box<MakeItem>,
 }
 
 /// Every kind of shard, written down in one folder.

@@ -182,6 +182,9 @@ impl Runner {
         let compile = AssertUnwindSafe(|| Component::new(&self.engine, &bytes));
         match catch_unwind(compile) {
             Ok(made) => made.map_err(|error| failed(format!("{error:#}"))),
+            Err(_) if jobs::component::check(&bytes).is_ok() => {
+                Err(Not::Failed("a panic over what may be a job".to_owned()))
+            }
             Err(panic) => Err(failed(format!("a panic: {}", message(&*panic)))),
         }
     }
