@@ -81,6 +81,12 @@ const HELPERS: &str = r#"
     (i32.store (i32.const 3208) (local.get $text))
     (i32.store (i32.const 3212) (local.get $length))
     (call $ok (i32.const 3200) (i32.const 2)))
+  (func $"maximum concurrent store handle limit exceeded"
+    (call $drop-graph (i32.const 9999)))
+  (func $deep (param $left i32)
+    (if (local.get $left)
+      (then (call $deep (i32.sub (local.get $left) (i32.const 1))))
+      (else (call $drop-graph (i32.const 9999)))))
   (func $fine (result i32) (call $answer (i32.const 255) (i32.const 2062) (i32.const 4)))
   (func $told (result i32)
     (if (i32.eqz (i32.load8_u (i32.const 3072))) (then (return (call $fine))))
@@ -185,6 +191,10 @@ pub(crate) const CALLS: &[Call] = &[
     call("graph dropped twice", Trap(NO_HANDLE),
         "(local.set $i (call $graph)) (call $drop-graph (local.get $i)) (call $drop-graph (local.get $i))"),
     call("drop of no graph", Trap(NO_HANDLE), "(call $drop-graph (i32.const 9999))"),
+    // A backtrace shows the guest's own names and may be long; neither hides what happened.
+    call("drop of no graph under a name that lies", Trap(NO_HANDLE),
+        r#"(call $"maximum concurrent store handle limit exceeded")"#),
+    call("drop of no graph far down", Trap(NO_HANDLE), "(call $deep (i32.const 40))"),
     call("context dropped twice", Trap(NO_HANDLE),
         "(local.set $i (call $context (call $graph))) (call $drop-context (local.get $i)) (call $drop-context (local.get $i))"),
     call("drop of no context", Trap(NO_HANDLE), "(call $drop-context (i32.const 9999))"),
