@@ -360,7 +360,9 @@ impl FailureKind {
             }
             None => {}
         }
-        Self::by_text(&format!("{error:#}"), limits)
+        // Only the innermost error: the backtrace around it spells names that the guest gave its
+        // functions, and it is long.
+        Self::by_text(&error.root_cause().to_string(), limits)
     }
 
     fn by_text(text: &str, limits: &crate::ShardLimits) -> Self {

@@ -14,26 +14,40 @@ use crate::{assay, repository, target_dir};
 /// # Errors
 /// If it cannot be built.
 pub fn echo_component() -> Result<PathBuf> {
+    built("echo", "examples")
+}
+
+/// The component of `tests/guests/tensors`, built likewise.
+///
+/// # Errors
+/// If it cannot be built.
+pub fn tensors_component() -> Result<PathBuf> {
+    built("tensors", "tests/guests")
+}
+
+/// The component of a package in a workspace of guests.
+fn built(package: &str, workspace: &str) -> Result<PathBuf> {
     let cache = target_dir()?.join("system-tests");
     fs::create_dir_all(&cache)?;
-    let component = cache.join("echo.component.wasm");
+    let component = cache.join(format!("{package}.component.wasm"));
     // Held until the component is there; the others find it built.
-    let lock = File::create(cache.join("echo.lock"))?;
+    let lock = File::create(cache.join(format!("{package}.lock")))?;
     lock.lock()?;
+    let project = format!("{workspace}/{package}");
     let sources = [
-        "examples/echo/src",
-        "examples/echo/Cargo.toml",
-        "examples/Cargo.lock",
-        "guest-sdk",
+        format!("{project}/src"),
+        format!("{project}/Cargo.toml"),
+        format!("{workspace}/Cargo.lock"),
+        "guest-sdk".to_owned(),
     ];
     let mut newest = SystemTime::UNIX_EPOCH;
     for source in sources {
         newest = newest.max(modified(&repository().join(source))?);
     }
-    let built = fs::metadata(&component).and_then(|found| found.modified());
-    if !built.is_ok_and(|built| built > newest) {
+    let found = fs::metadata(&component).and_then(|found| found.modified());
+    if !found.is_ok_and(|found| found > newest) {
         let out = component.to_string_lossy();
-        assay(&["component", "build", "examples/echo", "--out", &out])?.ok()?;
+        assay(&["component", "build", &project, "--out", &out])?.ok()?;
     }
     Ok(component)
 }

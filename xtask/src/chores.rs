@@ -80,17 +80,14 @@ pub(crate) fn test(stages: &mut Stages, args: &TestArgs) -> Result<ExitCode> {
         });
         check(tests.args(["--workspace", "--no-fail-fast"]))
     })?;
-    stages.run("tests of the examples", || {
-        let mut tests = cargo()?;
-        tests.args([
-            "test",
-            "--manifest-path",
-            "examples/Cargo.toml",
-            "--lib",
-            "--tests",
-        ]);
-        check(tests.stdout(Stdio::inherit()))
-    })?;
+    for guests in ["examples", "tests/guests"] {
+        stages.run(&format!("tests of the guests in {guests}"), || {
+            let manifest = format!("{guests}/Cargo.toml");
+            let mut tests = cargo()?;
+            tests.args(["test", "--manifest-path", &manifest, "--lib", "--tests"]);
+            check(tests.stdout(Stdio::inherit()))
+        })?;
+    }
     stages.run("doc tests", || {
         let mut docs = cargo()?;
         check(
@@ -171,7 +168,7 @@ pub(crate) fn clean(stages: &mut Stages, args: &CleanArgs) -> Result<ExitCode> {
     })?;
     if args.all {
         stages.run("remove what set-up fetched", || {
-            ["ort", "models", "venv"]
+            ["ort", "models", "venv", "conformance"]
                 .into_iter()
                 .try_for_each(|dir| remove(run::assay_home()?.join(dir)))
         })?;

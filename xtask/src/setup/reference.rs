@@ -8,13 +8,20 @@ use anyhow::{Context as _, Result};
 
 use crate::run;
 
-/// The examples' pinned requirements, each with its digest.
-const REQUIREMENTS: &str = "examples/embed/requirements.txt";
+/// Pinned requirements, each with its digest: those of the examples, and of the cases of the ONNX project.
+const REQUIREMENTS: [&str; 2] = [
+    "examples/embed/requirements.txt",
+    "tests/conformance/requirements.txt",
+];
 
 pub(super) fn run(home: &Path) -> Result<()> {
-    let list = run::root()?.join(REQUIREMENTS);
-    let wanted =
-        fs::read_to_string(&list).with_context(|| format!("could not read {}", list.display()))?;
+    let root = run::root()?;
+    let lists = REQUIREMENTS.map(|list| root.join(list));
+    let mut wanted = String::new();
+    for list in &lists {
+        wanted += &fs::read_to_string(list)
+            .with_context(|| format!("could not read {}", list.display()))?;
+    }
     let venv = home.join("venv");
     // Written last: an interrupted installation is started again.
     let stamp = venv.join("requirements.installed");
@@ -37,8 +44,10 @@ pub(super) fn run(home: &Path) -> Result<()> {
         "--no-deps",
         "--require-hashes",
     ]);
-    pip.args(["--only-binary", ":all:", "--requirement"])
-        .arg(&list);
+    pip.args(["--only-binary", ":all:"]);
+    for list in &lists {
+        pip.arg("--requirement").arg(list);
+    }
     run::check_quietly(&mut pip)?;
     fs::write(&stamp, wanted).with_context(|| format!("could not write {}", stamp.display()))
 }
