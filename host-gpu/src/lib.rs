@@ -3,7 +3,8 @@
 //! A job's graphs are loaded once per process into a [`GraphCache`], checked against the digest in
 //! the job's manifest, and shared by every instance. Each instance holds an [`NnState`]: the names
 //! it may load, its resource table, its byte budget and its meters. [`add_to_linker`] gives a guest
-//! the four interfaces `tensor`, `graph`, `inference` and `errors`, and nothing else.
+//! the four interfaces `tensor`, `graph`, `inference` and `errors`, and nothing else;
+//! [`add_extension_to_linker`] adds `assay:job/nn-ext`, by which tokens are chosen on the host.
 //!
 //! What this crate refuses to know: jobs, manifests, signatures, networks, money. It is handed
 //! names, digests, paths and limits as plain values. It is the only crate that names `ort`, and
@@ -68,6 +69,10 @@ mod state;
 
 mod wasi_nn;
 
+mod pick;
+
+mod nn_ext;
+
 pub use backend::{
     Device, DeviceInfo, DeviceKind, FingerprintParts, GraphIo, GraphOptions, NnBackend, NnSession,
     Port, StopFlag,
@@ -77,9 +82,11 @@ pub use error::{FaultCode, GuestFault, MAX_ERROR_TEXT_BYTES, NnError};
 pub use graph::cache::{CacheLimits, GraphCache};
 pub use graph::{Graph, MAX_QUEUED_COMPUTES};
 pub use models::{ModelDigest, ModelStore};
+pub use nn_ext::add_extension_to_linker;
 pub use ort_backend::OrtBackend;
 pub use ort_backend::devices::host_memory_bytes;
 pub use ort_backend::library::{OrtLibrary, discover};
+pub use pick::{Pick, Sampling, TOP_K_MAX};
 pub use reference_backend::ReferenceBackend;
 pub use state::{NnCtxView, NnLimits, NnState, NnView};
 pub use tensor::{

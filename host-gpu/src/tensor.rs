@@ -8,6 +8,7 @@ pub(crate) mod plain;
 
 use crate::budget::Charge;
 use crate::error::{GuestFault, NnError};
+use crate::pick::{Pick, Rows};
 use plain::{LINE_BYTES, Line, line_bytes};
 use std::any::Any;
 use std::fmt;
@@ -145,6 +146,10 @@ pub trait BackendTensor: Send + Sync + fmt::Debug {
     fn host_bytes(&self) -> Result<&[u8], NnError>;
     /// For the backend to find its own type again.
     fn as_any(&self) -> &dyn Any;
+    /// The largest values of rows, found where the contents are; `None` if that is host memory.
+    fn top_k(&self, _rows: &[u32], _count: u32) -> Option<Result<Vec<Vec<Pick>>, NnError>> {
+        None
+    }
 }
 
 /// Where a tensor's contents are.
@@ -210,6 +215,18 @@ impl TensorValue {
         match &self.contents {
             Contents::Host(_) => None,
             Contents::Backend(value) => Some(value.as_any()),
+        }
+    }
+
+    /// See [`BackendTensor::top_k`].
+    pub(crate) fn top_k_on_device(
+        &self,
+        rows: &Rows,
+        count: u32,
+    ) -> Option<Result<Vec<Vec<Pick>>, NnError>> {
+        match &self.contents {
+            Contents::Host(_) => None,
+            Contents::Backend(value) => value.top_k(&rows.wanted, count.min(rows.len)),
         }
     }
 

@@ -22,6 +22,7 @@ use std::sync::Arc;
 use wasmtime::component::{HasData, Linker, Resource};
 
 pub use tensor::NnTensor;
+pub(crate) use tensor::tensor_type;
 
 pub(crate) mod bindings {
     //! Generated from the WIT that guests are built against.
@@ -33,10 +34,24 @@ pub(crate) mod bindings {
     )]
 
     wasmtime::component::bindgen!({
-        path: "../guest-sdk/wit/deps/wasi-nn",
-        world: "ml",
+        path: "../guest-sdk/wit",
+        inline: "
+            package assay:host;
+            world host {
+                import wasi:nn/tensor@0.2.0-rc-2024-10-28;
+                import wasi:nn/graph@0.2.0-rc-2024-10-28;
+                import wasi:nn/inference@0.2.0-rc-2024-10-28;
+                import wasi:nn/errors@0.2.0-rc-2024-10-28;
+                import assay:job/nn-ext@0.1.0;
+            }
+        ",
+        world: "assay:host/host",
         imports: {
             "wasi:nn/inference.[method]graph-execution-context.compute": async | trappable,
+            "assay:job/nn-ext.compute": async | trappable,
+            "assay:job/nn-ext.argmax": async | trappable,
+            "assay:job/nn-ext.top-k": async | trappable,
+            "assay:job/nn-ext.sample": async | trappable,
             default: trappable,
         },
         with: {
@@ -56,7 +71,7 @@ pub struct NnGraph(pub(crate) Arc<Graph>);
 #[derive(Debug, Clone)]
 pub struct NnContext(pub(crate) Arc<Graph>);
 
-struct HasNn;
+pub(crate) struct HasNn;
 
 impl HasData for HasNn {
     type Data<'a> = NnCtxView<'a>;
@@ -118,7 +133,7 @@ impl graph::HostGraph for NnCtxView<'_> {
 impl inference::Host for NnCtxView<'_> {}
 
 /// Inputs and outputs of a compute, as handles.
-type NamedTensors = Vec<(String, Resource<NnTensor>)>;
+pub(crate) type NamedTensors = Vec<(String, Resource<NnTensor>)>;
 
 impl inference::HostGraphExecutionContext for NnCtxView<'_> {
     async fn compute(
@@ -126,35 +141,44 @@ impl inference::HostGraphExecutionContext for NnCtxView<'_> {
         context: Resource<NnContext>,
         inputs: NamedTensors,
     ) -> wasmtime::Result<Result<NamedTensors, Resource<GuestFault>>> {
-        let graph = Arc::clone(&self.state.table.get(&context)?.0);
+        let context = self.state.table.get(&context)?.clone();
         // The guest gave its inputs away, whatever becomes of the run.
         let mut given = Vec::with_capacity(inputs.len());
         for (name, tensor) in inputs {
             given.push((name, self.state.table.delete(tensor)?));
         }
-        let NnState {
-            limits,
-            budget,
-            meters,
-            ..
-        } = &*self.state;
-        match run(&graph, given, limits, budget, meters).await {
-            Ok(outputs) => {
-                let mut handles = Vec::with_capacity(outputs.len());
-                for (name, tensor) in outputs {
-                    handles.push((name, self.state.push(tensor)?));
-                }
-                Ok(Ok(handles))
-            }
-            Err(NnError::Guest(fault)) => Ok(Err(self.state.fault(fault)?)),
-            // Our trouble: the guest must not go on and produce an outcome from it.
-            Err(error) => Err(error.into()),
-        }
+        compute(self.state, &context, given).await
     }
 
     fn drop(&mut self, context: Resource<NnContext>) -> wasmtime::Result<()> {
         self.state.table.delete(context)?;
         Ok(())
+    }
+}
+
+/// Runs the context's graph and gives the guest handles to what comes out, or to what was wrong.
+pub(crate) async fn compute(
+    state: &mut NnState,
+    context: &NnContext,
+    given: Vec<(String, NnTensor)>,
+) -> wasmtime::Result<Result<NamedTensors, Resource<GuestFault>>> {
+    let NnState {
+        limits,
+        budget,
+        meters,
+        ..
+    } = &*state;
+    match run(&context.0, given, limits, budget, meters).await {
+        Ok(outputs) => {
+            let mut handles = Vec::with_capacity(outputs.len());
+            for (name, tensor) in outputs {
+                handles.push((name, state.push(tensor)?));
+            }
+            Ok(Ok(handles))
+        }
+        Err(NnError::Guest(fault)) => Ok(Err(state.fault(fault)?)),
+        // Our trouble: the guest must not go on and produce an outcome from it.
+        Err(error) => Err(error.into()),
     }
 }
 

@@ -136,6 +136,7 @@ mod tests {
                     fuel: 1,
                     device_us: 2,
                     tensor_bytes: 3,
+                    tokens: 5,
                     memory_bytes: 4,
                 },
                 fingerprint: Fingerprint {
@@ -164,13 +165,14 @@ mod tests {
     fn a_commitment_opens_to_what_it_hid_and_to_nothing_else() {
         assert!(commitment().opens_with(&opening()));
         type Change = fn(&mut Opening);
-        let changes: [Change; 11] = [
+        let changes: [Change; 12] = [
             |o| o.nonce[31] ^= 1,
             |o| o.outcome.root = Digest::of(b"other"),
             |o| o.outcome.meters.fuel = 9,
             |o| o.outcome.meters.device_us = 9,
             |o| o.outcome.meters.tensor_bytes = 9,
             |o| o.outcome.meters.memory_bytes = 9,
+            |o| o.outcome.meters.tokens = 9,
             |o| o.outcome.fingerprint.engine.push('x'),
             |o| o.outcome.fingerprint.library.push('x'),
             |o| o.outcome.fingerprint.execution_provider.push('x'),

@@ -55,7 +55,7 @@ impl Fingerprint {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Meters {
     /// Fuel burnt by the guest. Deterministic: equal on every replica of one fingerprint, or they do
-    /// not agree ([`crate::verdict::fuel_agrees`]).
+    /// not agree ([`crate::verdict::meters_agree`]).
     pub fuel: u64,
     /// Time the inference device was busy, in microseconds. Not deterministic.
     pub device_us: u64,
@@ -63,17 +63,28 @@ pub struct Meters {
     pub tensor_bytes: u64,
     /// Peak linear memory of the guest, in bytes.
     pub memory_bytes: u64,
+    /// Tokens that the host chose for the guest, by `argmax` or `sample` of `assay:job/nn-ext`. As
+    /// deterministic as fuel.
+    pub tokens: u64,
 }
 
 impl Meters {
+    /// Tokens for each second that the inference device was busy; `None` if none was chosen or the
+    /// device's clock saw no time pass.
+    pub fn tokens_per_s(&self) -> Option<f64> {
+        let busy = self.tokens > 0 && self.device_us > 0;
+        busy.then(|| self.tokens as f64 * 1e6 / self.device_us as f64)
+    }
+
     /// Fixed-size canonical bytes, as bound by a commitment.
-    pub fn to_bytes(&self) -> [u8; 32] {
-        let mut bytes = [0; 32];
+    pub fn to_bytes(&self) -> [u8; 40] {
+        let mut bytes = [0; 40];
         let fields = [
             self.fuel,
             self.device_us,
             self.tensor_bytes,
             self.memory_bytes,
+            self.tokens,
         ];
         for (chunk, field) in bytes.chunks_exact_mut(8).zip(fields) {
             chunk.copy_from_slice(&field.to_le_bytes());

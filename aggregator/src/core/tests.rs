@@ -201,6 +201,7 @@ impl Script {
                     fuel: 2_000_000_000,
                     device_us: 1_000_000 + u64::from(assignment.attempt) * 1_000_000,
                     tensor_bytes: 0,
+                    tokens: 0,
                     memory_bytes: 0,
                 },
                 fingerprint: class.offer.fingerprint,

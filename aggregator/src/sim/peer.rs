@@ -296,6 +296,7 @@ impl Peer {
                     fuel,
                     device_us,
                     tensor_bytes: 0,
+                    tokens: 0,
                     memory_bytes: 1 << 20,
                 },
                 fingerprint: self.offer.fingerprint.clone(),
