@@ -19,16 +19,18 @@ mod request;
 mod row;
 mod vocabulary;
 
-use assay::{Error, context, log};
+use assay::{Error, context, log, model};
 
-use profile::Profile;
+use profile::{Profile, Shape};
 use request::Request;
 use row::Row;
 use vocabulary::Vocabulary;
 
 fn generate(items: Vec<Vec<u8>>) -> Result<Vec<Vec<u8>>, Error> {
     let profile = Profile::of(&context::models())?;
-    let vocabulary = Vocabulary::open(profile)?;
+    let decoder = model(profile.name)?;
+    let shape = Shape::of(&decoder.signature())?;
+    let vocabulary = Vocabulary::open(profile, shape.vocabulary)?;
     let mut rows = Vec::with_capacity(items.len());
     for (item, index) in items.iter().zip(context::item_offset()..) {
         // Each item draws a seed, needed or not, so that none depends on what its neighbours ask for.
@@ -40,8 +42,8 @@ fn generate(items: Vec<Vec<u8>>) -> Result<Vec<Vec<u8>>, Error> {
     }
     let mut waiting = rows.as_mut_slice();
     while !waiting.is_empty() {
-        let (batch, rest) = waiting.split_at_mut(decode::batch(waiting, profile));
-        decode::run(batch, profile, &vocabulary)?;
+        let (batch, rest) = waiting.split_at_mut(decode::batch(waiting, &shape));
+        decode::run(batch, &decoder, &shape, &vocabulary)?;
         waiting = rest;
     }
     let tokens: usize = rows.iter().map(Row::length).sum();

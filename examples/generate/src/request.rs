@@ -10,7 +10,7 @@ pub(crate) const NEW_TOKENS_MAX: usize = 512;
 /// Largest temperature: beyond it all tokens are nearly alike.
 const TEMPERATURE_MAX: f32 = 10.0;
 /// Most tokens that sampling chooses among.
-pub(crate) const TOP_K_MAX: u32 = 1024;
+const TOP_K_MAX: u32 = 1024;
 /// Most stop strings, and most stop tokens, of one item.
 const STOPS_MAX: usize = 8;
 /// Longest stop string in bytes.

@@ -1,9 +1,9 @@
 //! One continuation in the making.
 
-use assay::Error;
+use assay::{Error, Sampling};
 use serde::Serialize;
 
-use crate::choose::{Draws, Sampling};
+use crate::choose::Draws;
 use crate::profile::Profile;
 use crate::request::{Request, within};
 use crate::vocabulary::Vocabulary;
@@ -51,7 +51,7 @@ impl Row {
         seed: u64,
     ) -> Result<Self, String> {
         for token in &request.stop_tokens {
-            let last = u32::try_from(profile.vocabulary.saturating_sub(1)).unwrap_or(u32::MAX);
+            let last = vocabulary.size().saturating_sub(1);
             within("a stop token", *token, 0..=last)?;
         }
         let prompt = vocabulary.prompt(request)?;
@@ -63,7 +63,7 @@ impl Row {
         within(&what, prompt.len(), 1..=room)?;
         let sampling = Sampling {
             temperature: request.temperature,
-            top_k: usize::try_from(request.top_k).unwrap_or(usize::MAX),
+            top_k: request.top_k,
             top_p: request.top_p,
         };
         Ok(Self {
@@ -132,13 +132,13 @@ impl Row {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::Row;
     use crate::profile::Profile;
     use crate::request::Request;
     use crate::vocabulary::Vocabulary;
 
-    fn row(item: &str) -> Result<Row, String> {
+    pub(crate) fn row(item: &str) -> Result<Row, String> {
         let profile = Profile::of(&["tinylm".to_owned()]).unwrap();
         Row::new(
             &Request::parse(item.as_bytes()).unwrap(),

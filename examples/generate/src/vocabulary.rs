@@ -17,6 +17,9 @@ const TURN: u32 = 1;
 /// `<|im_end|>`, which ends one.
 const END: u32 = 2;
 
+/// Values of a byte.
+const BYTES: u32 = 256;
+
 /// How a model reads and writes.
 pub(crate) enum Vocabulary {
     /// The tokens of `tokenizer.json`, in turns.
@@ -24,22 +27,36 @@ pub(crate) enum Vocabulary {
         /// Reads and writes text.
         tokenizer: Box<PipelineTokenizer>,
         /// Tokens from here on are not the model's: see `build.rs`.
-        size: usize,
+        size: u32,
     },
     /// A byte is a token.
     Bytes,
 }
 
 impl Vocabulary {
-    pub(crate) fn open(profile: &Profile) -> Result<Self, Error> {
+    /// The vocabulary of a model that tells so many tokens apart.
+    pub(crate) fn open(profile: &Profile, size: usize) -> Result<Self, Error> {
+        let size = u32::try_from(size).unwrap_or(u32::MAX);
         match profile.speech {
-            Speech::Bytes => Ok(Self::Bytes),
+            Speech::Bytes if size == BYTES => Ok(Self::Bytes),
+            Speech::Bytes => Err(Error::Model(format!(
+                "{}: the vocabulary has {size} tokens, one of bytes has {BYTES}",
+                profile.name
+            ))),
             Speech::Chat => tokenizers::from_json(TOKENIZER)
                 .map(|tokenizer| Self::Chat {
                     tokenizer: Box::new(tokenizer),
-                    size: profile.vocabulary,
+                    size,
                 })
                 .map_err(Error::failed),
+        }
+    }
+
+    /// Tokens there are.
+    pub(crate) fn size(&self) -> u32 {
+        match self {
+            Self::Chat { size, .. } => *size,
+            Self::Bytes => BYTES,
         }
     }
 
@@ -59,7 +76,7 @@ impl Vocabulary {
         for (who, what) in [("system", system), ("user", &request.prompt)] {
             tokens.push(TURN);
             let said = encode(tokenizer, &format!("{who}\n{what}"))?;
-            if let Some(strange) = said.iter().find(|token| **token as usize >= *size) {
+            if let Some(strange) = said.iter().find(|token| *token >= size) {
                 let text = tokenizer.decode(&[*strange], false);
                 let text = text.map_err(|error| error.to_string())?;
                 return Err(format!(
@@ -101,7 +118,9 @@ mod tests {
     use crate::profile::Profile;
 
     fn vocabulary(model: &str) -> Vocabulary {
-        Vocabulary::open(Profile::of(&[model.to_owned()]).unwrap()).unwrap()
+        let profile = Profile::of(&[model.to_owned()]).unwrap();
+        let size = if model == "tinylm" { 256 } else { 49_152 };
+        Vocabulary::open(profile, size).unwrap()
     }
 
     #[test]
@@ -160,6 +179,8 @@ mod tests {
         assert_eq!(bytes.text(&tokens).unwrap(), "né");
         assert_eq!(bytes.text(&[110, 195]).unwrap(), "n\u{fffd}");
         assert!(bytes.text(&[256]).is_err());
+        let profile = Profile::of(&["tinylm".to_owned()]).unwrap();
+        assert!(Vocabulary::open(profile, 257).is_err());
         let request = Request {
             system: Some("Be brief.".to_owned()),
             ..Request::plain("a")

@@ -22,10 +22,16 @@ pub(super) fn run(home: &Path) -> Result<()> {
         return Ok(());
     }
     eprintln!("  making the reference environment {}", venv.display());
+    make(&venv, &list)?;
+    fs::write(&stamp, wanted).with_context(|| format!("could not write {}", stamp.display()))
+}
+
+/// Makes a Python environment of what a list of pinned requirements names.
+pub(super) fn make(venv: &Path, list: &Path) -> Result<()> {
     run::check_quietly(
         run::program("python3")?
             .args(["-m", "venv", "--clear"])
-            .arg(&venv),
+            .arg(venv),
     )?;
     let mut pip = run::program(venv.join("bin").join("python"))?;
     pip.args([
@@ -38,7 +44,6 @@ pub(super) fn run(home: &Path) -> Result<()> {
         "--require-hashes",
     ]);
     pip.args(["--only-binary", ":all:", "--requirement"])
-        .arg(&list);
-    run::check_quietly(&mut pip)?;
-    fs::write(&stamp, wanted).with_context(|| format!("could not write {}", stamp.display()))
+        .arg(list);
+    run::check_quietly(&mut pip)
 }
