@@ -7,7 +7,7 @@ use std::rc::Rc;
 
 use crate::bindings::assay::job::nn_ext;
 use crate::bindings::wasi::nn::{errors, graph, inference, tensor as nn};
-use crate::{Dtype, Element, Error, Resident, Signature, Tensor};
+use crate::{Element, Error, Resident, Signature, Tensor};
 
 thread_local! {
     static LOADED: RefCell<BTreeMap<String, Rc<Model>>> = const { RefCell::new(BTreeMap::new()) };

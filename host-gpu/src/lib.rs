@@ -63,6 +63,8 @@ mod ort_backend;
 
 mod models;
 
+mod fair;
+
 mod graph;
 
 mod state;
@@ -75,10 +77,11 @@ mod nn_ext;
 
 pub use backend::{
     Device, DeviceInfo, DeviceKind, FingerprintParts, GraphIo, GraphOptions, NnBackend, NnSession,
-    Port, StopFlag,
+    NodesOn, Port, SharedWeights, StopFlag,
 };
 pub use budget::{Budget, Charge, NnMeters};
 pub use error::{FaultCode, GuestFault, MAX_ERROR_TEXT_BYTES, NnError};
+pub use fair::FairQueue;
 pub use graph::cache::{CacheLimits, GraphCache};
 pub use graph::{Graph, MAX_QUEUED_COMPUTES};
 pub use models::{ModelDigest, ModelStore};
@@ -90,6 +93,6 @@ pub use pick::{Pick, Sampling, TOP_K_MAX};
 pub use reference_backend::ReferenceBackend;
 pub use state::{NnCtxView, NnLimits, NnState, NnView};
 pub use tensor::{
-    BackendTensor, BoundInput, ElementType, HostBytes, MAX_RANK, NamedOutput, TensorValue,
+    BackendTensor, BoundInput, ElementType, HostBytes, MAX_RANK, NamedOutput, ReadBack, TensorValue,
 };
 pub use wasi_nn::{NnContext, NnGraph, NnTensor, add_to_linker};

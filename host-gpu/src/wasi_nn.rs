@@ -11,11 +11,10 @@ mod tensor;
 #[cfg(test)]
 mod tests;
 
-use crate::budget::{Budget, MeterCells};
 use crate::error::{FaultCode, GuestFault, NnError};
-use crate::graph::Graph;
-use crate::state::{NnCtxView, NnLimits, NnState, NnView};
-use crate::tensor::TensorValue;
+use crate::graph::{Caller, Graph};
+use crate::state::{NnCtxView, NnState, NnView};
+use crate::tensor::{ReadBack, TensorValue};
 use bindings::wasi::nn::errors::ErrorCode;
 use bindings::wasi::nn::{errors, graph, inference};
 use std::sync::Arc;
@@ -67,9 +66,13 @@ pub(crate) mod bindings {
 #[derive(Debug, Clone)]
 pub struct NnGraph(pub(crate) Arc<Graph>);
 
-/// An execution context. It keeps its graph alive when the guest drops the graph's handle.
+/// An execution context. It keeps its graph alive when the guest drops the graph's handle, and
+/// remembers which outputs the guest reads.
 #[derive(Debug, Clone)]
-pub struct NnContext(pub(crate) Arc<Graph>);
+pub struct NnContext {
+    graph: Arc<Graph>,
+    read_back: Arc<ReadBack>,
+}
 
 pub(crate) struct HasNn;
 
@@ -121,7 +124,8 @@ impl graph::HostGraph for NnCtxView<'_> {
         graph: Resource<NnGraph>,
     ) -> wasmtime::Result<Result<Resource<NnContext>, Resource<GuestFault>>> {
         let graph = Arc::clone(&self.state.table.get(&graph)?.0);
-        Ok(Ok(self.state.push(NnContext(graph))?))
+        let read_back = Arc::default();
+        Ok(Ok(self.state.push(NnContext { graph, read_back })?))
     }
 
     fn drop(&mut self, graph: Resource<NnGraph>) -> wasmtime::Result<()> {
@@ -162,13 +166,7 @@ pub(crate) async fn compute(
     context: &NnContext,
     given: Vec<(String, NnTensor)>,
 ) -> wasmtime::Result<Result<NamedTensors, Resource<GuestFault>>> {
-    let NnState {
-        limits,
-        budget,
-        meters,
-        ..
-    } = &*state;
-    match run(&context.0, given, limits, budget, meters).await {
+    match run(state, context, given).await {
         Ok(outputs) => {
             let mut handles = Vec::with_capacity(outputs.len());
             for (name, tensor) in outputs {
@@ -184,34 +182,42 @@ pub(crate) async fn compute(
 
 /// Runs the graph on what the guest gave and charges what comes out.
 ///
-/// It borrows the parts of the state that it needs: the table cannot be shared across an await.
-async fn run(
-    graph: &Graph,
+/// It holds only the parts of the state that it needs: the table cannot be shared across an await.
+fn run<'a>(
+    state: &NnState,
+    context: &'a NnContext,
     given: Vec<(String, NnTensor)>,
-    limits: &NnLimits,
-    budget: &Arc<Budget>,
-    meters: &Arc<MeterCells>,
-) -> Result<Vec<(String, NnTensor)>, NnError> {
-    if given.len() > limits.max_inputs {
-        let (what, found) = ("the number of inputs", given.len());
-        return Err(GuestFault::too_large(what, found, limits.max_inputs).into());
-    }
-    let inputs: Result<Vec<(String, Arc<TensorValue>)>, GuestFault> = given
-        .into_iter()
-        .map(|(name, tensor)| Ok((name, tensor.into_value()?)))
-        .collect();
-    let outputs = graph.compute(inputs?, meters, limits.compute_wall).await?;
-    let mut charged = Vec::with_capacity(outputs.len());
-    for (name, value) in outputs {
-        let bytes = value.size_bytes()? as u64;
-        if bytes > limits.max_tensor_bytes {
-            let what = "an output in bytes";
-            return Err(GuestFault::too_large(what, bytes, limits.max_tensor_bytes).into());
+) -> impl Future<Output = Result<Vec<(String, NnTensor)>, NnError>> + Send + use<'a> {
+    let (limits, tenant) = (state.limits.clone(), state.tenant);
+    let (budget, meters) = (Arc::clone(&state.budget), Arc::clone(&state.meters));
+    async move {
+        if given.len() > limits.max_inputs {
+            let (what, found) = ("the number of inputs", given.len());
+            return Err(GuestFault::too_large(what, found, limits.max_inputs).into());
         }
-        let charge = budget.charge(bytes)?;
-        charged.push((name, NnTensor::from_value(value.with_charge(charge))));
+        let inputs: Result<Vec<(String, Arc<TensorValue>)>, GuestFault> = given
+            .into_iter()
+            .map(|(name, tensor)| Ok((name, tensor.into_value()?)))
+            .collect();
+        let caller = Caller {
+            tenant,
+            read_back: &context.read_back,
+            meters: &meters,
+            wall: limits.compute_wall,
+        };
+        let outputs = context.graph.compute(inputs?, caller).await?;
+        let mut charged = Vec::with_capacity(outputs.len());
+        for (name, value) in outputs {
+            let bytes = value.size_bytes()? as u64;
+            if bytes > limits.max_tensor_bytes {
+                let what = "an output in bytes";
+                return Err(GuestFault::too_large(what, bytes, limits.max_tensor_bytes).into());
+            }
+            let charge = budget.charge(bytes)?;
+            charged.push((name, NnTensor::from_value(value.with_charge(charge))));
+        }
+        Ok(charged)
     }
-    Ok(charged)
 }
 
 impl errors::Host for NnCtxView<'_> {}

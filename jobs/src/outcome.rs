@@ -93,6 +93,23 @@ impl Meters {
     }
 }
 
+/// How many nodes of one of the job's graphs an execution provider ran.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Placement {
+    /// The graph's name in the manifest.
+    pub model: String,
+    /// The execution provider, as the inference library names it.
+    pub execution_provider: String,
+    /// Nodes it ran.
+    pub nodes: u32,
+}
+
+/// Most execution providers that run nodes of one graph.
+pub const PROVIDERS_PER_MODEL_MAX: usize = 4;
+
+/// Longest name in a placement in bytes.
+pub const PLACEMENT_NAME_MAX: usize = 64;
+
 /// What came out of one execution of a shard.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Outcome {
@@ -106,4 +123,39 @@ pub struct Outcome {
     pub meters: Meters,
     /// Where it ran.
     pub fingerprint: Fingerprint,
+    /// What ran the nodes of each graph, by graph and execution provider. Every node is counted.
+    pub placement: Vec<Placement>,
+}
+
+impl Outcome {
+    /// Whether every field of free length is within its bound, for a job of so many models.
+    pub fn is_bounded(&self, models: usize) -> bool {
+        let short = |text: &String| text.len() <= PLACEMENT_NAME_MAX;
+        self.fingerprint.is_bounded()
+            && self.placement.len() <= PROVIDERS_PER_MODEL_MAX.saturating_mul(models)
+            && self
+                .placement
+                .iter()
+                .all(|on| short(&on.model) && short(&on.execution_provider))
+    }
+
+    /// The digest of the placement.
+    pub fn placement_digest(&self) -> Digest {
+        let counts: Vec<[u8; 4]> = self
+            .placement
+            .iter()
+            .map(|on| on.nodes.to_le_bytes())
+            .collect();
+        let fields = self.placement.iter().zip(&counts);
+        let fields: Vec<&[u8]> = fields
+            .flat_map(|(on, nodes)| {
+                [
+                    on.model.as_bytes(),
+                    on.execution_provider.as_bytes(),
+                    nodes.as_slice(),
+                ]
+            })
+            .collect();
+        Digest::bind(Domain::Placement, &fields)
+    }
 }

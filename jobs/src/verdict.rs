@@ -32,18 +32,18 @@ pub enum Verdict {
 /// with a tensor may depend on its last bits, and so may the fuel that this takes.
 pub const FUEL_FACTOR_MAX: u64 = 2;
 
-/// Whether the meters of two replicas of one shard let them agree: fuel and tokens equal under one
-/// fingerprint, where both are deterministic; under two, fuel apart by [`FUEL_FACTOR_MAX`] at most.
+/// Whether what two replicas of one shard say of their work lets them agree: fuel, tokens and placement
+/// equal under one fingerprint, where all are deterministic; under two, fuel apart by [`FUEL_FACTOR_MAX`] at most.
 pub fn meters_agree(left: &Outcome, right: &Outcome) -> bool {
-    if left.fingerprint == right.fingerprint && left.meters.tokens != right.meters.tokens {
+    let same = left.fingerprint == right.fingerprint;
+    if same && (left.meters.tokens != right.meters.tokens || left.placement != right.placement) {
         return false;
     }
     let (less, more) = match left.meters.fuel <= right.meters.fuel {
         true => (left.meters.fuel, right.meters.fuel),
         false => (right.meters.fuel, left.meters.fuel),
     };
-    less == more
-        || left.fingerprint != right.fingerprint && more <= less.saturating_mul(FUEL_FACTOR_MAX)
+    less == more || !same && more <= less.saturating_mul(FUEL_FACTOR_MAX)
 }
 
 /// The lower median, by which a meter of the agreeing is paid: of a majority of honest replicas it is
@@ -148,6 +148,7 @@ mod tests {
     #[test]
     fn fuel_is_a_second_witness() {
         let outcome = |engine: &str, fuel| Outcome {
+            placement: Vec::new(),
             root: Digest::default(),
             outputs: BlobRef::of(b""),
             items: 0,
@@ -181,6 +182,7 @@ mod tests {
     #[test]
     fn tokens_are_a_witness_as_well() {
         let outcome = |engine: &str, tokens| Outcome {
+            placement: Vec::new(),
             root: Digest::default(),
             outputs: BlobRef::of(b""),
             items: 0,

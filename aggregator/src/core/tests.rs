@@ -194,6 +194,7 @@ impl Script {
         Opening {
             nonce: [9; 32],
             outcome: Outcome {
+                placement: Vec::new(),
                 root: digest(output),
                 outputs: BlobRef::of(output.as_bytes()),
                 items: assignment.items,

@@ -289,6 +289,7 @@ impl Peer {
         Opening {
             nonce: *Digest::of(symbol.as_bytes()).as_bytes(),
             outcome: Outcome {
+                placement: Vec::new(),
                 root: Digest::of(format!("root {symbol}").as_bytes()),
                 outputs: outputs(position, &symbol),
                 items: assignment.items,
