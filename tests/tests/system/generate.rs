@@ -53,10 +53,9 @@ fn agrees(manifest: &str, reference: &str) -> Result<Value> {
             .arg(&manifest)
             .arg(result(scratch.path()))
             .output()?;
-        let errors = String::from_utf8_lossy(&compared.stderr);
-        ensure!(compared.stderr.is_empty(), "{errors}");
-        let summary = String::from_utf8_lossy(&compared.stdout);
-        ensure!(compared.status.success(), "{summary}");
+        let [summary, errors] =
+            [&compared.stdout, &compared.stderr].map(|text| String::from_utf8_lossy(text));
+        ensure!(compared.status.success(), "{summary}{errors}");
     }
     let written = fs::read_to_string(folder.join("data").join(reference))?;
     let reference: Value = serde_json::from_str(&written)?;
