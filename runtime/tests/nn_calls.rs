@@ -69,6 +69,7 @@ fn task(dir: &Path, name: &str, component: &[u8]) -> ShardTask {
         component: written(dir, &name.replace(' ', "-"), component),
         models: GRAPHS.iter().map(model).collect(),
         device: DeviceKind::Cpu,
+        cpu_nodes: false,
         limits: Limits {
             fuel: 100_000_000,
             memory_bytes: 16 << 20,

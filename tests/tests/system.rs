@@ -15,6 +15,8 @@ mod chaos;
 mod devnet;
 #[path = "system/end_to_end.rs"]
 mod end_to_end;
+#[path = "system/generate.rs"]
+mod generate;
 #[path = "system/liars.rs"]
 mod liars;
 #[path = "system/programs.rs"]

@@ -15,6 +15,7 @@ pub(crate) fn setup(stages: &mut Stages, args: &SetupArgs) -> Result<ExitCode> {
     let wanted = Wanted {
         gpu: args.gpu,
         reference: args.reference,
+        generate: args.generate,
     };
     stages.run("set-up", || setup::run(wanted))?;
     Ok(ExitCode::SUCCESS)
@@ -57,6 +58,7 @@ pub(crate) fn test(stages: &mut Stages, args: &TestArgs) -> Result<ExitCode> {
         setup::run(Wanted {
             gpu: false,
             reference: !args.quick,
+            generate: !args.quick,
         })
     })?;
     if args.quick {

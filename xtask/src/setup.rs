@@ -9,6 +9,7 @@ use anyhow::Result;
 use crate::run;
 
 mod apt;
+mod convert;
 mod fetch;
 mod pins;
 mod reference;
@@ -20,14 +21,19 @@ pub(crate) struct Wanted {
     pub(crate) gpu: bool,
     /// The Python environment that the examples' results are compared against.
     pub(crate) reference: bool,
+    /// The model of `examples/generate`, which is fetched in another form and converted.
+    pub(crate) generate: bool,
 }
 
 pub(crate) fn run(wanted: Wanted) -> Result<()> {
-    apt::run(wanted.reference)?;
+    apt::run(wanted.reference || wanted.generate)?;
     let home = run::assay_home()?;
-    let installed = fetch::run(&home, &pins::bundles(wanted.gpu)?)?;
+    let mut installed = fetch::run(&home, &pins::bundles(wanted.gpu)?)?;
     if wanted.reference {
         reference::run(&home)?;
+    }
+    if wanted.generate {
+        installed += convert::run(&home)?;
     }
     if installed == 0 {
         eprintln!("  everything is there ({})", home.display());

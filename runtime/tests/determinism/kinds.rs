@@ -349,6 +349,7 @@ impl Kinds {
             component: kind.component.clone(),
             models: kind.model.iter().map(model).collect(),
             device: DeviceKind::Cpu,
+            cpu_nodes: false,
             limits: Limits {
                 fuel,
                 memory_bytes: 16 << 20,

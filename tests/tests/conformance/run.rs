@@ -94,6 +94,7 @@ async fn judge(
             file: blob(&suite.model(case))?,
         }],
         device: DeviceKind::Cpu,
+        cpu_nodes: false,
         limits: Limits {
             fuel: 10_000_000_000,
             memory_bytes: 256 << 20,

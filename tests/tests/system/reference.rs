@@ -53,7 +53,8 @@ fn embeddings_equal_those_of_the_reference() -> Result<()> {
     Ok(())
 }
 
-fn home() -> Result<PathBuf> {
+/// Where set-up puts models and the reference environment.
+pub(crate) fn home() -> Result<PathBuf> {
     if let Some(home) = std::env::var_os("ASSAY_HOME").filter(|home| !home.is_empty()) {
         return Ok(home.into());
     }

@@ -65,7 +65,7 @@ pub(super) fn are_in_place(home: &Path, members: &[Member]) -> bool {
 }
 
 /// Whether the file is there with the pinned content.
-fn is_in_place(home: &Path, member: &Member) -> bool {
+pub(super) fn is_in_place(home: &Path, member: &Member) -> bool {
     let path = home.join(member.to);
     fs::metadata(&path).is_ok_and(|m| m.is_file() && m.len() == member.size)
         && (member.size > ALWAYS_HASHED_BYTES || sha256(&path).is_ok_and(|d| d == member.sha256))
@@ -158,7 +158,7 @@ fn place(home: &Path, staging: &Path, archive: &Path, member: &Member) -> Result
     Ok(())
 }
 
-fn sha256(path: &Path) -> Result<String> {
+pub(super) fn sha256(path: &Path) -> Result<String> {
     let mut file =
         File::open(path).with_context(|| format!("could not open {}", path.display()))?;
     let mut hasher = Sha256::new();

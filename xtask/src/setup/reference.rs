@@ -2,7 +2,7 @@
 //! people's code.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 
@@ -29,10 +29,16 @@ pub(super) fn run(home: &Path) -> Result<()> {
         return Ok(());
     }
     eprintln!("  making the reference environment {}", venv.display());
+    make(&venv, &lists)?;
+    fs::write(&stamp, wanted).with_context(|| format!("could not write {}", stamp.display()))
+}
+
+/// Makes a Python environment of what lists of pinned requirements name.
+pub(super) fn make(venv: &Path, lists: &[PathBuf]) -> Result<()> {
     run::check_quietly(
         run::program("python3")?
             .args(["-m", "venv", "--clear"])
-            .arg(&venv),
+            .arg(venv),
     )?;
     let mut pip = run::program(venv.join("bin").join("python"))?;
     pip.args([
@@ -45,9 +51,8 @@ pub(super) fn run(home: &Path) -> Result<()> {
         "--require-hashes",
     ]);
     pip.args(["--only-binary", ":all:"]);
-    for list in &lists {
+    for list in lists {
         pip.arg("--requirement").arg(list);
     }
-    run::check_quietly(&mut pip)?;
-    fs::write(&stamp, wanted).with_context(|| format!("could not write {}", stamp.display()))
+    run::check_quietly(&mut pip)
 }
