@@ -84,8 +84,8 @@ fn the_thread_count_of_a_fingerprint_is_that_of_its_sessions() {
     let mut options = BTreeSet::new();
     for intra_threads in [1, 2, 4] {
         let asked = GraphOptions {
-            device: Device::Cpu,
             intra_threads,
+            ..GraphOptions::on(Device::Cpu)
         };
         let print = backend.fingerprint(&asked).unwrap();
         let said = format!("intra={intra_threads}");
