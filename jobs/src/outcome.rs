@@ -69,6 +69,18 @@ pub struct Meters {
 }
 
 impl Meters {
+    /// The sum of two executions; memory is a peak and takes the larger.
+    #[must_use]
+    pub fn plus(self, other: Self) -> Self {
+        Self {
+            fuel: self.fuel.saturating_add(other.fuel),
+            device_us: self.device_us.saturating_add(other.device_us),
+            tensor_bytes: self.tensor_bytes.saturating_add(other.tensor_bytes),
+            memory_bytes: self.memory_bytes.max(other.memory_bytes),
+            tokens: self.tokens.saturating_add(other.tokens),
+        }
+    }
+
     /// Tokens for each second that the inference device was busy; `None` if none was chosen or the
     /// device's clock saw no time pass.
     pub fn tokens_per_s(&self) -> Option<f64> {
@@ -157,5 +169,42 @@ impl Outcome {
             })
             .collect();
         Digest::bind(Domain::Placement, &fields)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sums_saturate_and_memory_is_a_peak() {
+        let meters = |fuel, small| Meters {
+            fuel,
+            device_us: small,
+            tensor_bytes: small,
+            memory_bytes: small,
+            tokens: small,
+        };
+        let expected = Meters {
+            memory_bytes: 5,
+            ..meters(u64::MAX, 7)
+        };
+        assert_eq!(meters(u64::MAX, 5).plus(meters(1, 2)), expected);
+    }
+
+    #[test]
+    fn speed_is_tokens_for_each_second_that_the_device_was_busy() {
+        for (tokens, device_us, expected) in [
+            (64, 2_000_000, Some(32.0)),
+            (0, 2_000_000, None),
+            (64, 0, None),
+        ] {
+            let meters = Meters {
+                tokens,
+                device_us,
+                ..Meters::default()
+            };
+            assert_eq!(meters.tokens_per_s(), expected);
+        }
     }
 }

@@ -12,6 +12,7 @@ use crate::digest::{BlobRef, Digest};
 use crate::envelope::SignedPackage;
 use crate::ids::{AggregatorId, AssignmentId, ClientId, JobId, ProviderId};
 use crate::money::Amount;
+use crate::outcome::Meters;
 use crate::receipt::Envelope;
 use crate::statement::{Signed, Statement};
 
@@ -138,6 +139,8 @@ pub struct ProviderReport {
     pub agreed: u32,
     /// What it got.
     pub paid: Amount,
+    /// What its replicas that agreed metered, by its own word where it is not deterministic.
+    pub meters: Meters,
 }
 
 /// Why a record was not accepted.

@@ -48,7 +48,7 @@ mod context;
 pub mod log;
 
 pub mod limits;
-pub mod meters;
+mod meters;
 
 pub mod failure;
 pub mod task;

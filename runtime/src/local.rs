@@ -132,7 +132,7 @@ pub async fn run_local(
     for group in spans.chunks(pool.size()) {
         let running = group.iter().map(|span| run_shard(job, pool, *span));
         for (shard, outputs, fingerprint) in try_join_in_order(running).await? {
-            result.meters = crate::meters::add(result.meters, shard.meters);
+            result.meters = result.meters.plus(shard.meters);
             result.outputs.extend(outputs);
             result.fingerprint = Some(fingerprint);
             result.shards = result.shards.saturating_add(1);

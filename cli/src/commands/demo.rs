@@ -292,17 +292,27 @@ fn party_table(summary: &Summary) -> String {
     table(&headings, &rows)
 }
 
+/// What lies near the query, if the job is one whose outputs can be compared with it.
+fn nearest_lines(summary: &Summary) -> String {
+    let line = |near: &Nearest| {
+        format!(
+            "  {:.3}  line {:>4}  {}\n",
+            near.cosine, near.line, near.text
+        )
+    };
+    let lines: String = summary.nearest.iter().map(line).collect();
+    match lines.is_empty() {
+        true => lines,
+        false => format!("nearest to {:?}\n{lines}\n", summary.query),
+    }
+}
+
 fn describe(summary: &Summary) -> String {
-    let nearest: Vec<String> = summary
-        .nearest
-        .iter()
-        .map(|near| format!("  {:.3}  line {:>4}  {}", near.cosine, near.line, near.text))
-        .collect();
     format!(
         "\njob        {}\nshards     {} of {} items, {} replicas: {} agreed, {} disagreed\n\
          cheaters   {} of {} caught, {} honest providers penalised\n\
          money      {} escrowed = {} paid + {} fee + {} returned, {} left in escrow, ledger {}\n\
-         speed      {:.1} s, {:.1} items/s\n\n{}\n\nnearest to {:?}\n{}\n\n\
+         speed      {:.1} s, {:.1} items/s\n\n{}\n\n{}\
          result     {}\nreceipts   {} (verified offline; again: assay receipt verify {})",
         summary.job,
         summary.shards,
@@ -326,8 +336,7 @@ fn describe(summary: &Summary) -> String {
         summary.seconds,
         summary.throughput_items_per_s,
         party_table(summary),
-        summary.query,
-        nearest.join("\n"),
+        nearest_lines(summary),
         summary.result.display(),
         summary.receipts.display(),
         summary.receipts.display(),

@@ -112,7 +112,15 @@ fn text(report: &RecordReport) -> String {
     let paid: Vec<String> = report
         .providers
         .iter()
-        .map(|party| format!("  {}  {}", party.provider.short(), party.paid))
+        .map(|party| {
+            let speed = party.meters.tokens_per_s();
+            let speed = speed.map(|speed| {
+                let tokens = party.meters.tokens;
+                format!("  {tokens} tokens, {speed:.1}/s of device time")
+            });
+            let speed = speed.unwrap_or_default();
+            format!("  {}  {}{speed}", party.provider.short(), party.paid)
+        })
         .collect();
     format!(
         "verified  job {}\nclient    {}\nshards    {} of {} items, {} replicas, {} agreed, {} disagreed\n\

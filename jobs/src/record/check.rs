@@ -12,6 +12,7 @@ use crate::digest::{BlobRef, Digest};
 use crate::envelope::VerifiedPackage;
 use crate::ids::{AggregatorId, ProviderId};
 use crate::money::{self, Amount, BPS_PER_WHOLE};
+use crate::outcome::Meters;
 use crate::plan::{self, ShardSpan};
 use crate::receipt::Receipt;
 use crate::verdict::{Verdict, judge, meters_agree};
@@ -250,7 +251,7 @@ impl<'a> Check<'a> {
         if merkle::root(&decoded) != outcome.root {
             return Err(invalid(at, "its outputs have another root than revealed"));
         }
-        self.count(replica, at)?;
+        self.count(replica, outcome.meters, at)?;
         Ok(Answer { receipt, outputs })
     }
 
@@ -267,7 +268,12 @@ impl<'a> Check<'a> {
     }
 
     /// Adds a replica to the totals.
-    fn count(&mut self, replica: &ReplicaRecord, at: &str) -> Result<(), RecordError> {
+    fn count(
+        &mut self,
+        replica: &ReplicaRecord,
+        meters: Meters,
+        at: &str,
+    ) -> Result<(), RecordError> {
         let overflow = || invalid(at, "amounts overflow");
         let total = self
             .totals
@@ -277,7 +283,11 @@ impl<'a> Check<'a> {
                 replicas: 0,
                 agreed: 0,
                 paid: Amount::ZERO,
+                meters: Meters::default(),
             });
+        if replica.agreed {
+            total.meters = total.meters.plus(meters);
+        }
         total.replicas = total.replicas.saturating_add(1);
         total.agreed = total.agreed.saturating_add(u32::from(replica.agreed));
         total.paid = total.paid.checked_add(replica.paid).ok_or_else(overflow)?;
