@@ -122,6 +122,8 @@ impl Fuelled {
         linker.instance("assay:job/types@0.1.0")?;
         let mut log = linker.instance("assay:job/log@0.1.0")?;
         log.func_new("log", |_, _, _: &[Val], _: &mut [Val]| Ok(()))?;
+        // What the guest could call and does not.
+        linker.define_unknown_imports_as_traps(&component)?;
         let component = InferencePre::new(linker.instantiate_pre(&component)?)?;
         Ok(Self {
             engine,
