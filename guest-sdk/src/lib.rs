@@ -39,7 +39,8 @@
 //! Outside a guest the crate compiles too, so that a job's own functions can be tested with `cargo test`: the log goes
 //! to stderr, the context is that of an empty job, and asking for a model is an error.
 //!
-//! Start at [`job!`], then [`Tensor`] and [`model`](fn@model). The contract itself is `wit/world.wit`.
+//! Start at [`job!`], then [`Tensor`] and [`model`](fn@model). The contract itself is `wit/world.wit`, with what
+//! a decoder of text needs beside it in `wit/nn-ext.wit`: [`Resident`] and [`Model::signature`].
 
 pub mod context;
 mod error;
@@ -47,6 +48,7 @@ mod job;
 pub mod log;
 mod model;
 mod random;
+mod resident;
 mod tensor;
 
 #[doc(hidden)]
@@ -55,6 +57,7 @@ pub mod bindings;
 pub use error::Error;
 #[doc(hidden)]
 pub use job::{each, whole};
-pub use model::{Input, Model, Outputs, Resident, model};
+pub use model::{Input, Model, Outputs, model};
 pub use random::fill as random_bytes;
+pub use resident::{Port, Resident, Sampling, Signature};
 pub use tensor::{Bf16, Dtype, Element, F16, Tensor};

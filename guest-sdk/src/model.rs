@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::rc::Rc;
 
+use crate::bindings::assay::job::nn_ext;
 use crate::bindings::wasi::nn::{errors, graph, inference, tensor as nn};
-use crate::{Dtype, Element, Error, Tensor};
+use crate::{Element, Error, Resident, Signature, Tensor};
 
 thread_local! {
     static LOADED: RefCell<BTreeMap<String, Rc<Model>>> = const { RefCell::new(BTreeMap::new()) };
@@ -26,6 +27,7 @@ pub fn model(name: &str) -> Result<Rc<Model>, Error> {
 /// A model that is ready to run.
 pub struct Model {
     name: String,
+    graph: graph::Graph,
     context: inference::GraphExecutionContext,
 }
 
@@ -46,12 +48,11 @@ impl Model {
             )));
         }
         let refused = |error| host_error(name, &error);
-        let context = graph::load_by_name(name)
-            .map_err(refused)?
-            .init_execution_context()
-            .map_err(refused)?;
+        let graph = graph::load_by_name(name).map_err(refused)?;
+        let context = graph.init_execution_context().map_err(refused)?;
         Ok(Self {
             name: name.to_owned(),
+            graph,
             context,
         })
     }
@@ -61,8 +62,14 @@ impl Model {
         &self.name
     }
 
+    /// What the model takes and gives: names, types and shapes.
+    pub fn signature(&self) -> Signature {
+        nn_ext::describe(&self.graph).into()
+    }
+
     /// Runs the model on named tensors: `model.run([("input_ids", &ids), ("attention_mask", &mask)])`. A [`Resident`]
-    /// from an earlier answer goes in by value, and its numbers never pass through the guest.
+    /// from an earlier answer goes in by value or by reference, and its numbers never pass through the guest; by
+    /// reference it can go in again.
     pub fn run<'a, I>(
         &self,
         inputs: impl IntoIterator<Item = (&'a str, I)>,
@@ -70,18 +77,42 @@ impl Model {
     where
         I: Into<Input<'a>>,
     {
-        let inputs: Vec<_> = inputs
+        let inputs: Vec<(&str, Input<'_>)> = inputs
             .into_iter()
-            .map(|(name, input)| (name.to_owned(), input.into().into_host()))
+            .map(|(name, input)| (name, input.into()))
             .collect();
-        let tensors = self
-            .context
-            .compute(inputs)
-            .map_err(|error| host_error(&self.name, &error))?;
+        let lends = inputs
+            .iter()
+            .any(|(_, input)| matches!(input, Input::Lent(_)));
+        // The standard call wherever it will do: it gives a tensor away, so that its memory is free at once.
+        let tensors = if lends {
+            self.lend(inputs)
+        } else {
+            let give =
+                |(name, input): (&str, Input<'_>)| Some((name.to_owned(), input.into_host()?));
+            self.context
+                .compute(inputs.into_iter().filter_map(give).collect())
+        };
         Ok(Outputs {
             model: self.name.clone(),
-            tensors,
+            tensors: tensors.map_err(|error| host_error(&self.name, &error))?,
         })
+    }
+
+    fn lend(
+        &self,
+        inputs: Vec<(&str, Input<'_>)>,
+    ) -> Result<Vec<(String, nn::Tensor)>, errors::Error> {
+        // What is not lent lives here until the answer is there.
+        let held: Vec<(&str, Lent<'_>)> = inputs
+            .into_iter()
+            .map(|(name, input)| (name, input.into_lent()))
+            .collect();
+        let lent: Vec<(String, &nn::Tensor)> = held
+            .iter()
+            .map(|(name, tensor)| ((*name).to_owned(), tensor.get()))
+            .collect();
+        nn_ext::compute(&self.context, &lent)
     }
 }
 
@@ -92,15 +123,40 @@ pub enum Input<'a> {
     Guest(&'a Tensor),
     /// Handed back to the host; nothing is copied.
     Host(Resident),
+    /// Lent to the host for this run; nothing is copied, and it can be used again.
+    Lent(&'a Resident),
 }
 
-impl Input<'_> {
-    fn into_host(self) -> nn::Tensor {
+/// A tensor of the host for the length of one run.
+enum Lent<'a> {
+    Own(nn::Tensor),
+    Borrowed(&'a nn::Tensor),
+}
+
+impl Lent<'_> {
+    fn get(&self) -> &nn::Tensor {
         match self {
-            Self::Guest(tensor) => {
-                nn::Tensor::new(tensor.dims(), tensor.dtype().into(), tensor.bytes())
-            }
-            Self::Host(resident) => resident.0,
+            Self::Own(tensor) => tensor,
+            Self::Borrowed(tensor) => tensor,
+        }
+    }
+}
+
+impl<'a> Input<'a> {
+    /// The tensor to give away; none if it is only lent.
+    fn into_host(self) -> Option<nn::Tensor> {
+        match self {
+            Self::Guest(tensor) => Some(tensor.to_host()),
+            Self::Host(resident) => Some(resident.0),
+            Self::Lent(_) => None,
+        }
+    }
+
+    fn into_lent(self) -> Lent<'a> {
+        match self {
+            Self::Guest(tensor) => Lent::Own(tensor.to_host()),
+            Self::Host(resident) => Lent::Own(resident.0),
+            Self::Lent(resident) => Lent::Borrowed(&resident.0),
         }
     }
 }
@@ -117,30 +173,9 @@ impl From<Resident> for Input<'_> {
     }
 }
 
-/// An output that stays where the model wrote it, perhaps on an accelerator, such as a decoder's cache: the next run
-/// takes it by value.
-pub struct Resident(nn::Tensor);
-
-impl fmt::Debug for Resident {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("Resident")
-    }
-}
-
-impl Resident {
-    /// The type of the elements.
-    pub fn dtype(&self) -> Dtype {
-        self.0.ty().into()
-    }
-
-    /// The size of each dimension, outermost first.
-    pub fn dims(&self) -> Vec<u32> {
-        self.0.dimensions()
-    }
-
-    /// Copies the numbers into the guest.
-    pub fn to_tensor(&self) -> Result<Tensor, Error> {
-        Tensor::from_host(self.dtype(), &self.0.dimensions(), self.0.data())
+impl<'a> From<&'a Resident> for Input<'a> {
+    fn from(resident: &'a Resident) -> Self {
+        Self::Lent(resident)
     }
 }
 
@@ -200,7 +235,7 @@ impl Outputs {
     }
 }
 
-fn host_error(model: &str, error: &errors::Error) -> Error {
+pub(crate) fn host_error(model: &str, error: &errors::Error) -> Error {
     Error::Model(format!("{model}: {:?}: {}", error.code(), error.data()))
 }
 

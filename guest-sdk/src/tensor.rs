@@ -62,6 +62,11 @@ impl Tensor {
         Self::from_bytes(dtype, &dims, bytes)
     }
 
+    /// A copy on the host.
+    pub(crate) fn to_host(&self) -> crate::bindings::wasi::nn::tensor::Tensor {
+        crate::bindings::wasi::nn::tensor::Tensor::new(&self.dims, self.dtype.into(), &self.bytes)
+    }
+
     /// The type of the elements.
     pub fn dtype(&self) -> Dtype {
         self.dtype

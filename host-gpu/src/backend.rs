@@ -5,7 +5,8 @@
 //! [`StopFlag`] that travels with a run.
 
 use crate::error::{GuestFault, NnError};
-use crate::tensor::{BoundInput, ElementType, NamedOutput, TensorValue};
+use crate::tensor::{BoundInput, ElementType, NamedOutput, ReadBack, TensorValue};
+use std::any::Any;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -76,6 +77,9 @@ pub struct GraphOptions {
     pub device: Device,
     /// Threads within one kernel. More than one changes how sums are split on some processors.
     pub intra_threads: u16,
+    /// Whether nodes for which the device has no kernel may run on the processor. Without it a graph
+    /// that has such nodes is refused; nothing moves silently.
+    pub host_nodes: bool,
 }
 
 impl GraphOptions {
@@ -84,7 +88,29 @@ impl GraphOptions {
         Self {
             device,
             intra_threads: 1,
+            host_nodes: false,
         }
+    }
+}
+
+/// Nodes of a graph that one execution provider runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NodesOn {
+    /// The execution provider's name.
+    pub provider: String,
+    /// How many nodes it runs.
+    pub nodes: u32,
+    /// Their operators, each once, in order; of many only the first.
+    pub operators: Vec<String>,
+}
+
+/// What the sessions of one graph have in common, as their backend keeps it. Empty by default.
+#[derive(Clone, Default)]
+pub struct SharedWeights(pub(crate) Option<Arc<dyn Any + Send + Sync>>);
+
+impl fmt::Debug for SharedWeights {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SharedWeights({})", self.0.is_some())
     }
 }
 
@@ -215,6 +241,30 @@ pub trait NnBackend: Send + Sync + fmt::Debug {
         options: &GraphOptions,
         stop: &StopFlag,
     ) -> Result<Box<dyn NnSession>, NnError>;
+
+    /// What several sessions of this graph can have in common. A backend without such makes each
+    /// session whole.
+    fn share(
+        &self,
+        _name: &str,
+        _bytes: &[u8],
+        _options: &GraphOptions,
+    ) -> Result<SharedWeights, NnError> {
+        Ok(SharedWeights::default())
+    }
+
+    /// As [`NnBackend::load`], for a session that shares `weights` with others of the same graph and
+    /// options.
+    fn load_shared(
+        &self,
+        name: &str,
+        bytes: &[u8],
+        options: &GraphOptions,
+        _weights: &SharedWeights,
+        stop: &StopFlag,
+    ) -> Result<Box<dyn NnSession>, NnError> {
+        self.load(name, bytes, options, stop)
+    }
 }
 
 /// A loaded graph. Lives and dies on one thread.
@@ -222,8 +272,22 @@ pub trait NnSession {
     /// Its inputs and outputs.
     fn io(&self) -> &GraphIo;
 
+    /// Which execution provider runs how many of its nodes.
+    fn placement(&self) -> Vec<NodesOn>;
+
     /// Runs it on inputs that [`GraphIo::bind`] has checked. Outputs come in the order of [`GraphIo::outputs`].
     fn run(&mut self, inputs: &[BoundInput], stop: &StopFlag) -> Result<Vec<NamedOutput>, NnError>;
+
+    /// As [`NnSession::run`], for one who runs it again and again: outputs that were read back to the
+    /// host last time are put where that is cheap.
+    fn run_for(
+        &mut self,
+        inputs: &[BoundInput],
+        _read_back: &Arc<ReadBack>,
+        stop: &StopFlag,
+    ) -> Result<Vec<NamedOutput>, NnError> {
+        self.run(inputs, stop)
+    }
 }
 
 /// Stops a run, or a load, from another thread.

@@ -81,6 +81,8 @@ pub struct NnMeters {
     pub host_bytes: u64,
     /// The most bytes of host memory its tensors held at once.
     pub peak_host_bytes: u64,
+    /// Tokens chosen for it by `argmax` or `sample`.
+    pub tokens: u64,
 }
 
 /// The counters behind [`NnMeters`], shared with the threads that own the sessions.
@@ -89,17 +91,26 @@ pub(crate) struct MeterCells {
     device_us: AtomicU64,
     computes: AtomicU64,
     host_bytes: AtomicU64,
+    tokens: AtomicU64,
 }
 
 impl MeterCells {
-    pub(crate) fn add_run(&self, held: Duration) {
+    pub(crate) fn add_device_time(&self, held: Duration) {
         let micros = u64::try_from(held.as_micros()).unwrap_or(u64::MAX);
         self.device_us.fetch_add(micros, Ordering::Relaxed);
+    }
+
+    pub(crate) fn add_run(&self, held: Duration) {
+        self.add_device_time(held);
         self.computes.fetch_add(1, Ordering::Relaxed);
     }
 
     pub(crate) fn add_copied(&self, bytes: usize) {
         self.host_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    pub(crate) fn add_tokens(&self, tokens: usize) {
+        self.tokens.fetch_add(tokens as u64, Ordering::Relaxed);
     }
 
     pub(crate) fn read(&self, budget: &Budget) -> NnMeters {
@@ -108,6 +119,7 @@ impl MeterCells {
             computes: self.computes.load(Ordering::Relaxed),
             host_bytes: self.host_bytes.load(Ordering::Relaxed),
             peak_host_bytes: budget.peak(),
+            tokens: self.tokens.load(Ordering::Relaxed),
         }
     }
 }

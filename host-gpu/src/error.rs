@@ -111,6 +111,22 @@ pub enum NnError {
         /// What the library said.
         reason: String,
     },
+    /// Nodes of the graph would run elsewhere than where the job wants them.
+    #[error(
+        "{nodes} nodes of graph {name:?} would run on {provider} ({operators}), the job wants all of them on {device}"
+    )]
+    Misplaced {
+        /// The graph's name.
+        name: String,
+        /// The device that was asked for.
+        device: String,
+        /// How many nodes.
+        nodes: u32,
+        /// Where they would run.
+        provider: String,
+        /// What they compute.
+        operators: String,
+    },
     /// The model's bytes are not the ones that its digest names.
     #[error("model has digest {found}, expected {expected}")]
     DigestMismatch {

@@ -1,24 +1,31 @@
-//! A loaded graph: one thread owns its session, everyone else sends requests.
+//! A loaded graph: threads own its sessions, everyone else sends requests.
 //!
-//! `run` takes the session exclusively and blocks for as long as the graph does, so it happens on a
-//! thread of its own, away from the executor that drives guests. The queue is bounded; who finds it
-//! full waits, within the wall limit of the request. Dropping the future that waits stops the run.
+//! `run` takes a session exclusively and blocks for as long as the graph does, so it happens on a
+//! thread of its own, away from the executor that drives guests (`graph/pool.rs`). The queue is
+//! bounded; who finds it full waits, within the wall limit of the request. Dropping the future that
+//! waits stops the run.
 
 pub(crate) mod cache;
+mod pool;
+#[cfg(test)]
+mod tests;
 
-use crate::backend::{FingerprintParts, GraphIo, GraphOptions, NnBackend, NnSession, StopFlag};
+use crate::backend::{
+    Device, FingerprintParts, GraphIo, GraphOptions, NnBackend, NodesOn, StopFlag,
+};
 use crate::budget::MeterCells;
 use crate::error::NnError;
 use crate::models::ModelDigest;
-use crate::tensor::{BoundInput, NamedOutput, TensorValue};
+use crate::tensor::{NamedOutput, ReadBack, TensorValue};
+use pool::{Loader, Pool, Request};
 use std::fmt;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
-use tokio::sync::{mpsc, oneshot};
+use std::time::Duration;
+use tokio::sync::{Semaphore, oneshot};
 
-/// Requests that wait for one session; more senders wait their turn to enter.
+/// Requests that wait for the sessions of one graph; more senders wait their turn to enter.
 pub const MAX_QUEUED_COMPUTES: usize = 64;
 
 /// A graph that is loaded on a device, shared by every instance of the process.
@@ -26,26 +33,33 @@ pub struct Graph {
     digest: ModelDigest,
     options: GraphOptions,
     io: GraphIo,
+    placement: Vec<NodesOn>,
     fingerprint: FingerprintParts,
-    /// `None` only while the graph is being dropped.
-    queue: Option<mpsc::Sender<Request>>,
-    owner: Option<JoinHandle<()>>,
+    pool: Arc<Pool>,
+    places: Arc<Semaphore>,
+    owners: Mutex<Vec<JoinHandle<()>>>,
 }
 
-struct Request {
-    inputs: Vec<BoundInput>,
-    stop: Arc<StopFlag>,
-    meters: Arc<MeterCells>,
-    reply: oneshot::Sender<Result<Vec<NamedOutput>, NnError>>,
+/// A verified model file, and how it shall be loaded.
+pub(crate) struct Source<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) digest: ModelDigest,
+    pub(crate) path: &'a Path,
+    /// The file's content, whose digest was checked.
+    pub(crate) bytes: Vec<u8>,
+    /// The largest file that is read again for another session.
+    pub(crate) bytes_max: u64,
+    /// Sessions at most.
+    pub(crate) sessions: usize,
 }
 
-/// What the owner needs to load its session.
-struct LoadOrder {
-    backend: Arc<dyn NnBackend>,
-    name: String,
-    bytes: Vec<u8>,
-    options: GraphOptions,
-    stop: Arc<StopFlag>,
+/// Who asks for a run, and what it may take.
+pub(crate) struct Caller<'a> {
+    /// Tenants take turns.
+    pub(crate) tenant: u64,
+    pub(crate) read_back: &'a Arc<ReadBack>,
+    pub(crate) meters: &'a Arc<MeterCells>,
+    pub(crate) wall: Duration,
 }
 
 /// Stops a run when nobody waits for it any more.
@@ -61,31 +75,26 @@ impl Graph {
     /// Loads a graph on a new owner thread and waits for it, at most `wall`. Blocks.
     pub(crate) fn start(
         backend: Arc<dyn NnBackend>,
-        name: &str,
-        digest: ModelDigest,
-        bytes: Vec<u8>,
+        source: Source<'_>,
         options: GraphOptions,
         wall: Duration,
     ) -> Result<Self, NnError> {
         let fingerprint = backend.fingerprint(&options)?;
-        let stop = Arc::new(StopFlag::default());
-        let order = LoadOrder {
+        let pool = Pool::new(Loader {
             backend,
-            name: name.to_owned(),
-            bytes,
+            name: source.name.to_owned(),
+            digest: source.digest,
+            source: source.path.to_owned(),
+            source_bytes_max: source.bytes_max,
             options,
-            stop: Arc::clone(&stop),
-        };
-        let (queue, requests) = mpsc::channel(MAX_QUEUED_COMPUTES);
+            sessions: sessions(&options, source.sessions),
+        });
         let (loaded, outcome) = std::sync::mpsc::sync_channel(1);
-        let owner = std::thread::Builder::new()
-            .name("nn-session".to_owned())
-            .spawn(move || own(order, &loaded, requests))
-            .map_err(|error| NnError::Backend(format!("cannot start a thread: {error}")))?;
-        let io = match outcome.recv_timeout(wall) {
-            Ok(io) => io?,
+        let owner = pool.start(source.bytes, loaded)?;
+        let described = match outcome.recv_timeout(wall) {
+            Ok(described) => described?,
             Err(std::sync::mpsc::RecvTimeoutError::Timeout) => {
-                stop.stop();
+                pool.stop_loading();
                 return Err(NnError::Timeout {
                     what: "the load of a graph",
                     limit: wall,
@@ -95,14 +104,19 @@ impl Graph {
                 return Err(NnError::SessionGone);
             }
         };
-        Ok(Self {
-            digest,
+        let graph = Self {
+            digest: source.digest,
             options,
-            io,
+            io: described.io,
+            placement: described.placement,
             fingerprint,
-            queue: Some(queue),
-            owner: Some(owner),
-        })
+            pool,
+            places: Arc::new(Semaphore::new(MAX_QUEUED_COMPUTES)),
+            owners: Mutex::new(vec![owner]),
+        };
+        let provider = &graph.fingerprint.execution_provider;
+        check_placement(source.name, &options, provider, &graph.placement)?;
+        Ok(graph)
     }
 
     /// The digest of the model's bytes.
@@ -120,42 +134,90 @@ impl Graph {
         &self.io
     }
 
+    /// Which execution provider runs how many of its nodes, each of them counted once.
+    pub fn placement(&self) -> &[NodesOn] {
+        &self.placement
+    }
+
     /// What decides the bits of its results.
     pub fn fingerprint(&self) -> &FingerprintParts {
         &self.fingerprint
     }
 
+    /// Sessions that are loaded or being loaded.
+    pub fn sessions(&self) -> usize {
+        self.pool.sessions()
+    }
+
     /// Runs the graph once. Checks the inputs first; then waits its turn and for the run, together
-    /// at most `wall`. Dropping the future stops the run; the time it took is metered all the same.
+    /// at most the caller's wall limit. Dropping the future stops the run; the time it took is
+    /// metered all the same.
     pub(crate) async fn compute(
         &self,
         inputs: Vec<(String, Arc<TensorValue>)>,
-        meters: &Arc<MeterCells>,
-        wall: Duration,
+        caller: Caller<'_>,
     ) -> Result<Vec<NamedOutput>, NnError> {
         let inputs = self.io.bind(inputs)?;
-        let queue = self.queue.as_ref().ok_or(NnError::SessionGone)?;
         let stop = Arc::new(StopFlag::default());
         let _stop_if_dropped = StopOnDrop(Arc::clone(&stop));
         let (reply, answer) = oneshot::channel();
-        let request = Request {
-            inputs,
-            stop,
-            meters: Arc::clone(meters),
-            reply,
-        };
         let run = async {
-            queue
-                .send(request)
-                .await
-                .map_err(|_| NnError::SessionGone)?;
+            let place = Arc::clone(&self.places).acquire_owned().await;
+            let request = Request {
+                inputs,
+                read_back: Arc::clone(caller.read_back),
+                stop,
+                meters: Arc::clone(caller.meters),
+                reply,
+                _place: place.map_err(|_| NnError::SessionGone)?,
+            };
+            if let Some(owner) = self.pool.push(caller.tenant, request)? {
+                self.adopt(owner);
+            }
             answer.await.map_err(|_| NnError::SessionGone)?
         };
+        let limit = caller.wall;
         let timeout = |_| NnError::Timeout {
             what: "a compute",
-            limit: wall,
+            limit,
         };
-        tokio::time::timeout(wall, run).await.map_err(timeout)?
+        tokio::time::timeout(limit, run).await.map_err(timeout)?
+    }
+
+    fn adopt(&self, owner: JoinHandle<()>) {
+        let mut owners = self.owners.lock().unwrap_or_else(PoisonError::into_inner);
+        owners.retain(|owner| !owner.is_finished());
+        owners.push(owner);
+    }
+}
+
+/// Refuses a graph of which some nodes would run elsewhere than on the device that was asked for.
+fn check_placement(
+    name: &str,
+    options: &GraphOptions,
+    provider: &str,
+    placement: &[NodesOn],
+) -> Result<(), NnError> {
+    if options.device == Device::Cpu || options.host_nodes {
+        return Ok(());
+    }
+    match placement.iter().find(|on| on.provider != provider) {
+        None => Ok(()),
+        Some(other) => Err(NnError::Misplaced {
+            name: name.to_owned(),
+            device: options.device.to_string(),
+            nodes: other.nodes,
+            provider: other.provider.clone(),
+            operators: other.operators.join(", "),
+        }),
+    }
+}
+
+/// A device has one session: two would take turns on it all the same, and hold the weights twice.
+fn sessions(options: &GraphOptions, most: usize) -> usize {
+    match options.device {
+        Device::Cpu => most.max(1),
+        Device::Cuda(_) => 1,
     }
 }
 
@@ -167,82 +229,16 @@ impl fmt::Debug for Graph {
 
 impl Drop for Graph {
     fn drop(&mut self) {
-        // Closing the queue ends the owner. A run still under way was stopped when its future was
-        // dropped, so this waits for one kernel at most. Not waiting would let the process exit
-        // while a native library is at work on another thread.
-        drop(self.queue.take());
-        if let Some(owner) = self.owner.take() {
+        // A run still under way was stopped when its future was dropped, so this waits for one kernel
+        // at most. Not waiting would let the process exit while a native library is at work on
+        // another thread.
+        self.pool.close();
+        let owners = self
+            .owners
+            .get_mut()
+            .unwrap_or_else(PoisonError::into_inner);
+        for owner in owners.drain(..) {
             let _ = owner.join();
         }
     }
-}
-
-/// The life of an owner thread: load, answer, serve until nobody can ask any more.
-fn own(
-    order: LoadOrder,
-    loaded: &std::sync::mpsc::SyncSender<Result<GraphIo, NnError>>,
-    mut requests: mpsc::Receiver<Request>,
-) {
-    let LoadOrder {
-        backend,
-        name,
-        bytes,
-        options,
-        stop,
-    } = order;
-    let load = || backend.load(&name, &bytes, &options, &stop);
-    let session = catch_unwind(AssertUnwindSafe(load)).unwrap_or_else(|_| {
-        Err(NnError::Backend(
-            "the backend panicked in a load".to_owned(),
-        ))
-    });
-    drop(bytes);
-    let mut session = match session {
-        Ok(session) => session,
-        Err(error) => {
-            // The one who asked may have given up waiting.
-            let _ = loaded.send(Err(error));
-            return;
-        }
-    };
-    if loaded.send(Ok(session.io().clone())).is_err() {
-        return;
-    }
-    while let Some(request) = requests.blocking_recv() {
-        if !serve(session.as_mut(), request) {
-            return;
-        }
-    }
-}
-
-/// Runs one request; false if the session can no longer be trusted.
-#[allow(
-    clippy::disallowed_methods,
-    reason = "device time is measured where the device is driven"
-)]
-fn serve(session: &mut dyn NnSession, request: Request) -> bool {
-    let Request {
-        inputs,
-        stop,
-        meters,
-        reply,
-    } = request;
-    if stop.is_stopped() {
-        return true;
-    }
-    let start = Instant::now();
-    let result = catch_unwind(AssertUnwindSafe(|| session.run(&inputs, &stop)));
-    meters.add_run(start.elapsed());
-    // Inputs go before the answer, so that their bytes are free again when the guest goes on.
-    drop(inputs);
-    let (result, sound) = match result {
-        Ok(result) => (result, true),
-        Err(_) => (
-            Err(NnError::Backend("the backend panicked in a run".to_owned())),
-            false,
-        ),
-    };
-    // Nobody may be waiting any more.
-    let _ = reply.send(result);
-    sound
 }

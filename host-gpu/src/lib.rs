@@ -3,7 +3,8 @@
 //! A job's graphs are loaded once per process into a [`GraphCache`], checked against the digest in
 //! the job's manifest, and shared by every instance. Each instance holds an [`NnState`]: the names
 //! it may load, its resource table, its byte budget and its meters. [`add_to_linker`] gives a guest
-//! the four interfaces `tensor`, `graph`, `inference` and `errors`, and nothing else.
+//! the four interfaces `tensor`, `graph`, `inference` and `errors`, and nothing else;
+//! [`add_extension_to_linker`] adds `assay:job/nn-ext`, by which tokens are chosen on the host.
 //!
 //! What this crate refuses to know: jobs, manifests, signatures, networks, money. It is handed
 //! names, digests, paths and limits as plain values. It is the only crate that names `ort`, and
@@ -62,27 +63,36 @@ mod ort_backend;
 
 mod models;
 
+mod fair;
+
 mod graph;
 
 mod state;
 
 mod wasi_nn;
 
+mod pick;
+
+mod nn_ext;
+
 pub use backend::{
     Device, DeviceInfo, DeviceKind, FingerprintParts, GraphIo, GraphOptions, NnBackend, NnSession,
-    Port, StopFlag,
+    NodesOn, Port, SharedWeights, StopFlag,
 };
 pub use budget::{Budget, Charge, NnMeters};
 pub use error::{FaultCode, GuestFault, MAX_ERROR_TEXT_BYTES, NnError};
+pub use fair::FairQueue;
 pub use graph::cache::{CacheLimits, GraphCache};
 pub use graph::{Graph, MAX_QUEUED_COMPUTES};
 pub use models::{ModelDigest, ModelStore};
+pub use nn_ext::add_extension_to_linker;
 pub use ort_backend::OrtBackend;
 pub use ort_backend::devices::host_memory_bytes;
 pub use ort_backend::library::{OrtLibrary, discover};
+pub use pick::{Pick, Sampling, TOP_K_MAX};
 pub use reference_backend::ReferenceBackend;
 pub use state::{NnCtxView, NnLimits, NnState, NnView};
 pub use tensor::{
-    BackendTensor, BoundInput, ElementType, HostBytes, MAX_RANK, NamedOutput, TensorValue,
+    BackendTensor, BoundInput, ElementType, HostBytes, MAX_RANK, NamedOutput, ReadBack, TensorValue,
 };
 pub use wasi_nn::{NnContext, NnGraph, NnTensor, add_to_linker};

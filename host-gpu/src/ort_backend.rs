@@ -7,10 +7,16 @@
 
 pub(crate) mod devices;
 pub(crate) mod library;
+mod placement;
 mod session;
+#[cfg(test)]
+mod tests;
+mod top_k;
+mod weights;
 
 use crate::backend::{
-    Device, DeviceInfo, FingerprintParts, GraphOptions, NnBackend, NnSession, StopFlag,
+    Device, DeviceInfo, FingerprintParts, GraphOptions, NnBackend, NnSession, SharedWeights,
+    StopFlag,
 };
 use crate::error::NnError;
 use crate::onnx;
@@ -19,8 +25,10 @@ use ort::ep::ExecutionProviderDispatch;
 use ort::ep::cuda::ConvAlgorithmSearch;
 use ort::session::Session;
 use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
-use session::OrtSession;
+use session::{OrtSession, Outputs};
 use std::sync::{Arc, OnceLock};
+use top_k::TopK;
+use weights::Weights;
 
 /// Where a model's weights in other files would be looked for. A model here is one file, which its
 /// digest covers; what it names besides must not be found.
@@ -49,31 +57,42 @@ impl OrtBackend {
         &self.library
     }
 
-    /// A builder with every pinned option set and the execution provider registered.
-    fn builder(&self, options: &GraphOptions) -> Result<SessionBuilder, NnError> {
-        let plain = || -> Result<SessionBuilder, ort::Error> {
-            Ok(Session::builder(self.library.environment())?
-                .with_optimization_level(GraphOptimizationLevel::All)?
-                .with_intra_threads(usize::from(options.intra_threads.max(1)))?
-                .with_inter_threads(1)?
-                .with_parallel_execution(false)?
-                .with_intra_op_spinning(false)?
-                .with_config_entry(EXTERNAL_FOLDER, NO_FOLDER)?
-                .with_deterministic_compute(true)?)
-        };
-        let builder = plain().map_err(|error| NnError::Backend(error.to_string()))?;
+    /// Where outputs of sessions with these options go.
+    fn outputs(&self, options: &GraphOptions) -> Result<Outputs, NnError> {
         let Device::Cuda(index) = options.device else {
-            return Ok(builder);
+            return Ok(Outputs::Host);
         };
-        builder
-            .with_execution_providers([cuda(index)?])
-            .map_err(|error| unavailable(options.device, &error.to_string()))
+        let (library, options) = (Arc::clone(&self.library), *options);
+        let top_k = TopK::new(move || builder(&library, &options));
+        Outputs::cuda(index, top_k).map_err(|error| NnError::Backend(error.to_string()))
     }
 
     /// Whether a session can be set up on the device, as opposed to merely being named by the library.
     fn probe(&self, device: Device) -> Result<(), NnError> {
-        self.builder(&GraphOptions::on(device)).map(drop)
+        builder(&self.library, &GraphOptions::on(device)).map(drop)
     }
+}
+
+/// A builder with every pinned option set and the execution provider registered.
+fn builder(library: &OrtLibrary, options: &GraphOptions) -> Result<SessionBuilder, NnError> {
+    let plain = || -> Result<SessionBuilder, ort::Error> {
+        Ok(Session::builder(library.environment())?
+            .with_optimization_level(GraphOptimizationLevel::All)?
+            .with_intra_threads(usize::from(options.intra_threads.max(1)))?
+            .with_inter_threads(1)?
+            .with_parallel_execution(false)?
+            .with_intra_op_spinning(false)?
+            .with_config_entry(EXTERNAL_FOLDER, NO_FOLDER)?
+            .with_config_entry(placement::RECORD, "1")?
+            .with_deterministic_compute(true)?)
+    };
+    let builder = plain().map_err(|error| NnError::Backend(error.to_string()))?;
+    let Device::Cuda(index) = options.device else {
+        return Ok(builder);
+    };
+    builder
+        .with_execution_providers([cuda(index)?])
+        .map_err(|error| unavailable(options.device, &error.to_string()))
 }
 
 fn cuda(index: u32) -> Result<ExecutionProviderDispatch, NnError> {
@@ -157,13 +176,36 @@ impl NnBackend for OrtBackend {
         options: &GraphOptions,
         stop: &StopFlag,
     ) -> Result<Box<dyn NnSession>, NnError> {
-        let rejected = |reason: String| NnError::GraphRejected {
-            name: name.to_owned(),
-            reason,
-        };
+        self.load_shared(name, bytes, options, &SharedWeights::default(), stop)
+    }
+
+    fn share(
+        &self,
+        name: &str,
+        bytes: &[u8],
+        _options: &GraphOptions,
+    ) -> Result<SharedWeights, NnError> {
+        onnx::inspect(bytes).map_err(|reason| rejected(name, reason))?;
+        Ok(SharedWeights(Some(Arc::new(Weights::of(bytes)?))))
+    }
+
+    fn load_shared(
+        &self,
+        name: &str,
+        bytes: &[u8],
+        options: &GraphOptions,
+        weights: &SharedWeights,
+        stop: &StopFlag,
+    ) -> Result<Box<dyn NnSession>, NnError> {
+        let rejected = |reason: String| rejected(name, reason);
         let census = onnx::inspect(bytes).map_err(rejected)?;
         tracing::debug!(name, ?census, "a model is loaded");
-        let mut builder = self.builder(options)?;
+        let mut builder = builder(&self.library, options)?;
+        let shared = weights.0.as_ref();
+        if let Some(weights) = shared.and_then(|shared| shared.downcast_ref::<Weights>()) {
+            let put = weights.put(builder);
+            builder = put.map_err(|error| NnError::Backend(error.to_string()))?;
+        }
         let canceler = builder.canceler();
         let armed = stop.arm(Box::new(move || {
             // A load that cannot be told to stop still ends; nobody waits for it.
@@ -175,6 +217,16 @@ impl NnBackend for OrtBackend {
             return Err(NnError::Stopped);
         }
         let session = session.map_err(|error| rejected(error.to_string()))?;
-        Ok(Box::new(OrtSession::new(session).map_err(rejected)?))
+        let placement = placement::of(&session).map_err(rejected)?;
+        let outputs = self.outputs(options)?;
+        let session = OrtSession::new(session, placement, outputs).map_err(rejected)?;
+        Ok(Box::new(session))
+    }
+}
+
+fn rejected(name: &str, reason: String) -> NnError {
+    NnError::GraphRejected {
+        name: name.to_owned(),
+        reason,
     }
 }

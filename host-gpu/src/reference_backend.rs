@@ -11,7 +11,7 @@
 
 use crate::backend::{
     Device, DeviceInfo, DeviceKind, FingerprintParts, GraphIo, GraphOptions, MAX_PORTS, NnBackend,
-    NnSession, Port, StopFlag,
+    NnSession, NodesOn, Port, StopFlag,
 };
 use crate::error::{FaultCode, GuestFault, NnError};
 use crate::ort_backend::devices;
@@ -19,6 +19,8 @@ use crate::tensor::plain::{Plain, bytes_of, values_of};
 use crate::tensor::{BoundInput, ElementType, MAX_RANK, NamedOutput, TensorValue};
 use std::time::Duration;
 
+/// What it calls itself where execution providers are named.
+const PROVIDER: &str = "reference";
 /// The first line of every reference graph.
 const HEADER: &str = "assay-reference-graph 1";
 /// The largest description, in bytes.
@@ -66,7 +68,7 @@ impl NnBackend for ReferenceBackend {
         check_device(options.device)?;
         Ok(FingerprintParts {
             engine: format!("assay-reference {}", env!("CARGO_PKG_VERSION")),
-            execution_provider: "reference".to_owned(),
+            execution_provider: PROVIDER.to_owned(),
             device: "any".to_owned(),
             options: "none".to_owned(),
         })
@@ -223,6 +225,14 @@ impl ReferenceSession {
 impl NnSession for ReferenceSession {
     fn io(&self) -> &GraphIo {
         &self.io
+    }
+
+    fn placement(&self) -> Vec<NodesOn> {
+        vec![NodesOn {
+            provider: PROVIDER.to_owned(),
+            nodes: u32::try_from(self.ops.len()).unwrap_or(u32::MAX),
+            operators: Vec::new(),
+        }]
     }
 
     fn run(&mut self, inputs: &[BoundInput], stop: &StopFlag) -> Result<Vec<NamedOutput>, NnError> {

@@ -5,6 +5,7 @@ use crate::error::{GuestFault, NnError};
 use crate::graph::Graph;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use wasmtime::component::{Resource, ResourceTable, ResourceTableError};
 
@@ -43,7 +44,11 @@ pub struct NnState {
     pub(crate) limits: NnLimits,
     pub(crate) budget: Arc<Budget>,
     pub(crate) meters: Arc<MeterCells>,
+    pub(crate) tenant: u64,
 }
+
+/// Tenants of instances that name none: each is its own.
+static TENANTS: AtomicU64 = AtomicU64::new(1);
 
 impl NnState {
     /// The state of an instance that may name these graphs, under these limits.
@@ -57,7 +62,16 @@ impl NnState {
             limits,
             budget,
             meters: Arc::default(),
+            tenant: TENANTS.fetch_add(1, Ordering::Relaxed),
         }
+    }
+
+    /// Makes the instance one of a tenant's: where several wait for a graph, tenants take turns, and
+    /// the instances of one wait for one another.
+    #[must_use]
+    pub fn for_tenant(mut self, tenant: u64) -> Self {
+        self.tenant = tenant;
+        self
     }
 
     /// What the instance has used so far, cancelled runs included.

@@ -8,10 +8,12 @@ pub(crate) mod plain;
 
 use crate::budget::Charge;
 use crate::error::{GuestFault, NnError};
+use crate::pick::{Pick, Rows};
 use plain::{LINE_BYTES, Line, line_bytes};
 use std::any::Any;
+use std::collections::BTreeSet;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// The most dimensions a tensor may have.
 pub const MAX_RANK: usize = 16;
@@ -145,6 +147,34 @@ pub trait BackendTensor: Send + Sync + fmt::Debug {
     fn host_bytes(&self) -> Result<&[u8], NnError>;
     /// For the backend to find its own type again.
     fn as_any(&self) -> &dyn Any;
+    /// The largest values of rows, found where the contents are; `None` if that is host memory.
+    fn top_k(&self, _rows: &[u32], _count: u32) -> Option<Result<Vec<Vec<Pick>>, NnError>> {
+        None
+    }
+}
+
+/// The outputs of a graph that one guest has read back to the host, by name. A backend that keeps
+/// outputs on a device puts these where reading them again is cheap.
+#[derive(Debug, Default)]
+pub struct ReadBack(Mutex<BTreeSet<String>>);
+
+impl ReadBack {
+    /// Remembers that an output was read.
+    pub(crate) fn note(&self, output: &str) {
+        let mut names = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        // The names are those of the graph's outputs, and as many at most.
+        if !names.contains(output) {
+            names.insert(output.to_owned());
+        }
+    }
+
+    /// Whether an output was ever read.
+    pub(crate) fn has(&self, output: &str) -> bool {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .contains(output)
+    }
 }
 
 /// Where a tensor's contents are.
@@ -210,6 +240,18 @@ impl TensorValue {
         match &self.contents {
             Contents::Host(_) => None,
             Contents::Backend(value) => Some(value.as_any()),
+        }
+    }
+
+    /// See [`BackendTensor::top_k`].
+    pub(crate) fn top_k_on_device(
+        &self,
+        rows: &Rows,
+        count: u32,
+    ) -> Option<Result<Vec<Vec<Pick>>, NnError>> {
+        match &self.contents {
+            Contents::Host(_) => None,
+            Contents::Backend(value) => value.top_k(&rows.wanted, count.min(rows.len)),
         }
     }
 

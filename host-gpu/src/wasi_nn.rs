@@ -11,17 +11,17 @@ mod tensor;
 #[cfg(test)]
 mod tests;
 
-use crate::budget::{Budget, MeterCells};
 use crate::error::{FaultCode, GuestFault, NnError};
-use crate::graph::Graph;
-use crate::state::{NnCtxView, NnLimits, NnState, NnView};
-use crate::tensor::TensorValue;
+use crate::graph::{Caller, Graph};
+use crate::state::{NnCtxView, NnState, NnView};
+use crate::tensor::{ReadBack, TensorValue};
 use bindings::wasi::nn::errors::ErrorCode;
 use bindings::wasi::nn::{errors, graph, inference};
 use std::sync::Arc;
 use wasmtime::component::{HasData, Linker, Resource};
 
 pub use tensor::NnTensor;
+pub(crate) use tensor::tensor_type;
 
 pub(crate) mod bindings {
     //! Generated from the WIT that guests are built against.
@@ -33,10 +33,24 @@ pub(crate) mod bindings {
     )]
 
     wasmtime::component::bindgen!({
-        path: "../guest-sdk/wit/deps/wasi-nn",
-        world: "ml",
+        path: "../guest-sdk/wit",
+        inline: "
+            package assay:host;
+            world host {
+                import wasi:nn/tensor@0.2.0-rc-2024-10-28;
+                import wasi:nn/graph@0.2.0-rc-2024-10-28;
+                import wasi:nn/inference@0.2.0-rc-2024-10-28;
+                import wasi:nn/errors@0.2.0-rc-2024-10-28;
+                import assay:job/nn-ext@0.1.0;
+            }
+        ",
+        world: "assay:host/host",
         imports: {
             "wasi:nn/inference.[method]graph-execution-context.compute": async | trappable,
+            "assay:job/nn-ext.compute": async | trappable,
+            "assay:job/nn-ext.argmax": async | trappable,
+            "assay:job/nn-ext.top-k": async | trappable,
+            "assay:job/nn-ext.sample": async | trappable,
             default: trappable,
         },
         with: {
@@ -52,11 +66,15 @@ pub(crate) mod bindings {
 #[derive(Debug, Clone)]
 pub struct NnGraph(pub(crate) Arc<Graph>);
 
-/// An execution context. It keeps its graph alive when the guest drops the graph's handle.
+/// An execution context. It keeps its graph alive when the guest drops the graph's handle, and
+/// remembers which outputs the guest reads.
 #[derive(Debug, Clone)]
-pub struct NnContext(pub(crate) Arc<Graph>);
+pub struct NnContext {
+    graph: Arc<Graph>,
+    read_back: Arc<ReadBack>,
+}
 
-struct HasNn;
+pub(crate) struct HasNn;
 
 impl HasData for HasNn {
     type Data<'a> = NnCtxView<'a>;
@@ -106,7 +124,8 @@ impl graph::HostGraph for NnCtxView<'_> {
         graph: Resource<NnGraph>,
     ) -> wasmtime::Result<Result<Resource<NnContext>, Resource<GuestFault>>> {
         let graph = Arc::clone(&self.state.table.get(&graph)?.0);
-        Ok(Ok(self.state.push(NnContext(graph))?))
+        let read_back = Arc::default();
+        Ok(Ok(self.state.push(NnContext { graph, read_back })?))
     }
 
     fn drop(&mut self, graph: Resource<NnGraph>) -> wasmtime::Result<()> {
@@ -118,7 +137,7 @@ impl graph::HostGraph for NnCtxView<'_> {
 impl inference::Host for NnCtxView<'_> {}
 
 /// Inputs and outputs of a compute, as handles.
-type NamedTensors = Vec<(String, Resource<NnTensor>)>;
+pub(crate) type NamedTensors = Vec<(String, Resource<NnTensor>)>;
 
 impl inference::HostGraphExecutionContext for NnCtxView<'_> {
     async fn compute(
@@ -126,30 +145,13 @@ impl inference::HostGraphExecutionContext for NnCtxView<'_> {
         context: Resource<NnContext>,
         inputs: NamedTensors,
     ) -> wasmtime::Result<Result<NamedTensors, Resource<GuestFault>>> {
-        let graph = Arc::clone(&self.state.table.get(&context)?.0);
+        let context = self.state.table.get(&context)?.clone();
         // The guest gave its inputs away, whatever becomes of the run.
         let mut given = Vec::with_capacity(inputs.len());
         for (name, tensor) in inputs {
             given.push((name, self.state.table.delete(tensor)?));
         }
-        let NnState {
-            limits,
-            budget,
-            meters,
-            ..
-        } = &*self.state;
-        match run(&graph, given, limits, budget, meters).await {
-            Ok(outputs) => {
-                let mut handles = Vec::with_capacity(outputs.len());
-                for (name, tensor) in outputs {
-                    handles.push((name, self.state.push(tensor)?));
-                }
-                Ok(Ok(handles))
-            }
-            Err(NnError::Guest(fault)) => Ok(Err(self.state.fault(fault)?)),
-            // Our trouble: the guest must not go on and produce an outcome from it.
-            Err(error) => Err(error.into()),
-        }
+        compute(self.state, &context, given).await
     }
 
     fn drop(&mut self, context: Resource<NnContext>) -> wasmtime::Result<()> {
@@ -158,36 +160,64 @@ impl inference::HostGraphExecutionContext for NnCtxView<'_> {
     }
 }
 
+/// Runs the context's graph and gives the guest handles to what comes out, or to what was wrong.
+pub(crate) async fn compute(
+    state: &mut NnState,
+    context: &NnContext,
+    given: Vec<(String, NnTensor)>,
+) -> wasmtime::Result<Result<NamedTensors, Resource<GuestFault>>> {
+    match run(state, context, given).await {
+        Ok(outputs) => {
+            let mut handles = Vec::with_capacity(outputs.len());
+            for (name, tensor) in outputs {
+                handles.push((name, state.push(tensor)?));
+            }
+            Ok(Ok(handles))
+        }
+        Err(NnError::Guest(fault)) => Ok(Err(state.fault(fault)?)),
+        // Our trouble: the guest must not go on and produce an outcome from it.
+        Err(error) => Err(error.into()),
+    }
+}
+
 /// Runs the graph on what the guest gave and charges what comes out.
 ///
-/// It borrows the parts of the state that it needs: the table cannot be shared across an await.
-async fn run(
-    graph: &Graph,
+/// It holds only the parts of the state that it needs: the table cannot be shared across an await.
+fn run<'a>(
+    state: &NnState,
+    context: &'a NnContext,
     given: Vec<(String, NnTensor)>,
-    limits: &NnLimits,
-    budget: &Arc<Budget>,
-    meters: &Arc<MeterCells>,
-) -> Result<Vec<(String, NnTensor)>, NnError> {
-    if given.len() > limits.max_inputs {
-        let (what, found) = ("the number of inputs", given.len());
-        return Err(GuestFault::too_large(what, found, limits.max_inputs).into());
-    }
-    let inputs: Result<Vec<(String, Arc<TensorValue>)>, GuestFault> = given
-        .into_iter()
-        .map(|(name, tensor)| Ok((name, tensor.into_value()?)))
-        .collect();
-    let outputs = graph.compute(inputs?, meters, limits.compute_wall).await?;
-    let mut charged = Vec::with_capacity(outputs.len());
-    for (name, value) in outputs {
-        let bytes = value.size_bytes()? as u64;
-        if bytes > limits.max_tensor_bytes {
-            let what = "an output in bytes";
-            return Err(GuestFault::too_large(what, bytes, limits.max_tensor_bytes).into());
+) -> impl Future<Output = Result<Vec<(String, NnTensor)>, NnError>> + Send + use<'a> {
+    let (limits, tenant) = (state.limits.clone(), state.tenant);
+    let (budget, meters) = (Arc::clone(&state.budget), Arc::clone(&state.meters));
+    async move {
+        if given.len() > limits.max_inputs {
+            let (what, found) = ("the number of inputs", given.len());
+            return Err(GuestFault::too_large(what, found, limits.max_inputs).into());
         }
-        let charge = budget.charge(bytes)?;
-        charged.push((name, NnTensor::from_value(value.with_charge(charge))));
+        let inputs: Result<Vec<(String, Arc<TensorValue>)>, GuestFault> = given
+            .into_iter()
+            .map(|(name, tensor)| Ok((name, tensor.into_value()?)))
+            .collect();
+        let caller = Caller {
+            tenant,
+            read_back: &context.read_back,
+            meters: &meters,
+            wall: limits.compute_wall,
+        };
+        let outputs = context.graph.compute(inputs?, caller).await?;
+        let mut charged = Vec::with_capacity(outputs.len());
+        for (name, value) in outputs {
+            let bytes = value.size_bytes()? as u64;
+            if bytes > limits.max_tensor_bytes {
+                let what = "an output in bytes";
+                return Err(GuestFault::too_large(what, bytes, limits.max_tensor_bytes).into());
+            }
+            let charge = budget.charge(bytes)?;
+            charged.push((name, NnTensor::from_value(value.with_charge(charge))));
+        }
+        Ok(charged)
     }
-    Ok(charged)
 }
 
 impl errors::Host for NnCtxView<'_> {}

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::digest::{Digest, Domain};
 use crate::ids::{AssignmentId, JobId, ProviderId};
-use crate::outcome::{Fingerprint, Meters, Outcome};
+use crate::outcome::Outcome;
 use crate::statement::Statement;
 
 /// What a commitment hides.
@@ -49,9 +49,7 @@ impl Commitment {
             shard,
             provider,
             &opening.nonce,
-            &opening.outcome.root,
-            &opening.outcome.fingerprint,
-            &opening.outcome.meters,
+            &opening.outcome,
         );
         Self {
             assignment,
@@ -79,19 +77,13 @@ impl Statement for Commitment {
     const DOMAIN: &'static str = "assay/commitment/v1";
 }
 
-#[expect(
-    clippy::too_many_arguments,
-    reason = "each argument is one field of the bound hash"
-)]
 fn commitment_hash(
     assignment: AssignmentId,
     job: JobId,
     shard: u32,
     provider: ProviderId,
     nonce: &[u8; 32],
-    root: &Digest,
-    fingerprint: &Fingerprint,
-    meters: &Meters,
+    outcome: &Outcome,
 ) -> Digest {
     Digest::bind(
         Domain::Commitment,
@@ -101,9 +93,10 @@ fn commitment_hash(
             &shard.to_le_bytes(),
             &provider.0,
             nonce,
-            root.as_bytes(),
-            fingerprint.digest().as_bytes(),
-            &meters.to_bytes(),
+            outcome.root.as_bytes(),
+            outcome.fingerprint.digest().as_bytes(),
+            outcome.placement_digest().as_bytes(),
+            &outcome.meters.to_bytes(),
         ],
     )
 }
@@ -124,6 +117,7 @@ pub struct Reveal {
 mod tests {
     use super::*;
     use crate::digest::BlobRef;
+    use crate::outcome::{Fingerprint, Meters, Placement};
 
     fn opening() -> Opening {
         Opening {
@@ -136,6 +130,7 @@ mod tests {
                     fuel: 1,
                     device_us: 2,
                     tensor_bytes: 3,
+                    tokens: 5,
                     memory_bytes: 4,
                 },
                 fingerprint: Fingerprint {
@@ -145,6 +140,11 @@ mod tests {
                     device: "d".into(),
                     options: "o".into(),
                 },
+                placement: vec![Placement {
+                    model: "m".into(),
+                    execution_provider: "p".into(),
+                    nodes: 6,
+                }],
             },
         }
     }
@@ -164,18 +164,23 @@ mod tests {
     fn a_commitment_opens_to_what_it_hid_and_to_nothing_else() {
         assert!(commitment().opens_with(&opening()));
         type Change = fn(&mut Opening);
-        let changes: [Change; 11] = [
+        let changes: [Change; 16] = [
             |o| o.nonce[31] ^= 1,
             |o| o.outcome.root = Digest::of(b"other"),
             |o| o.outcome.meters.fuel = 9,
             |o| o.outcome.meters.device_us = 9,
             |o| o.outcome.meters.tensor_bytes = 9,
             |o| o.outcome.meters.memory_bytes = 9,
+            |o| o.outcome.meters.tokens = 9,
             |o| o.outcome.fingerprint.engine.push('x'),
             |o| o.outcome.fingerprint.library.push('x'),
             |o| o.outcome.fingerprint.execution_provider.push('x'),
             |o| o.outcome.fingerprint.device.push('x'),
             |o| o.outcome.fingerprint.options.push('x'),
+            |o| o.outcome.placement.clear(),
+            |o| o.outcome.placement[0].nodes = 9,
+            |o| o.outcome.placement[0].model.push('x'),
+            |o| o.outcome.placement[0].execution_provider.push('x'),
         ];
         for (index, change) in changes.into_iter().enumerate() {
             let mut other = opening();

@@ -22,6 +22,7 @@ use crate::Error;
 pub const ALLOWED_IMPORTS: &[&str] = &[
     "assay:job/context@0.1.0",
     "assay:job/log@0.1.0",
+    "assay:job/nn-ext@0.1.0",
     "assay:job/types@0.1.0",
     "wasi:nn/errors@0.2.0-rc-2024-10-28",
     "wasi:nn/graph@0.2.0-rc-2024-10-28",

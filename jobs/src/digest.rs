@@ -71,6 +71,8 @@ pub enum Domain {
     Assignment,
     /// Digest of a fingerprint's fields.
     Fingerprint,
+    /// Digest of what ran a job's graphs.
+    Placement,
     /// Identity of a ledger transfer.
     Transfer,
     /// Link of the ledger's journal chain.
@@ -90,6 +92,7 @@ impl Domain {
             Self::Commitment => "assay 2026-11-21 commitment v1",
             Self::Assignment => "assay 2026-11-21 assignment v1",
             Self::Fingerprint => "assay 2026-11-21 fingerprint v1",
+            Self::Placement => "assay 2026-11-22 placement v1",
             Self::Transfer => "assay 2026-11-21 transfer v1",
             Self::Journal => "assay 2026-11-21 journal v1",
             Self::Seed => "assay 2026-11-21 seed v1",

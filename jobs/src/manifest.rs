@@ -57,6 +57,9 @@ pub struct Manifest {
     pub deadline_ms: u64,
     /// Device every replica must run on; `None` accepts any.
     pub device: Option<DeviceKind>,
+    /// Whether nodes for which that device has no kernel may run on the processor.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub cpu_nodes: bool,
 }
 
 /// A model as a manifest names it.
@@ -159,6 +162,7 @@ impl Manifest {
             max_price: self.max_price,
             deadline_ms: self.deadline_ms,
             device: self.device,
+            cpu_nodes: self.cpu_nodes,
             nonce: hex::encode(resolved.nonce),
         };
         check_bounds(&package)?;

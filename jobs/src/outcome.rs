@@ -55,7 +55,7 @@ impl Fingerprint {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Meters {
     /// Fuel burnt by the guest. Deterministic: equal on every replica of one fingerprint, or they do
-    /// not agree ([`crate::verdict::fuel_agrees`]).
+    /// not agree ([`crate::verdict::meters_agree`]).
     pub fuel: u64,
     /// Time the inference device was busy, in microseconds. Not deterministic.
     pub device_us: u64,
@@ -63,17 +63,28 @@ pub struct Meters {
     pub tensor_bytes: u64,
     /// Peak linear memory of the guest, in bytes.
     pub memory_bytes: u64,
+    /// Tokens that the host chose for the guest, by `argmax` or `sample` of `assay:job/nn-ext`. As
+    /// deterministic as fuel.
+    pub tokens: u64,
 }
 
 impl Meters {
+    /// Tokens for each second that the inference device was busy; `None` if none was chosen or the
+    /// device's clock saw no time pass.
+    pub fn tokens_per_s(&self) -> Option<f64> {
+        let busy = self.tokens > 0 && self.device_us > 0;
+        busy.then(|| self.tokens as f64 * 1e6 / self.device_us as f64)
+    }
+
     /// Fixed-size canonical bytes, as bound by a commitment.
-    pub fn to_bytes(&self) -> [u8; 32] {
-        let mut bytes = [0; 32];
+    pub fn to_bytes(&self) -> [u8; 40] {
+        let mut bytes = [0; 40];
         let fields = [
             self.fuel,
             self.device_us,
             self.tensor_bytes,
             self.memory_bytes,
+            self.tokens,
         ];
         for (chunk, field) in bytes.chunks_exact_mut(8).zip(fields) {
             chunk.copy_from_slice(&field.to_le_bytes());
@@ -81,6 +92,23 @@ impl Meters {
         bytes
     }
 }
+
+/// How many nodes of one of the job's graphs an execution provider ran.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Placement {
+    /// The graph's name in the manifest.
+    pub model: String,
+    /// The execution provider, as the inference library names it.
+    pub execution_provider: String,
+    /// Nodes it ran.
+    pub nodes: u32,
+}
+
+/// Most execution providers that run nodes of one graph.
+pub const PROVIDERS_PER_MODEL_MAX: usize = 4;
+
+/// Longest name in a placement in bytes.
+pub const PLACEMENT_NAME_MAX: usize = 64;
 
 /// What came out of one execution of a shard.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -95,4 +123,39 @@ pub struct Outcome {
     pub meters: Meters,
     /// Where it ran.
     pub fingerprint: Fingerprint,
+    /// What ran the nodes of each graph, by graph and execution provider. Every node is counted.
+    pub placement: Vec<Placement>,
+}
+
+impl Outcome {
+    /// Whether every field of free length is within its bound, for a job of so many models.
+    pub fn is_bounded(&self, models: usize) -> bool {
+        let short = |text: &String| text.len() <= PLACEMENT_NAME_MAX;
+        self.fingerprint.is_bounded()
+            && self.placement.len() <= PROVIDERS_PER_MODEL_MAX.saturating_mul(models)
+            && self
+                .placement
+                .iter()
+                .all(|on| short(&on.model) && short(&on.execution_provider))
+    }
+
+    /// The digest of the placement.
+    pub fn placement_digest(&self) -> Digest {
+        let counts: Vec<[u8; 4]> = self
+            .placement
+            .iter()
+            .map(|on| on.nodes.to_le_bytes())
+            .collect();
+        let fields = self.placement.iter().zip(&counts);
+        let fields: Vec<&[u8]> = fields
+            .flat_map(|(on, nodes)| {
+                [
+                    on.model.as_bytes(),
+                    on.execution_provider.as_bytes(),
+                    nodes.as_slice(),
+                ]
+            })
+            .collect();
+        Digest::bind(Domain::Placement, &fields)
+    }
 }

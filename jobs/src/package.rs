@@ -51,6 +51,10 @@ pub struct Package {
     pub deadline_ms: u64,
     /// Device every replica must run on; `None` accepts any.
     pub device: Option<DeviceKind>,
+    /// Whether nodes of a graph for which the device has no kernel may run on the processor. Without
+    /// it, such a graph is refused.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub cpu_nodes: bool,
     /// 32 hexadecimal digits chosen by the client, which make two runs of one job two jobs.
     pub nonce: String,
 }
@@ -262,6 +266,7 @@ pub(crate) mod tests {
             max_price: Amount(1_000_000),
             deadline_ms: 60_000,
             device: None,
+            cpu_nodes: false,
             nonce: "0".repeat(32),
         }
     }

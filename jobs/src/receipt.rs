@@ -176,8 +176,8 @@ impl Receipt {
                 "the outcome has not one output for each item",
             ),
             (
-                outcome.fingerprint.is_bounded(),
-                "the fingerprint has a field that is too long",
+                outcome.is_bounded(package.models.len()),
+                "the fingerprint or the placement has a field that is too long",
             ),
         ] {
             if !holds {

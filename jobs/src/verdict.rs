@@ -3,8 +3,8 @@
 //! Agreement under a tolerance is not transitive, so a verdict looks for a maximum clique: a set in
 //! which every pair agrees. A star around one replica would let a liar bridge two honest answers.
 //!
-//! Two replicas agree if their outputs do ([`crate::compare`]) and their fuel does ([`fuel_agrees`]):
-//! fuel is what pay is reckoned by, so a wrong meter is a wrong answer.
+//! Two replicas agree if their outputs do ([`crate::compare`]) and their meters do ([`meters_agree`]):
+//! fuel is what pay is reckoned by and tokens what speed is, so a wrong meter is a wrong answer.
 
 use serde::{Deserialize, Serialize};
 
@@ -32,15 +32,18 @@ pub enum Verdict {
 /// with a tensor may depend on its last bits, and so may the fuel that this takes.
 pub const FUEL_FACTOR_MAX: u64 = 2;
 
-/// Whether the fuel of two replicas of one shard lets them agree: equal under one fingerprint, where
-/// fuel is deterministic; under two, apart by [`FUEL_FACTOR_MAX`] at most.
-pub fn fuel_agrees(left: &Outcome, right: &Outcome) -> bool {
+/// Whether what two replicas of one shard say of their work lets them agree: fuel, tokens and placement
+/// equal under one fingerprint, where all are deterministic; under two, fuel apart by [`FUEL_FACTOR_MAX`] at most.
+pub fn meters_agree(left: &Outcome, right: &Outcome) -> bool {
+    let same = left.fingerprint == right.fingerprint;
+    if same && (left.meters.tokens != right.meters.tokens || left.placement != right.placement) {
+        return false;
+    }
     let (less, more) = match left.meters.fuel <= right.meters.fuel {
         true => (left.meters.fuel, right.meters.fuel),
         false => (right.meters.fuel, left.meters.fuel),
     };
-    less == more
-        || left.fingerprint != right.fingerprint && more <= less.saturating_mul(FUEL_FACTOR_MAX)
+    less == more || !same && more <= less.saturating_mul(FUEL_FACTOR_MAX)
 }
 
 /// The lower median, by which a meter of the agreeing is paid: of a majority of honest replicas it is
@@ -145,6 +148,7 @@ mod tests {
     #[test]
     fn fuel_is_a_second_witness() {
         let outcome = |engine: &str, fuel| Outcome {
+            placement: Vec::new(),
             root: Digest::default(),
             outputs: BlobRef::of(b""),
             items: 0,
@@ -170,8 +174,38 @@ mod tests {
             (["a", "b"], [u64::MAX, u64::MAX / 2 + 1], true),
         ] {
             let [left, right] = [0, 1].map(|i| outcome(engines[i], fuels[i]));
-            let found = [fuel_agrees(&left, &right), fuel_agrees(&right, &left)];
+            let found = [meters_agree(&left, &right), meters_agree(&right, &left)];
             assert_eq!(found, [expected; 2], "{engines:?} {fuels:?}");
+        }
+    }
+
+    #[test]
+    fn tokens_are_a_witness_as_well() {
+        let outcome = |engine: &str, tokens| Outcome {
+            placement: Vec::new(),
+            root: Digest::default(),
+            outputs: BlobRef::of(b""),
+            items: 0,
+            meters: Meters {
+                tokens,
+                ..Meters::default()
+            },
+            fingerprint: Fingerprint {
+                engine: engine.into(),
+                library: String::new(),
+                execution_provider: String::new(),
+                device: String::new(),
+                options: String::new(),
+            },
+        };
+        for (engines, tokens, expected) in [
+            (["a", "a"], [64, 64], true),
+            (["a", "a"], [64, 640], false),
+            (["a", "b"], [64, 63], true),
+        ] {
+            let [left, right] = [0, 1].map(|i| outcome(engines[i], tokens[i]));
+            let found = [meters_agree(&left, &right), meters_agree(&right, &left)];
+            assert_eq!(found, [expected; 2], "{engines:?} {tokens:?}");
         }
     }
 

@@ -308,10 +308,12 @@ impl FailureKind {
     pub(crate) fn model(name: &str, error: &host_gpu::NnError) -> Self {
         use host_gpu::NnError;
         match error {
-            NnError::GraphRejected { .. } | NnError::Guest(_) => Self::ModelRefused {
-                name: name.to_owned(),
-                reason: cut(error),
-            },
+            NnError::GraphRejected { .. } | NnError::Misplaced { .. } | NnError::Guest(_) => {
+                Self::ModelRefused {
+                    name: name.to_owned(),
+                    reason: cut(error),
+                }
+            }
             NnError::DigestMismatch { .. } | NnError::ModelMissing { .. } | NnError::Io { .. } => {
                 Self::blob(format!("model {name}"), error)
             }

@@ -29,6 +29,10 @@ pub const IMPORTS: &[Import] = &[
         add: |linker| job::log::add_to_linker::<State, HasSelf<_>>(linker, |s| &mut s.log),
     },
     Import {
+        interfaces: &["assay:job/nn-ext@0.1.0"],
+        add: host_gpu::add_extension_to_linker::<State>,
+    },
+    Import {
         interfaces: &["assay:job/types@0.1.0"],
         add: |linker| job::types::add_to_linker::<State, HasSelf<_>>(linker, |s| &mut s.context),
     },

@@ -34,6 +34,8 @@ pub struct LocalJob {
     pub limits: Limits,
     /// Where graphs run.
     pub device: DeviceKind,
+    /// Whether nodes for which the device has no kernel may run on the processor.
+    pub cpu_nodes: bool,
 }
 
 impl LocalJob {
@@ -69,6 +71,7 @@ impl LocalJob {
             items_per_shard: package.items_per_shard,
             limits: package.limits,
             device: package.device.unwrap_or(DeviceKind::Cpu),
+            cpu_nodes: package.cpu_nodes,
         })
     }
 }
@@ -159,6 +162,7 @@ async fn run_shard(job: &LocalJob, pool: &WorkerPool, span: ShardSpan) -> Result
         component: job.component.clone(),
         models: job.models.clone(),
         device: job.device,
+        cpu_nodes: job.cpu_nodes,
         limits: job.limits,
     };
     let done = pool.execute(task, encoded).await.map_err(failed)?;

@@ -10,6 +10,7 @@ pub(crate) fn meters(fuel: u64, memory_bytes: u64, nn: NnMeters) -> Meters {
         device_us: nn.device_us,
         tensor_bytes: nn.host_bytes,
         memory_bytes,
+        tokens: nn.tokens,
     }
 }
 
@@ -20,6 +21,7 @@ pub fn add(one: Meters, two: Meters) -> Meters {
         device_us: one.device_us.saturating_add(two.device_us),
         tensor_bytes: one.tensor_bytes.saturating_add(two.tensor_bytes),
         memory_bytes: one.memory_bytes.max(two.memory_bytes),
+        tokens: one.tokens.saturating_add(two.tokens),
     }
 }
 
@@ -35,6 +37,7 @@ mod tests {
             NnMeters {
                 device_us: 5,
                 host_bytes: 7,
+                tokens: 2,
                 ..NnMeters::default()
             },
         );
@@ -44,6 +47,7 @@ mod tests {
             NnMeters {
                 device_us: 1,
                 host_bytes: 1,
+                tokens: 3,
                 ..NnMeters::default()
             },
         );
@@ -52,6 +56,7 @@ mod tests {
             device_us: 6,
             tensor_bytes: 8,
             memory_bytes: 10,
+            tokens: 5,
         };
         assert_eq!(add(one, two), expected);
     }

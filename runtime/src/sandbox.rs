@@ -18,7 +18,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use host_gpu::{Device, DeviceKind as NnDeviceKind, GraphCache, GraphOptions, NnBackend};
 use jobs::digest::Digest;
 use jobs::offer::DeviceKind;
-use jobs::outcome::Fingerprint;
+use jobs::outcome::{Fingerprint, Placement};
 use serde::{Deserialize, Serialize};
 use wasmtime::Engine;
 use wasmtime::component::Linker;
@@ -205,14 +205,23 @@ impl Sandbox {
         }
         let fingerprint = self.fingerprint(task.device)?;
         let component = self.component(&task.component)?;
+        let options = GraphOptions {
+            host_nodes: task.cpu_nodes,
+            ..GraphOptions::on(nn_device(task.device))
+        };
         let mut graphs = BTreeMap::new();
+        let mut placement = Vec::new();
         for model in &task.models {
             let digest = model_digest(&model.file.blob.digest);
-            let device = nn_device(task.device);
             let graph = self
                 .graphs()?
-                .load(&model.name, digest, &model.file.path, device)
+                .load_with(&model.name, digest, &model.file.path, options)
                 .map_err(|error| FailureKind::model(&model.name, &error))?;
+            placement.extend(graph.placement().iter().map(|on| Placement {
+                model: model.name.clone(),
+                execution_provider: on.provider.clone(),
+                nodes: on.nodes,
+            }));
             if graphs.insert(model.name.clone(), graph).is_some() {
                 let reason = format!("two models are named {:?}", model.name);
                 return Err(FailureKind::task(reason));
@@ -223,9 +232,10 @@ impl Sandbox {
         Ok(Prepared {
             engine: &self.engine,
             component,
-            state: State::new(&limits, context, graphs),
+            state: State::new(&limits, task.job, context, graphs),
             limits,
             fingerprint,
+            placement,
         })
     }
 
@@ -308,8 +318,15 @@ fn cache_limits() -> host_gpu::CacheLimits {
         max_model_bytes: jobs::manifest::MODEL_BYTES_MAX,
         max_total_bytes: jobs::manifest::MODELS_BYTES_MAX,
         max_graphs: jobs::manifest::MODELS_MAX,
+        sessions_per_graph: sessions_per_graph(),
         ..host_gpu::CacheLimits::default()
     }
+}
+
+/// As many as there are processors to run them, and shards to ask for them.
+fn sessions_per_graph() -> usize {
+    let processors = std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get);
+    processors.min(crate::engine::CONCURRENT_SHARDS_MAX as usize)
 }
 
 /// A job says which kind; a worker serves the first device of it.

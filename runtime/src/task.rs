@@ -50,6 +50,8 @@ pub struct ShardTask {
     pub models: Vec<LocalModel>,
     /// Where graphs run. Never replaced by another.
     pub device: DeviceKind,
+    /// Whether nodes for which the device has no kernel may run on the processor.
+    pub cpu_nodes: bool,
     /// The job's limits.
     pub limits: Limits,
 }

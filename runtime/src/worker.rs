@@ -23,6 +23,7 @@ mod harden;
 mod handle;
 mod pool;
 mod spawner;
+mod turns;
 
 pub use child::{main, main_with};
 pub use confine::{Confinement, fair_memory_bytes};
@@ -30,4 +31,5 @@ pub use handle::{
     GRACE_MS, PREPARE_WALL_MS, PROBE_WALL_MS, START_WALL_MS, WorkerConfig, WorkerHandle,
 };
 pub use harden::{WORKER_ENVIRONMENT, WORKER_HOMES};
-pub use pool::{WAITING_MAX, WORKERS_MAX, WorkerPool};
+pub use pool::{WORKERS_MAX, WorkerPool};
+pub use turns::WAITING_MAX;

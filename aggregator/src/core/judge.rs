@@ -261,7 +261,7 @@ fn same_root(shard: &Shard, left: u32, right: u32) -> bool {
 }
 
 fn same_fuel(shard: &Shard, left: u32, right: u32) -> bool {
-    both(shard, left, right, verdict::fuel_agrees)
+    both(shard, left, right, verdict::meters_agree)
 }
 
 /// Whether two replicas are revealed and `hold`s of what they revealed.

@@ -194,7 +194,7 @@ impl Core {
         };
         outcome.items == shard.items
             && outcome.meters.fuel <= job.spec.limits.fuel
-            && outcome.fingerprint.is_bounded()
+            && outcome.is_bounded(job.spec.models as usize)
             && outcome.fingerprint.digest() == replica.class
     }
 

@@ -194,6 +194,7 @@ impl Script {
         Opening {
             nonce: [9; 32],
             outcome: Outcome {
+                placement: Vec::new(),
                 root: digest(output),
                 outputs: BlobRef::of(output.as_bytes()),
                 items: assignment.items,
@@ -201,6 +202,7 @@ impl Script {
                     fuel: 2_000_000_000,
                     device_us: 1_000_000 + u64::from(assignment.attempt) * 1_000_000,
                     tensor_bytes: 0,
+                    tokens: 0,
                     memory_bytes: 0,
                 },
                 fingerprint: class.offer.fingerprint,

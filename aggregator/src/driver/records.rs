@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jobs::digest::{BlobRef, Digest};
 use jobs::ids::JobId;
-use jobs::outcome::FINGERPRINT_FIELD_MAX;
+use jobs::outcome::{FINGERPRINT_FIELD_MAX, PLACEMENT_NAME_MAX, PROVIDERS_PER_MODEL_MAX};
 use jobs::package::Package;
 use jobs::plan;
 use jobs::record::JobRecord;
@@ -36,13 +36,20 @@ const ESCAPED_BYTES: u64 = 6;
 /// Fields of a fingerprint.
 const FINGERPRINT_FIELDS: u64 = 5;
 
+/// Bytes of an entry of a placement beside its two names.
+const PLACEMENT_BYTES: u64 = 64;
+
 /// The most bytes that the record of a job can have, whose package is `package_bytes` long.
 pub(crate) fn record_bytes_max(package: &Package, package_bytes: usize) -> u64 {
     let shards = plan::shard_count(package.input.items, package.items_per_shard);
     let fingerprint = (FINGERPRINT_FIELD_MAX as u64) * FINGERPRINT_FIELDS * ESCAPED_BYTES;
+    let names = 2 * (PLACEMENT_NAME_MAX as u64) * ESCAPED_BYTES;
+    let placements = PROVIDERS_PER_MODEL_MAX.saturating_mul(package.models.len()) as u64;
+    let placements = placements.saturating_mul(names.saturating_add(PLACEMENT_BYTES));
     // A receipt repeats the package, in base64.
     let payload = (package_bytes as u64)
         .saturating_add(fingerprint)
+        .saturating_add(placements)
         .saturating_add(RECEIPT_BYTES);
     let replica = payload
         .div_ceil(3)

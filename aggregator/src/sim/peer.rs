@@ -289,6 +289,7 @@ impl Peer {
         Opening {
             nonce: *Digest::of(symbol.as_bytes()).as_bytes(),
             outcome: Outcome {
+                placement: Vec::new(),
                 root: Digest::of(format!("root {symbol}").as_bytes()),
                 outputs: outputs(position, &symbol),
                 items: assignment.items,
@@ -296,6 +297,7 @@ impl Peer {
                     fuel,
                     device_us,
                     tensor_bytes: 0,
+                    tokens: 0,
                     memory_bytes: 1 << 20,
                 },
                 fingerprint: self.offer.fingerprint.clone(),

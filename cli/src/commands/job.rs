@@ -173,12 +173,16 @@ async fn run_local(manifest: &Path, out: &Path, output: Output) -> Result<()> {
     let (outputs, meters) = crate::commands::provider::execute_locally(&prepared, output).await?;
     let merged = jobs::output::merge(&prepared.package.output, &outputs)?;
     std::fs::write(out, merged).with_context(|| out.display().to_string())?;
-    let value = json!({ "items": outputs.len(), "result": out, "meters": meters });
+    let speed = meters.tokens_per_s();
+    let value =
+        json!({ "items": outputs.len(), "result": out, "meters": meters, "tokens_per_s": speed });
     output.data(&value, || {
+        let tokens = speed.map(|speed| format!("{} tokens ({speed:.1}/s), ", meters.tokens));
         format!(
-            "{} items, {} fuel, result in {}",
+            "{} items, {} fuel, {}result in {}",
             outputs.len(),
             meters.fuel,
+            tokens.unwrap_or_default(),
             out.display()
         )
     })

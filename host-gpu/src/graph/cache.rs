@@ -2,7 +2,7 @@
 
 use crate::backend::{Device, DeviceInfo, FingerprintParts, GraphOptions, NnBackend};
 use crate::error::NnError;
-use crate::graph::Graph;
+use crate::graph::{Graph, Source};
 use crate::models::{ModelDigest, read_verified};
 use std::collections::HashMap;
 use std::path::Path;
@@ -20,6 +20,9 @@ pub struct CacheLimits {
     pub max_graphs: usize,
     /// The longest that one load may take.
     pub load_wall: Duration,
+    /// Sessions of one graph on the processor at most; the first is loaded with the graph, others when
+    /// somebody would have to wait. A device has one.
+    pub sessions_per_graph: usize,
 }
 
 impl Default for CacheLimits {
@@ -29,6 +32,7 @@ impl Default for CacheLimits {
             max_total_bytes: 8 << 30,
             max_graphs: 16,
             load_wall: Duration::from_secs(120),
+            sessions_per_graph: 1,
         }
     }
 }
@@ -114,11 +118,17 @@ impl GraphCache {
             return Ok(Arc::clone(graph));
         }
         let loaded = read_verified(path, &digest, self.limits.max_model_bytes).and_then(|bytes| {
-            Graph::start(
-                Arc::clone(&self.backend),
+            let source = Source {
                 name,
                 digest,
+                path,
                 bytes,
+                bytes_max: self.limits.max_model_bytes,
+                sessions: self.limits.sessions_per_graph,
+            };
+            Graph::start(
+                Arc::clone(&self.backend),
+                source,
                 options,
                 self.limits.load_wall,
             )

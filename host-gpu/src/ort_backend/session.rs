@@ -1,18 +1,24 @@
 //! One ONNX Runtime session: inputs in place, outputs kept as the library made them.
 
-use crate::backend::{GraphIo, MAX_PORTS, NnSession, Port, StopFlag, shown};
+use super::top_k::TopK;
+use crate::backend::{GraphIo, MAX_PORTS, NnSession, NodesOn, Port, StopFlag, shown};
 use crate::error::{FaultCode, GuestFault, NnError};
+use crate::pick::Pick;
 use crate::tensor::plain::{Plain, bytes_of, values_of};
-use crate::tensor::{BackendTensor, BoundInput, ElementType, MAX_RANK, NamedOutput, TensorValue};
+use crate::tensor::{
+    BackendTensor, BoundInput, ElementType, MAX_RANK, NamedOutput, ReadBack, TensorValue,
+};
 use half::{bf16, f16};
+use ort::memory::{AllocationDevice, AllocatorType, MemoryInfo, MemoryType};
 use ort::session::{RunOptions, Session, SessionInputValue};
 use ort::value::{
-    DynValue, Outlet, PrimitiveTensorElementType, TensorElementType, TensorRef, ValueType,
+    DynTensorValueType, DynValue, Outlet, PrimitiveTensorElementType, TensorElementType, TensorRef,
+    ValueType,
 };
 use std::any::Any;
 use std::borrow::Cow;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// Words of the library by which it says that memory ran out, which is our trouble and not the guest's.
 const OUT_OF_MEMORY: [&str; 3] = ["Failed to allocate", "out of memory", "bad_alloc"];
@@ -21,22 +27,71 @@ const OUT_OF_MEMORY: [&str; 3] = ["Failed to allocate", "out of memory", "bad_al
 pub(crate) struct OrtSession {
     session: Session,
     io: GraphIo,
+    placement: Vec<NodesOn>,
+    outputs: Outputs,
+}
+
+/// Where a session's outputs go.
+#[derive(Debug)]
+pub(super) enum Outputs {
+    /// To host memory, as the library has it.
+    Host,
+    /// They stay on the device, where the next run finds them without a copy. Those that the guest
+    /// read last time go to host memory that the device can write to.
+    Device {
+        device: MemoryInfo<'static>,
+        pinned: MemoryInfo<'static>,
+        top_k: Arc<TopK>,
+    },
+}
+
+impl Outputs {
+    /// On the CUDA device of this index.
+    pub(super) fn cuda(index: u32, top_k: TopK) -> Result<Self, ort::Error> {
+        let index = i32::try_from(index).unwrap_or(i32::MAX);
+        let memory = |device, ty| MemoryInfo::new(device, index, AllocatorType::Device, ty);
+        Ok(Self::Device {
+            device: memory(AllocationDevice::CUDA, MemoryType::Default)?,
+            pinned: memory(AllocationDevice::CUDA_PINNED, MemoryType::CPUOutput)?,
+            top_k: Arc::new(top_k),
+        })
+    }
 }
 
 /// A value that the library made and still owns.
 struct OrtTensor {
     value: DynValue,
     ty: ElementType,
+    /// Of a value that is on a device.
+    remote: Option<Remote>,
+}
+
+/// What a value on a device knows beside itself.
+struct Remote {
+    /// Its copy in host memory, made when somebody first asks.
+    copy: OnceLock<Result<DynValue, String>>,
+    /// Where it is noted that somebody asked, and under which name.
+    read_back: Arc<ReadBack>,
+    output: String,
+    top_k: Arc<TopK>,
 }
 
 impl OrtSession {
     /// Describes the session, or says why `wasi:nn` cannot carry its inputs and outputs.
-    pub(crate) fn new(session: Session) -> Result<Self, String> {
-        let inputs = ports("input", session.inputs())?;
-        let outputs = ports("output", session.outputs())?;
+    pub(super) fn new(
+        session: Session,
+        placement: Vec<NodesOn>,
+        outputs: Outputs,
+    ) -> Result<Self, String> {
+        let io = GraphIo {
+            inputs: ports("input", session.inputs())?,
+            outputs: ports("output", session.outputs())?,
+        };
         Ok(Self {
             session,
-            io: GraphIo { inputs, outputs },
+            io,
+            placement,
+            outputs,
         })
     }
 }
@@ -92,28 +147,127 @@ impl NnSession for OrtSession {
         &self.io
     }
 
+    fn placement(&self) -> Vec<NodesOn> {
+        self.placement.clone()
+    }
+
     fn run(&mut self, inputs: &[BoundInput], stop: &StopFlag) -> Result<Vec<NamedOutput>, NnError> {
+        self.run_for(inputs, &Arc::default(), stop)
+    }
+
+    fn run_for(
+        &mut self,
+        inputs: &[BoundInput],
+        read_back: &Arc<ReadBack>,
+        stop: &StopFlag,
+    ) -> Result<Vec<NamedOutput>, NnError> {
         let options = Arc::new(RunOptions::new().map_err(backend)?);
         let terminator = Arc::clone(&options);
         let armed = stop.arm(Box::new(move || {
             // Setting a flag; the run it belongs to looks at it between kernels.
             let _ = terminator.terminate();
         }))?;
-        let mut values = Vec::with_capacity(inputs.len());
-        for input in inputs {
-            values.push((Cow::Borrowed(input.name.as_str()), input_value(input)?));
-        }
-        let outputs = match self.session.run_with_options(values, &options) {
-            Ok(outputs) => outputs,
-            Err(_) if stop.is_stopped() => return Err(NnError::Stopped),
-            Err(error) => return Err(run_error(&error.to_string())),
+        let result = match &self.outputs {
+            Outputs::Host => on_host(&mut self.session, inputs, &options),
+            Outputs::Device {
+                device,
+                pinned,
+                top_k,
+            } => {
+                let place = |output: &str| match read_back.has(output) {
+                    true => pinned,
+                    false => device,
+                };
+                let values = bound(&mut self.session, &self.io, inputs, place, &options);
+                let remote = |output: &str| {
+                    (!read_back.has(output)).then(|| Remote {
+                        copy: OnceLock::new(),
+                        read_back: Arc::clone(read_back),
+                        output: output.to_owned(),
+                        top_k: Arc::clone(top_k),
+                    })
+                };
+                values.and_then(|values| {
+                    let each = |(name, value): (String, DynValue)| {
+                        let remote = remote(&name);
+                        let value = output_value(&name, value, remote)?;
+                        Ok((name, value))
+                    };
+                    values.into_iter().map(each).collect()
+                })
+            }
         };
         drop(armed);
-        outputs
-            .into_iter()
-            .map(|(name, value)| Ok((name.to_owned(), output_value(name, value)?)))
-            .collect()
+        match result {
+            Err(RunError::Library(_)) if stop.is_stopped() => Err(NnError::Stopped),
+            Err(RunError::Library(error)) => Err(run_error(&error.to_string())),
+            Err(RunError::Ours(error)) => Err(error),
+            Ok(outputs) => Ok(outputs),
+        }
     }
+}
+
+/// What the library says of a run may be the guest's fault; what we say is not.
+enum RunError {
+    Library(ort::Error),
+    Ours(NnError),
+}
+
+impl From<ort::Error> for RunError {
+    fn from(error: ort::Error) -> Self {
+        Self::Library(error)
+    }
+}
+
+impl From<NnError> for RunError {
+    fn from(error: NnError) -> Self {
+        Self::Ours(error)
+    }
+}
+
+/// A run whose inputs and outputs are in host memory.
+fn on_host(
+    session: &mut Session,
+    inputs: &[BoundInput],
+    options: &RunOptions,
+) -> Result<Vec<NamedOutput>, RunError> {
+    let mut values = Vec::with_capacity(inputs.len());
+    for input in inputs {
+        values.push((Cow::Borrowed(input.name.as_str()), input_value(input)?));
+    }
+    let outputs = session.run_with_options(values, options)?;
+    outputs
+        .into_iter()
+        .map(|(name, value)| Ok((name.to_owned(), output_value(name, value, None)?)))
+        .collect()
+}
+
+/// A run whose outputs go where `place` says. Inputs that are there already are not copied; others are
+/// by the library, within the run.
+fn bound<'a>(
+    session: &mut Session,
+    io: &GraphIo,
+    inputs: &[BoundInput],
+    place: impl Fn(&str) -> &'a MemoryInfo<'static>,
+    options: &RunOptions,
+) -> Result<Vec<(String, DynValue)>, RunError> {
+    // A binding keeps the buffers of its outputs and writes into them again: each run has its own.
+    let mut binding = session.create_binding()?;
+    for input in inputs {
+        match input_value(input)? {
+            SessionInputValue::View(value) => binding.bind_input(&input.name, &value)?,
+            SessionInputValue::Owned(value) => binding.bind_input(&input.name, &value)?,
+            SessionInputValue::ViewMut(value) => binding.bind_input(&input.name, &value)?,
+        }
+    }
+    for output in &io.outputs {
+        binding.bind_output_to_device(&output.name, place(&output.name))?;
+    }
+    let outputs = session.run_binding_with_options(&binding, options)?;
+    Ok(outputs
+        .into_iter()
+        .map(|(name, value)| (name.to_owned(), value))
+        .collect())
 }
 
 fn backend(error: ort::Error) -> NnError {
@@ -163,7 +317,11 @@ where
     Ok(tensor.into())
 }
 
-fn output_value(name: &str, value: DynValue) -> Result<TensorValue, NnError> {
+fn output_value(
+    name: &str,
+    value: DynValue,
+    remote: Option<Remote>,
+) -> Result<TensorValue, NnError> {
     let odd = |what: &str| NnError::Backend(format!("output {:?} {what}", shown(name)));
     let ValueType::Tensor { ty, shape, .. } = value.dtype() else {
         return Err(odd("is no tensor"));
@@ -177,14 +335,33 @@ fn output_value(name: &str, value: DynValue) -> Result<TensorValue, NnError> {
     Ok(TensorValue::from_backend(
         ty,
         dims,
-        Box::new(OrtTensor { value, ty }),
+        Box::new(OrtTensor { value, ty, remote }),
     ))
 }
 
 impl OrtTensor {
     fn bytes<T: Plain + PrimitiveTensorElementType>(&self) -> Result<&[u8], NnError> {
-        let (_, values) = self.value.try_extract_tensor::<T>().map_err(backend)?;
+        let value = match &self.remote {
+            None => &self.value,
+            Some(remote) => remote.host_copy(&self.value)?,
+        };
+        let (_, values) = value.try_extract_tensor::<T>().map_err(backend)?;
         Ok(bytes_of(values))
+    }
+}
+
+impl Remote {
+    fn host_copy(&self, value: &DynValue) -> Result<&DynValue, NnError> {
+        self.read_back.note(&self.output);
+        let copy = || {
+            let value = value.view().downcast::<DynTensorValueType>()?;
+            Ok(value.to(AllocationDevice::CPU, 0)?.into_dyn())
+        };
+        let made = self
+            .copy
+            .get_or_init(|| copy().map_err(|error: ort::Error| error.to_string()));
+        made.as_ref()
+            .map_err(|reason| NnError::Backend(reason.clone()))
     }
 }
 
@@ -203,6 +380,11 @@ impl BackendTensor for OrtTensor {
 
     fn as_any(&self) -> &dyn Any {
         self
+    }
+
+    fn top_k(&self, rows: &[u32], count: u32) -> Option<Result<Vec<Vec<Pick>>, NnError>> {
+        let remote = self.remote.as_ref()?;
+        Some(remote.top_k.find(&self.value, self.ty, rows, count))
     }
 }
 

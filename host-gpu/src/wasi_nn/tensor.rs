@@ -19,7 +19,7 @@ use wasmtime::component::{Linker, Resource, ResourceType, WasmList};
 const INTERFACE: &str = "wasi:nn/tensor@0.2.0-rc-2024-10-28";
 
 /// A tensor that a guest holds a handle to, or the reason why it could not be made.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct NnTensor {
     ty: ElementType,
     value: Result<Arc<TensorValue>, GuestFault>,
@@ -161,7 +161,7 @@ fn element_type(ty: TensorType) -> ElementType {
     }
 }
 
-fn tensor_type(ty: ElementType) -> TensorType {
+pub(crate) fn tensor_type(ty: ElementType) -> TensorType {
     match ty {
         ElementType::F16 => TensorType::Fp16,
         ElementType::F32 => TensorType::Fp32,

@@ -1,5 +1,6 @@
 //! The host's functions called directly, over the reference backend: faults, budgets, stops, sharing.
 
+mod extension;
 mod hostile;
 
 use super::graph::{Host as _, HostGraph as _};

@@ -92,6 +92,8 @@ struct PriceText {
 struct ScheduleText {
     deadline_ms: i64,
     device: Option<String>,
+    #[serde(default)]
+    cpu_nodes: bool,
 }
 
 pub(super) fn parse(text: &str) -> Result<Manifest, Error> {
@@ -136,6 +138,7 @@ pub(super) fn parse(text: &str) -> Result<Manifest, Error> {
             DEADLINE_MS_MIN..=DEADLINE_MS_MAX,
         )?,
         device: device(text.schedule.device.as_deref())?,
+        cpu_nodes: text.schedule.cpu_nodes,
     };
     manifest.check()?;
     Ok(manifest)

@@ -40,6 +40,7 @@ pub(crate) fn receipt(
         due_ms: 1000,
     };
     let outcome = Outcome {
+        placement: Vec::new(),
         root: merkle::root(outputs),
         outputs: BlobRef::of(&items::encode(outputs).unwrap()),
         items: outputs.len() as u32,

@@ -14,7 +14,7 @@ use crate::ids::{AggregatorId, ProviderId};
 use crate::money::{self, Amount, BPS_PER_WHOLE};
 use crate::plan::{self, ShardSpan};
 use crate::receipt::Receipt;
-use crate::verdict::{Verdict, fuel_agrees, judge};
+use crate::verdict::{Verdict, judge, meters_agree};
 use crate::{items, merkle, output};
 
 /// What is known so far.
@@ -300,7 +300,7 @@ impl<'a> Check<'a> {
             .map_err(piece(at))?;
         let outcome = |i: usize| answers.get(i).map(|a| &a.receipt.opening.outcome);
         let same_fuel = |i, j| match (outcome(i), outcome(j)) {
-            (Some(left), Some(right)) => fuel_agrees(left, right),
+            (Some(left), Some(right)) => meters_agree(left, right),
             _ => false,
         };
         let agree = |i: usize, j: usize| match (decoded.get(i), decoded.get(j)) {

@@ -184,6 +184,7 @@ pub(crate) fn reveal(byte: u8) -> Reveal {
         opening: Opening {
             nonce: [5; 32],
             outcome: Outcome {
+                placement: Vec::new(),
                 root: Digest::of(b"root"),
                 outputs: BlobRef::of(b"outputs"),
                 items: 3,

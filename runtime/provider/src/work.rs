@@ -135,6 +135,7 @@ async fn execute(
         component: materials.component,
         models: materials.models,
         device: admitted.device,
+        cpu_nodes: package.cpu_nodes,
         limits: package.limits,
     };
     let executed = shared.pool.execute(task, materials.items).await;

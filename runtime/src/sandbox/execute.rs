@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use jobs::digest::BlobRef;
-use jobs::outcome::{Fingerprint, Outcome};
+use jobs::outcome::{Fingerprint, Meters, Outcome, Placement};
 use wasmtime::{Engine, Store};
 
 use super::state::State;
@@ -19,6 +19,7 @@ pub struct Prepared<'a> {
     pub(super) state: State,
     pub(super) limits: ShardLimits,
     pub(super) fingerprint: Fingerprint,
+    pub(super) placement: Vec<Placement>,
 }
 
 impl std::fmt::Debug for Prepared<'_> {
@@ -56,7 +57,8 @@ impl Prepared<'_> {
         let peak = state.limiter.peak_memory_bytes();
         let meters = crate::meters::meters(fuel, peak, state.nn.meters());
         let log = state.log.into_lines();
-        match result.and_then(|outputs| finish(&outputs, meters, self.fingerprint)) {
+        match result.and_then(|outputs| finish(&outputs, meters, self.fingerprint, self.placement))
+        {
             Ok((outcome, outputs)) => Ok(ShardOutcome {
                 outcome,
                 outputs,
@@ -142,11 +144,13 @@ fn check(outputs: &[Vec<u8>], items: usize, limits: &ShardLimits) -> Result<(), 
 
 fn finish(
     outputs: &[Vec<u8>],
-    meters: jobs::outcome::Meters,
+    meters: Meters,
     fingerprint: Fingerprint,
+    placement: Vec<Placement>,
 ) -> Result<(Outcome, Vec<u8>), FailureKind> {
     let encoded = jobs::items::encode(outputs).map_err(FailureKind::task)?;
     let outcome = Outcome {
+        placement,
         root: jobs::merkle::root(outputs),
         outputs: BlobRef::of(&encoded),
         items: u32::try_from(outputs.len()).map_err(FailureKind::task)?,

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use host_gpu::{Graph, NnCtxView, NnState, NnView};
+use jobs::ids::JobId;
 
 use crate::context::Context;
 use crate::limits::{Limiter, ShardLimits};
@@ -21,16 +22,23 @@ pub(crate) struct State {
 impl State {
     pub(crate) fn new(
         limits: &ShardLimits,
+        job: JobId,
         context: Context,
         graphs: BTreeMap<String, Arc<Graph>>,
     ) -> Self {
         Self {
             context,
             log: Log::new(limits.log_bytes),
-            nn: NnState::new(graphs, limits.nn()),
+            nn: NnState::new(graphs, limits.nn()).for_tenant(tenant(job)),
             limiter: Limiter::new(limits),
         }
     }
+}
+
+/// Shards of one job wait for one another; jobs take turns.
+fn tenant(job: JobId) -> u64 {
+    let bytes = job.0.as_bytes().first_chunk();
+    bytes.map_or(0, |bytes| u64::from_le_bytes(*bytes))
 }
 
 impl NnView for State {

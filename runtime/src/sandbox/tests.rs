@@ -38,6 +38,7 @@ fn task(dir: &Path, component: &[u8]) -> ShardTask {
         component: LocalBlob { path, blob },
         models: Vec::new(),
         device: DeviceKind::Cpu,
+        cpu_nodes: false,
         limits: wide().job,
     }
 }

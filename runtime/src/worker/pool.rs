@@ -1,21 +1,19 @@
 //! A fixed number of workers, replaced when they are spent.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
-use tokio::sync::{Semaphore, SemaphorePermit};
+use jobs::ids::JobId;
 
 use super::handle::{WorkerConfig, WorkerHandle};
+use super::turns::Turns;
 use crate::failure::{Failure, FailureKind};
 use crate::task::{ProbeReport, ShardOutcome, ShardTask};
-
-/// Tasks that wait for a worker at most; one more is refused.
-pub const WAITING_MAX: u64 = 1024;
 
 /// Workers of one pool at most.
 pub const WORKERS_MAX: usize = 256;
 
-/// Executes tasks in worker processes, as many at a time as it has workers.
+/// Executes tasks in worker processes, as many at a time as it has workers. Jobs take turns.
 ///
 /// A worker is started when a task needs it, serves one task after another while it stays clean, and
 /// is killed and replaced after a trap, a broken limit, a deadline or a lost pipe. Dropping the
@@ -23,12 +21,14 @@ pub const WORKERS_MAX: usize = 256;
 #[derive(Debug)]
 pub struct WorkerPool {
     config: WorkerConfig,
-    slots: Semaphore,
-    idle: Mutex<Vec<WorkerHandle>>,
-    waiting: AtomicU64,
+    turns: Arc<Turns>,
+    /// Workers that wait for a task, with the job they worked for last; most recently used last.
+    idle: Mutex<Vec<Idle>>,
     started: AtomicU64,
     size: usize,
 }
+
+type Idle = (Option<JobId>, WorkerHandle);
 
 impl WorkerPool {
     /// A pool of `size` workers (at least one, at most [`WORKERS_MAX`]). None is started yet.
@@ -36,9 +36,8 @@ impl WorkerPool {
         let size = size.clamp(1, WORKERS_MAX);
         Self {
             config,
-            slots: Semaphore::new(size),
+            turns: Turns::new(size),
             idle: Mutex::default(),
-            waiting: AtomicU64::new(0),
             started: AtomicU64::new(0),
             size,
         }
@@ -56,7 +55,8 @@ impl WorkerPool {
 
     /// Processes of workers that wait for a task now.
     pub fn idle_ids(&self) -> Vec<u32> {
-        self.idle().iter().filter_map(WorkerHandle::id).collect()
+        let idle = self.idle();
+        idle.iter().filter_map(|(_, worker)| worker.id()).collect()
     }
 
     /// Devices and fingerprints, as a worker sees them.
@@ -64,10 +64,10 @@ impl WorkerPool {
     /// # Errors
     /// If no worker starts, or it is lost.
     pub async fn probe(&self) -> Result<ProbeReport, FailureKind> {
-        let _slot = self.slot().await?;
-        let mut worker = self.take().await?;
+        let _place = self.turns.place(None).await?;
+        let mut worker = self.take(None).await?;
         let report = worker.probe().await?;
-        self.put(worker);
+        self.put(None, worker);
         Ok(report)
     }
 
@@ -76,25 +76,24 @@ impl WorkerPool {
     /// # Errors
     /// See [`FailureKind`].
     pub async fn execute(&self, task: ShardTask, items: Vec<u8>) -> Result<ShardOutcome, Failure> {
-        let _slot = self.slot().await?;
-        let mut worker = self.take().await?;
+        let job = Some(task.job);
+        let _place = self.turns.place(job).await?;
+        let mut worker = self.take(job).await?;
         let result = worker.execute(task, items).await;
-        self.put(worker);
+        self.put(job, worker);
         result
     }
 
-    async fn slot(&self) -> Result<SemaphorePermit<'_>, FailureKind> {
-        let waiting = Waiting::enter(&self.waiting)?;
-        let slot = self.slots.acquire().await.map_err(FailureKind::lost)?;
-        drop(waiting);
-        Ok(slot)
-    }
-
-    /// An idle worker that still lives, or a new one.
-    async fn take(&self) -> Result<WorkerHandle, FailureKind> {
+    /// An idle worker that still lives, or a new one. One that worked for the job before has its
+    /// component compiled and its models loaded; else the one that was idle longest is the least loss.
+    async fn take(&self, job: Option<JobId>) -> Result<WorkerHandle, FailureKind> {
         loop {
-            let idle = self.idle().pop();
-            let Some(mut worker) = idle else { break };
+            let found = {
+                let mut idle = self.idle();
+                let known = idle.iter().rposition(|(last, _)| *last == job);
+                (!idle.is_empty()).then(|| idle.remove(known.unwrap_or(0)))
+            };
+            let Some((_, mut worker)) = found else { break };
             if worker.is_alive() {
                 return Ok(worker);
             }
@@ -109,62 +108,13 @@ impl WorkerPool {
         Ok(worker)
     }
 
-    fn put(&self, worker: WorkerHandle) {
+    fn put(&self, job: Option<JobId>, worker: WorkerHandle) {
         if worker.is_clean() {
-            self.idle().push(worker);
+            self.idle().push((job, worker));
         }
     }
 
-    fn idle(&self) -> std::sync::MutexGuard<'_, Vec<WorkerHandle>> {
+    fn idle(&self) -> std::sync::MutexGuard<'_, Vec<Idle>> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Counts a task among those that wait, until it is dropped.
-struct Waiting<'a>(&'a AtomicU64);
-
-impl<'a> Waiting<'a> {
-    fn enter(count: &'a AtomicU64) -> Result<Self, FailureKind> {
-        let entered = Self(count);
-        let waiting = count.fetch_add(1, Ordering::AcqRel);
-        if waiting >= WAITING_MAX {
-            return Err(FailureKind::Busy {
-                waiting,
-                limit: WAITING_MAX,
-            });
-        }
-        Ok(entered)
-    }
-}
-
-impl Drop for Waiting<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::AcqRel);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_full_queue_refuses_by_name_and_frees_itself() {
-        let count = AtomicU64::new(0);
-        let inside: Vec<_> = (0..WAITING_MAX)
-            .map(|_| Waiting::enter(&count).unwrap())
-            .collect();
-        let refused = Waiting::enter(&count).err().unwrap();
-        assert!(
-            matches!(
-                refused,
-                FailureKind::Busy {
-                    limit: WAITING_MAX,
-                    ..
-                }
-            ),
-            "{refused}"
-        );
-        drop(inside);
-        assert_eq!(count.load(Ordering::Acquire), 0);
     }
 }

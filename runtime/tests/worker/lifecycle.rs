@@ -74,6 +74,7 @@ pub(crate) fn task(dir: &Path, component: &[u8]) -> ShardTask {
         component: LocalBlob { path, blob },
         models: Vec::new(),
         device: DeviceKind::Cpu,
+        cpu_nodes: false,
         limits: Limits {
             fuel: u64::MAX / 2,
             memory_bytes: 16 << 20,
@@ -326,6 +327,7 @@ fn a_whole_job_runs_locally_in_order() {
         items_per_shard,
         limits: one.limits,
         device: DeviceKind::Cpu,
+        cpu_nodes: false,
     };
     block_on(async {
         let mut seen = Vec::new();

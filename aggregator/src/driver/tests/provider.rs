@@ -296,6 +296,7 @@ impl Script {
         let opening = Opening {
             nonce: [7; 32],
             outcome: Outcome {
+                placement: Vec::new(),
                 root: merkle::root(&outputs),
                 outputs: BlobRef::of(&bytes),
                 items: assignment.items,

@@ -297,6 +297,7 @@ impl TestJob {
             max_price: MAX_PRICE,
             deadline_ms: 60_000,
             device: None,
+            cpu_nodes: false,
             nonce: "0".repeat(32),
             input: input.clone(),
         };

@@ -168,6 +168,7 @@ fn package(comparator: Comparator) -> Package {
         max_price: Amount(1),
         deadline_ms: 60_000,
         device: None,
+        cpu_nodes: false,
         nonce: "0".repeat(32),
     }
 }

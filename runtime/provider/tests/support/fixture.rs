@@ -87,6 +87,7 @@ pub(crate) fn job(component: Vec<u8>) -> Job {
         max_price: Amount(1_000_000),
         deadline_ms: 600_000,
         device: None,
+        cpu_nodes: false,
         nonce: "0".repeat(32),
     };
     Job {
