@@ -3,7 +3,8 @@
 
     embed.py MODEL     with tokenizer.json and lines.txt beside this file
 
-Reads `LINES BATCH` a line, embeds the LINES lines after the first BATCH, and answers with the nanoseconds it took.
+Reads `FROM COUNT BATCH` a line, embeds COUNT lines from line FROM on, BATCH to a run, and answers with the nanoseconds
+it took.
 """
 
 import sys
@@ -42,8 +43,8 @@ def main() -> None:
         return (means / np.linalg.norm(means, axis=1, keepdims=True)).astype(np.float32)
 
     for request in sys.stdin:
-        count, batch = map(int, request.split())
-        wanted = lines[batch : batch + count]
+        first, count, batch = map(int, request.split())
+        wanted = lines[first : first + count]
         start = time.perf_counter_ns()
         for at in range(0, len(wanted), batch):
             embed(wanted[at : at + batch])

@@ -3,15 +3,18 @@
 
 mod decode;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, anyhow};
 use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
-use wit_parser::Resolve;
+use wit_parser::{Resolve, SourceMap};
 
 pub(crate) use decode::{Decoder, decode};
 
 /// The contract, as guests are built against it.
 const WASI_NN: &str = include_str!("../../guest-sdk/wit/deps/wasi-nn/wasi-nn.wit");
-const WORLD: &str = include_str!("../../guest-sdk/wit/world.wit");
+const WORLD: [(&str, &str); 2] = [
+    ("world.wit", include_str!("../../guest-sdk/wit/world.wit")),
+    ("nn-ext.wit", include_str!("../../guest-sdk/wit/nn-ext.wit")),
+];
 
 /// Everything of `wasi:nn` that these guests call.
 const NN: &str = r#"
@@ -57,7 +60,12 @@ fn guest(imports: &str, extra: &str, locals: &str, body: &str) -> Result<Vec<u8>
     let mut module = wat::parse_str(&text).with_context(|| text.clone())?;
     let mut resolve = Resolve::default();
     resolve.push_str("wasi-nn.wit", WASI_NN)?;
-    let package = resolve.push_str("world.wit", WORLD)?;
+    let mut files = SourceMap::default();
+    WORLD
+        .iter()
+        .for_each(|(name, text)| files.push_str(name, *text));
+    let group = files.parse().map_err(|(_, error)| anyhow!("{error}"))?;
+    let package = resolve.push_group(group)?;
     let world = resolve.select_world(&[package], Some("inference"))?;
     embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8)?;
     ComponentEncoder::default()

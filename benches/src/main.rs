@@ -10,6 +10,7 @@
 #![allow(clippy::print_stdout, reason = "the table is this program's output")]
 
 mod bare;
+mod child;
 mod guests;
 mod machine;
 mod measure;
@@ -47,6 +48,9 @@ struct Args {
     /// The built baseline of wasmtime-wasi-nn.
     #[arg(long)]
     wasi_nn: Option<PathBuf>,
+    /// The built baseline on bare ONNX Runtime.
+    #[arg(long)]
+    native: Option<PathBuf>,
     /// A Python with onnxruntime and tokenizers.
     #[arg(long)]
     python: Option<PathBuf>,
@@ -100,6 +104,7 @@ fn run(args: Args) -> Result<ExitCode> {
     let bench = Bench {
         quick: args.quick,
         wasi_nn: args.wasi_nn,
+        native: args.native,
         python: args.python,
         guests: args.guests,
         interpreters: args.interpreters,

@@ -119,6 +119,7 @@ pub(crate) fn task(folder: &Path, component: &[u8], models: &[(&str, &Path)]) ->
         component: LocalBlob { path, blob },
         models: models.collect::<Result<_>>()?,
         device: DeviceKind::Cpu,
+        cpu_nodes: false,
         limits: WIDE,
     })
 }

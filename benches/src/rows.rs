@@ -22,6 +22,7 @@ pub(crate) use worker::ARGUMENT as WORKER_ARGUMENT;
 pub(crate) struct Bench {
     pub(crate) quick: bool,
     pub(crate) wasi_nn: Option<PathBuf>,
+    pub(crate) native: Option<PathBuf>,
     pub(crate) python: Option<PathBuf>,
     pub(crate) guests: Option<PathBuf>,
     pub(crate) interpreters: Option<PathBuf>,

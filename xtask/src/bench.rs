@@ -14,8 +14,8 @@ use crate::run::{self, cargo, check, program};
 use crate::setup::{self, Wanted};
 use crate::stages::Stages;
 
-/// The baseline that needs an older ort, in a workspace of its own.
-const WASI_NN: &str = "benches/baseline/wasi-nn";
+/// Programs that are measured against, each in a workspace of its own.
+const BASELINES: &str = "benches/baseline";
 
 /// Guests of the benchmarks' own, beside those of the examples.
 const GUESTS: &str = "benches/guests";
@@ -34,16 +34,10 @@ pub(crate) fn host(stages: &mut Stages, args: &BenchArgs) -> Result<ExitCode> {
         "xtask: the first release build takes ten minutes and more; later ones seconds to minutes"
     );
     let bench = stages.run("build the benchmark", || build(&target))?;
-    let wasi_nn = stages.run("build the baseline wasmtime-wasi-nn", || {
-        let own = target.join("wasi-nn");
-        let mut build = cargo()?;
-        build.args(["build", "--release", "--locked", "--manifest-path"]);
-        build
-            .arg(format!("{WASI_NN}/Cargo.toml"))
-            .env("CARGO_TARGET_DIR", &own);
-        check(&mut build)?;
-        Ok(own.join("release").join("baseline-wasi-nn"))
+    let wasi_nn = stages.run("build the baseline wasi-nn", || {
+        baseline(&target, "wasi-nn")
     })?;
+    let native = stages.run("build the baseline native", || baseline(&target, "native"))?;
     let took = if args.quick {
         "about two minutes"
     } else {
@@ -58,7 +52,11 @@ pub(crate) fn host(stages: &mut Stages, args: &BenchArgs) -> Result<ExitCode> {
             .arg(&guests)
             .arg("--wasi-nn")
             .arg(&wasi_nn);
-        command.arg("--python").arg(python);
+        command
+            .arg("--native")
+            .arg(&native)
+            .arg("--python")
+            .arg(python);
         // The JSON is wanted for the folder whether or not it is wanted on standard output.
         command.args((args.json || args.save.is_some()).then_some("--json"));
         command.args(args.quick.then_some("--quick"));
@@ -88,6 +86,16 @@ pub(crate) fn build(target: &Path) -> Result<PathBuf> {
     build.args(["build", "--release", "--package", "benches"]);
     check(build.env("CARGO_TARGET_DIR", target))?;
     Ok(target.join("release").join("host"))
+}
+
+/// Builds a baseline in the release profile.
+fn baseline(target: &Path, name: &str) -> Result<PathBuf> {
+    let own = target.join(name);
+    let mut build = cargo()?;
+    build.args(["build", "--release", "--locked", "--manifest-path"]);
+    build.arg(format!("{BASELINES}/{name}/Cargo.toml"));
+    check(build.env("CARGO_TARGET_DIR", &own))?;
+    Ok(own.join("release").join(format!("baseline-{name}")))
 }
 
 /// All built guests in one folder: those of the examples and those of the benchmarks.

@@ -1,13 +1,13 @@
 //! What the way to a model and back costs, beside a bare run of the model.
 
-use std::io::{BufRead as _, BufReader, Write as _};
-use std::path::Path;
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Result, bail, ensure};
 use runtime::{Backend, ShardTask};
 
 use super::Bench;
+use crate::child::{Baseline, checksum};
 use crate::measure::{Contestant, duel, interleave, seconds};
 use crate::ours::{Ours, items, outputs};
 use crate::raw::{self, On};
@@ -96,143 +96,99 @@ pub(crate) fn overhead(bench: &Bench) -> Result<Vec<Row>> {
     ])
 }
 
+/// The image's model, guest and bytes, in a folder from which a baseline can read them.
+struct Image {
+    folder: tempfile::TempDir,
+    model: Vec<u8>,
+    component: Vec<u8>,
+    x: Vec<f32>,
+}
+
+impl Image {
+    fn new() -> Result<Self> {
+        let image = Self {
+            folder: tempfile::tempdir()?,
+            model: onnx::head(u64::from(IMAGE), u64::from(SCORES)),
+            component: guests::repeat(&[1, IMAGE], true)?,
+            x: numbers(IMAGE),
+        };
+        std::fs::create_dir(image.graph())?;
+        std::fs::write(image.graph().join("model.onnx"), &image.model)?;
+        std::fs::write(image.folder.path().join("repeat.wasm"), &image.component)?;
+        std::fs::write(image.folder.path().join("image"), bytes(&image.x))?;
+        Ok(image)
+    }
+
+    /// The baseline takes a graph's name from its folder.
+    fn graph(&self) -> PathBuf {
+        self.folder.path().join("g")
+    }
+
+    /// wasmtime's own wasi-nn, or why there is none.
+    fn wasi_nn(&self, bench: &Bench) -> Result<Result<Baseline, String>> {
+        let Some(program) = bench.wasi_nn.as_ref().filter(|path| path.is_file()) else {
+            let reason = "the baseline is not built: cargo xtask bench host builds it (--wasi-nn)";
+            return Ok(Err(reason.to_owned()));
+        };
+        let folder = self.folder.path();
+        let mut command = Command::new(program);
+        command.args([
+            folder.join("repeat.wasm"),
+            self.graph(),
+            folder.join("image"),
+        ]);
+        command.env("ORT_DYLIB_PATH", raw::library()?.path());
+        Baseline::start(&mut command).map(Ok)
+    }
+}
+
 /// A large tensor in, a small one out, against wasmtime's own wasi-nn.
 pub(crate) fn image(bench: &Bench) -> Result<Vec<Row>> {
     let what = "600 kB image in, 4 kB out: what it costs beside a bare run";
-    let model = onnx::head(u64::from(IMAGE), u64::from(SCORES));
-    let (x, dims) = (numbers(IMAGE), [1, i64::from(IMAGE)]);
-    let folder = tempfile::tempdir()?;
-    // The baseline takes a graph's name from its folder.
-    let graph = folder.path().join("g");
-    std::fs::create_dir(&graph)?;
-    let path = graph.join("model.onnx");
-    std::fs::write(&path, &model)?;
-    let component = guests::repeat(&[1, IMAGE], true)?;
-    let component_path = folder.path().join("repeat.wasm");
-    std::fs::write(&component_path, &component)?;
-    let data_path = folder.path().join("image");
-    std::fs::write(&data_path, bytes(&x))?;
-
-    let repeat = Repeat::new(&component, &path, bytes(&x))?;
-    let mut session = raw::session(&model, On::Cpu)?;
-    let mut y = Vec::new();
-    raw::once(&mut session, &dims, &x, &mut y)?;
+    let image = Image::new()?;
+    let mut other = match image.wasi_nn(bench)? {
+        Ok(other) => other,
+        Err(reason) => return Ok(vec![Row::skipped(what, reason)]),
+    };
+    let model = image.graph().join("model.onnx");
+    let repeat = Repeat::new(&image.component, &model, bytes(&image.x))?;
+    let mut session = raw::session(&image.model, On::Cpu)?;
+    let (dims, mut y) = ([1, i64::from(IMAGE)], Vec::new());
+    raw::once(&mut session, &dims, &image.x, &mut y)?;
+    let answer = repeat.shard(1)?.1;
+    ensure!(answer == bytes(&y), "the guest and the bare run differ");
     ensure!(
-        repeat.shard(1)?.1 == bytes(&y),
-        "the guest and the bare run differ"
+        other.ask("1")?.sum == Some(checksum(answer)),
+        "wasi-nn answers something else"
     );
 
-    let missing =
-        || "the baseline is not built: cargo xtask bench host builds it (--wasi-nn)".to_owned();
-    let other = bench
-        .wasi_nn
-        .as_ref()
-        .filter(|path| path.is_file())
-        .ok_or_else(missing);
-    let mut other = match other {
-        Ok(program) => Ok(WasiNn::start(program, &component_path, &graph, &data_path)?),
-        Err(reason) => Err(reason),
-    };
     let runs: u32 = bench.pick(200, 50);
-    let mut contestants: Vec<Contestant<'_>> = vec![
+    let mut contestants: [Contestant<'_>; 3] = [
         Box::new(|| repeat.each(runs)),
         Box::new(|| {
-            let all =
-                seconds(|| (0..runs).try_for_each(|_| raw::once(&mut session, &dims, &x, &mut y)))?;
-            Ok(all / f64::from(runs) * 1e6)
+            let run = |_| raw::once(&mut session, &dims, &image.x, &mut y);
+            Ok(seconds(|| (0..runs).try_for_each(run))? / f64::from(runs) * 1e6)
+        }),
+        Box::new(|| {
+            let one = other.ask("1")?.seconds;
+            let all = other.ask(&runs.to_string())?.seconds;
+            Ok((all - one) / f64::from(runs.saturating_sub(1)) * 1e6)
         }),
     ];
-    if let Ok(other) = &mut other {
-        ensure!(
-            other.checksum()? == sum(&repeat.shard(1)?.1),
-            "wasi-nn answers something else"
-        );
-        contestants.push(Box::new(|| {
-            let one = other.run(1)?;
-            Ok((other.run(runs)? - one) / f64::from(runs.saturating_sub(1)) * 1e6)
-        }));
-    }
     let all = interleave(bench.pick(15, 5), &mut contestants)?;
-    drop(contestants);
-    let mut all = all.into_iter();
-    let (ours, bare) = (
-        all.next().unwrap_or_default(),
-        all.next().unwrap_or_default(),
-    );
-    let mine = ours.zip(&bare, |a, b| a - b);
-    let row = Row::new(what, "us", &mine);
-    let Some(theirs) = all.next() else {
-        return Ok(vec![Row::skipped(what, other.err().unwrap_or_default())]);
+    let [ours, bare, theirs] = &all[..] else {
+        bail!("three contestants, {} results", all.len());
     };
-    let their = theirs.zip(&bare, |a, b| a - b);
-    let said = format!(
-        "a round {:.1} us, bare {:.1} us, wasmtime-wasi-nn 48 with ort 2.0.0-rc.10 {:.1} us",
-        ours.median(),
-        bare.median(),
-        theirs.median()
-    );
+    let (mine, their) = (ours.zip(bare, |a, b| a - b), theirs.zip(bare, |a, b| a - b));
     Ok(vec![
-        row.against(&mine, &their)
+        Row::new(what, "us", &mine)
+            .against(&mine, &their)
             .target(Target::RatioAtMost(0.2))
-            .note(said),
+            .note(format!(
+                "a round {:.1} us, bare {:.1} us, wasmtime-wasi-nn 48 with ort 2.0.0-rc.10 {:.1} us",
+                ours.median(),
+                bare.median(),
+                theirs.median()
+            )),
     ])
-}
-
-/// A checksum that both sides can say in a line.
-fn sum(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0_u64, |sum, byte| {
-        sum.wrapping_mul(31).wrapping_add(u64::from(*byte))
-    })
-}
-
-/// The baseline's process: a line with a number of runs in, a line with nanoseconds and a checksum out.
-struct WasiNn {
-    child: Child,
-    input: ChildStdin,
-    output: BufReader<ChildStdout>,
-}
-
-impl WasiNn {
-    fn start(program: &Path, component: &Path, graph: &Path, data: &Path) -> Result<Self> {
-        let mut child = Command::new(program)
-            .args([component, graph, data])
-            .env("ORT_DYLIB_PATH", raw::library()?.path())
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .with_context(|| program.display().to_string())?;
-        let input = child.stdin.take().context("no standard input")?;
-        let output = BufReader::new(child.stdout.take().context("no standard output")?);
-        Ok(Self {
-            child,
-            input,
-            output,
-        })
-    }
-
-    fn ask(&mut self, runs: u32) -> Result<(f64, u64)> {
-        writeln!(self.input, "{runs}")?;
-        let mut line = String::new();
-        self.output.read_line(&mut line)?;
-        let mut words = line.split_whitespace();
-        let (Some(ns), Some(sum)) = (words.next(), words.next()) else {
-            bail!("the baseline answered {line:?}");
-        };
-        Ok((ns.parse::<f64>()? / 1e9, sum.parse()?))
-    }
-
-    fn run(&mut self, runs: u32) -> Result<f64> {
-        Ok(self.ask(runs)?.0)
-    }
-
-    fn checksum(&mut self) -> Result<u64> {
-        Ok(self.ask(1)?.1)
-    }
-}
-
-impl Drop for WasiNn {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
 }
