@@ -197,9 +197,12 @@ pub(crate) fn cpu(bench: &Bench) -> Result<Vec<Row>> {
 /// On a GPU, where there is one.
 pub(crate) fn gpu(bench: &Bench) -> Result<Vec<Row>> {
     let what = "decode with a cache, Cuda";
-    let report = Ours::new(Backend::Onnx)?.sandbox.probe();
+    let ours = Ours::new(Backend::Onnx)?;
+    let report = ours.sandbox.probe();
     let Some(device) = report.device(DeviceKind::Gpu) else {
-        let reason = "no CUDA device that ONNX Runtime can use here";
+        let why = ours.sandbox.fingerprint(DeviceKind::Gpu).err();
+        let why = why.map_or_else(String::new, |kind| format!(": {kind}"));
+        let reason = format!("no CUDA device that ONNX Runtime can use here{why}");
         if std::env::var_os("ASSAY_REQUIRE_GPU").is_some_and(|value| value == "1") {
             bail!("ASSAY_REQUIRE_GPU=1 and {reason}");
         }
