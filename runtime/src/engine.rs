@@ -44,6 +44,10 @@ const MEMORY_KEEP_RESIDENT_BYTES: usize = 1 << 20;
 /// Bytes of a table that stay resident in the pool between two guests (zeroed all the same).
 const TABLE_KEEP_RESIDENT_BYTES: usize = 64 << 10;
 
+/// Bytes of a stack that stay resident in the pool between two guests (zeroed all the same). Giving all of
+/// it back costs each shard page faults and a flush of the address cache: more than the rest of a small one.
+const STACK_KEEP_RESIDENT_BYTES: usize = 32 << 10;
+
 /// Fuel for each page that `memory.grow` asks for. Wasmtime's default is free of charge.
 const FUEL_PER_GROWN_PAGE: u8 = 64;
 
@@ -130,6 +134,7 @@ fn pooling() -> PoolingAllocationConfig {
         .max_memory_size(usize::try_from(MEMORY_RESERVATION_BYTES).unwrap_or(usize::MAX))
         .linear_memory_keep_resident(MEMORY_KEEP_RESIDENT_BYTES)
         .table_keep_resident(TABLE_KEEP_RESIDENT_BYTES)
+        .async_stack_keep_resident(STACK_KEEP_RESIDENT_BYTES)
         .max_unused_warm_slots(shards)
         // The pagemap scan of this release can miss a dirty page that was swapped out: the next guest
         // would read the last one's memory. Protection keys are experimental and not compiled in.

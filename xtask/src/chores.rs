@@ -132,7 +132,7 @@ pub(crate) fn guests(stages: &mut Stages) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn guests_with(stages: &mut Stages) -> Result<()> {
+pub(crate) fn guests_with(stages: &mut Stages) -> Result<()> {
     stages.run("build assay", || check(&mut build_assay()?))?;
     let assay = assay_binary()?;
     for example in examples()? {
@@ -195,7 +195,7 @@ fn build_assay() -> Result<Command> {
     Ok(build)
 }
 
-fn assay_binary() -> Result<PathBuf> {
+pub(crate) fn assay_binary() -> Result<PathBuf> {
     let metadata = run::text(cargo()?.args(["metadata", "--no-deps", "--format-version", "1"]));
     let metadata: serde_json::Value =
         serde_json::from_str(&metadata.context("`cargo metadata` failed")?)?;

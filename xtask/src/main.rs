@@ -1,4 +1,4 @@
-//! Chores: set-up, demo, tests, guest builds, lints.
+//! Chores: set-up, demo, tests, benchmarks, guest builds, lints.
 //!
 //! Two commands are all a newcomer needs, in a fresh clone on a machine with a Rust toolchain and
 //! Python: `cargo xtask demo` and `cargo xtask test`. Both begin by installing what is missing.
@@ -7,11 +7,14 @@
 //!
 //! Start reading at [`Chore`], then [`chores`] (one function per command), then [`setup`].
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+mod bench;
 mod chores;
+mod gpu;
 mod run;
 mod setup;
 mod stages;
@@ -37,6 +40,12 @@ enum Chore {
     Demo(DemoArgs),
     /// Install what is missing, then run every test.
     Test(TestArgs),
+    /// Measure: what the sandbox costs, beside what others cost.
+    #[command(subcommand)]
+    Bench(BenchChore),
+    /// GPU tests and benchmarks, for a machine without a network.
+    #[command(subcommand)]
+    Gpu(GpuChore),
     /// Build every example's component with the `assay` binary.
     Guests,
     /// Check formatting and run clippy, warnings denied.
@@ -86,6 +95,51 @@ struct TestArgs {
     quick: bool,
 }
 
+#[derive(Debug, Subcommand)]
+enum BenchChore {
+    /// Instances, inference, limits and memory against bare wasmtime, bare ONNX Runtime, Python and
+    /// wasmtime's wasi-nn, in one run.
+    Host(BenchArgs),
+}
+
+#[derive(Debug, clap::Args)]
+struct BenchArgs {
+    /// End with one line of JSON.
+    #[arg(long)]
+    json: bool,
+    /// Fewer rounds: a look, not a figure to quote.
+    #[arg(long)]
+    quick: bool,
+    /// Only these groups of rows (`host --list` names them).
+    #[arg(long, value_name = "GROUP")]
+    only: Vec<String>,
+    /// Write table and JSON into this folder, named after the day.
+    #[arg(long, value_name = "FOLDER")]
+    save: Option<PathBuf>,
+    /// Anything else goes to the benchmark as it is.
+    #[arg(last = true)]
+    rest: Vec<String>,
+}
+
+#[derive(Debug, Subcommand)]
+enum GpuChore {
+    /// Run the GPU tests here; without a GPU they say so, and fail under ASSAY_REQUIRE_GPU=1.
+    Test,
+    /// Make a folder that runs the GPU tests and benchmarks on another machine, which needs a driver
+    /// and nothing else.
+    Bundle(BundleArgs),
+}
+
+#[derive(Debug, clap::Args)]
+struct BundleArgs {
+    /// The folder to make; it must not exist yet.
+    #[arg(long)]
+    out: PathBuf,
+    /// Leave ONNX Runtime for CUDA and its libraries (2.4 GB) out: the tests then only say their skip.
+    #[arg(long)]
+    without_cuda: bool,
+}
+
 #[derive(Debug, clap::Args)]
 struct CleanArgs {
     /// Also remove ONNX Runtime, models and the reference environment.
@@ -100,6 +154,9 @@ fn main() -> ExitCode {
         Chore::Setup(a) => chores::setup(&mut stages, a),
         Chore::Demo(a) => chores::demo(&mut stages, a),
         Chore::Test(a) => chores::test(&mut stages, a),
+        Chore::Bench(BenchChore::Host(a)) => bench::host(&mut stages, a),
+        Chore::Gpu(GpuChore::Test) => gpu::test(&mut stages),
+        Chore::Gpu(GpuChore::Bundle(a)) => gpu::bundle(&mut stages, a),
         Chore::Guests => chores::guests(&mut stages),
         Chore::Lint => chores::lint(&mut stages),
         Chore::Clean(a) => chores::clean(&mut stages, a),

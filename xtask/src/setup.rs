@@ -4,6 +4,8 @@
 //! and each file taken out of it (checked here, on every run). With everything in place nothing
 //! touches the network.
 
+use std::path::Path;
+
 use anyhow::Result;
 
 use crate::run;
@@ -39,4 +41,9 @@ pub(crate) fn run(wanted: Wanted) -> Result<()> {
         eprintln!("  everything is there ({})", home.display());
     }
     Ok(())
+}
+
+/// Puts ONNX Runtime for CUDA and NVIDIA's libraries below a folder that is to be copied elsewhere.
+pub(crate) fn cuda_into(folder: &Path) -> Result<()> {
+    fetch::run(folder, &pins::cuda()).map(drop)
 }

@@ -115,7 +115,8 @@ impl OrtLibrary {
         &self.engine
     }
 
-    pub(crate) fn environment(&self) -> &Environment {
+    /// The library's environment, of which a process has one: benchmarks open their bare sessions in it.
+    pub fn environment(&self) -> &Environment {
         &self.environment
     }
 

@@ -12,12 +12,7 @@ fn gpu(test: &str) -> Option<Device> {
         eprintln!("{test}: on {info:?}");
         return Some(info.device);
     }
-    let reason = match ort().load(
-        "probe",
-        &[],
-        &GraphOptions::on(Device::Cuda(0)),
-        &StopFlag::default(),
-    ) {
+    let reason = match ort().fingerprint(&GraphOptions::on(Device::Cuda(0))) {
         Err(error) => error.to_string(),
         Ok(_) => "the driver lists no device".to_owned(),
     };

@@ -15,10 +15,12 @@ pub fn ort() -> Arc<OrtBackend> {
     }
 }
 
+/// A file of the tests' data: beside the sources, or where a program that was copied to another machine
+/// is told.
 pub fn data(name: &str) -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
-        .join("tests/data")
-        .join(name)
+    let told = std::env::var_os("ASSAY_TEST_DATA").map(PathBuf::from);
+    let beside = || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/data");
+    told.unwrap_or_else(beside).join(name)
 }
 
 /// A backend together with its words for the suite's graphs.

@@ -26,7 +26,7 @@ enum Ours {
 
 /// Reading order: from what knows least to what knows all. `jobs` must not use tokio; that sigstore
 /// links its types is a known blemish (ARCHITECTURE.md), hence the direct column.
-const TABLE: [Row; 13] = [
+const TABLE: [Row; 14] = [
     Row {
         name: "jobs",
         folder: "jobs",
@@ -118,6 +118,14 @@ const TABLE: [Row; 13] = [
         ours: Ours::All,
         never: &["libp2p", "rocksdb", "ort"],
         never_at_all: &[],
+    },
+    Row {
+        // Bare wasmtime and bare ort are what it measures against.
+        name: "benches",
+        folder: "benches",
+        ours: Ours::All,
+        never: &["libp2p", "rocksdb"],
+        never_at_all: &["libp2p", "rocksdb"],
     },
     Row {
         name: "xtask",

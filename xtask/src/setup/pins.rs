@@ -29,6 +29,13 @@ pub(super) fn bundles(gpu: bool) -> Result<Vec<Bundle>> {
     Ok(wanted)
 }
 
+/// ONNX Runtime for CUDA and what it loads, for a machine of the pinned kind.
+pub(super) fn cuda() -> Vec<Bundle> {
+    let mut wanted = vec![ORT_CUDA_X86_64];
+    wanted.extend(CUDA_LIBRARIES);
+    wanted
+}
+
 const LINUX_X86_64: &[&str] = &[
     "manylinux_2_28_x86_64",
     "manylinux_2_27_x86_64",
