@@ -77,6 +77,7 @@ pub use error::{FaultCode, GuestFault, MAX_ERROR_TEXT_BYTES, NnError};
 pub use graph::cache::{CacheLimits, GraphCache};
 pub use graph::{Graph, MAX_QUEUED_COMPUTES};
 pub use models::{ModelDigest, ModelStore};
+pub use onnx::{Census as ModelCensus, inspect as inspect_model};
 pub use ort_backend::OrtBackend;
 pub use ort_backend::devices::host_memory_bytes;
 pub use ort_backend::library::{OrtLibrary, discover};
