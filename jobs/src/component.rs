@@ -57,6 +57,12 @@ pub const BLOCK_DEPTH_MAX: u32 = 4_096;
 /// themselves for each level.
 pub const INNER_TYPES_MAX: usize = 64;
 
+/// Most targets of one jump: what the engine compiles.
+pub const JUMPS_MAX: u32 = 65_520;
+
+/// Most elements that one table begins with. A job's tables together may have no more later on.
+pub const TABLE_ELEMENTS_MAX: u64 = 100_000;
+
 /// Most functions that are lifted, lowered or made for resources.
 pub const CANONICALS_MAX: u32 = 1_000;
 
@@ -209,7 +215,18 @@ impl Survey {
                 if size > FUNCTION_BYTES_MAX {
                     return Err(too_many("bytes in one function", size, FUNCTION_BYTES_MAX));
                 }
-                check_depth(body)
+                check_body(body)
+            }
+            Payload::TableSection(section) => {
+                for table in section.clone() {
+                    let elements = table.map_err(malformed)?.ty.initial;
+                    if elements > TABLE_ELEMENTS_MAX {
+                        let what = "elements in a table, more than the";
+                        let max = TABLE_ELEMENTS_MAX;
+                        return Err(refuse(format!("{elements} {what} {max} allowed")));
+                    }
+                }
+                Ok(())
             }
             Payload::TypeSection(section) => {
                 let types = &mut self.core_types;
@@ -334,8 +351,9 @@ fn count(total: &mut u32, more: u32, max: u32, what: &str) -> Result<(), Error> 
     Ok(())
 }
 
-/// Looks how deep blocks lie within one another. Whether they are closed is the validator's to see.
-fn check_depth(body: &FunctionBody<'_>) -> Result<(), Error> {
+/// Looks how deep blocks lie within one another and how far jumps spread. Whether blocks are closed is
+/// the validator's to see.
+fn check_body(body: &FunctionBody<'_>) -> Result<(), Error> {
     let mut operators = body.get_operators_reader().map_err(malformed)?;
     let mut depth = 0_u32;
     while !operators.eof() {
@@ -346,6 +364,10 @@ fn check_depth(body: &FunctionBody<'_>) -> Result<(), Error> {
                     let (found, max) = (depth as usize, BLOCK_DEPTH_MAX as usize);
                     return Err(too_many("blocks within one another", found, max));
                 }
+            }
+            Operator::BrTable { targets } if targets.len() > JUMPS_MAX => {
+                let (found, max) = (targets.len() as usize, JUMPS_MAX as usize);
+                return Err(too_many("jumps in one table", found, max));
             }
             Operator::End => depth = depth.saturating_sub(1),
             _ => {}

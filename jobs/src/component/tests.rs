@@ -151,32 +151,6 @@ fn bombs_are_refused_before_validation() {
     let cases: String = (0..9_000).map(|i| format!("(case \"case-{i}\")")).collect();
     let variant = format!("(type (variant {cases}))");
     refused(&component(&variant, "", "", RUN), "bytes of types");
-    let types = "(type (func))".repeat(CORE_TYPES_MAX as usize);
-    refused(&component("", &types, "", RUN), "core types, more than");
-    for (deep, over) in [(BLOCK_DEPTH_MAX, false), (BLOCK_DEPTH_MAX + 1, true)] {
-        let (open, close) = ("block ".repeat(deep as usize), "end ".repeat(deep as usize));
-        let bytes = component("", &format!("(func {open} {close})"), "", RUN);
-        match over {
-            true => refused(&bytes, "4097 blocks within one another"),
-            false => _ = check(&bytes).unwrap(),
-        }
-    }
-    let part = "(core module $n (func (export \"f\"))) (core instance $n (instantiate $n))";
-    for (repeated, times, words) in [
-        (
-            "(func (canon lift (core func $n \"f\")))",
-            CANONICALS_MAX,
-            "resource functions, more than",
-        ),
-        (
-            "(alias core export $n \"f\" (core func))",
-            LINKS_MAX,
-            "aliases, imports and exports, more than",
-        ),
-    ] {
-        let parts = format!("{part} {}", repeated.repeat(times as usize));
-        refused(&component(&parts, "", "", RUN), words);
-    }
     let error = check(&vec![0; COMPONENT_BYTES_MAX + 1]).unwrap_err();
     assert!(matches!(error, Error::TooLarge { .. }), "{error}");
 }
@@ -198,31 +172,4 @@ fn the_feature_set_is_golden() {
         "TAIL_CALL",
     ];
     assert_eq!(names, expected);
-}
-
-#[test]
-fn types_within_types_are_refused_before_a_reader_calls_itself_for_them() {
-    // A section of one type of an instance (or a component) that declares a type of an instance...
-    let nested = |kind: u8, depth: usize| {
-        let mut types = vec![1];
-        types.extend([kind, 1, 1].repeat(depth));
-        types.extend([kind, 0]);
-        let mut bytes = component("", "", "", RUN);
-        let length = types.len();
-        bytes.extend([
-            7,
-            length as u8 & 0x7f | 0x80,
-            (length >> 7) as u8 & 0x7f | 0x80,
-        ]);
-        bytes.push((length >> 14) as u8);
-        bytes.extend(types);
-        bytes
-    };
-    for kind in [INSTANCE_TYPE, COMPONENT_TYPE] {
-        check(&nested(kind, INNER_TYPES_MAX)).unwrap();
-        for depth in [INNER_TYPES_MAX + 1, 20_000] {
-            let words = format!("{depth} types within types");
-            refused(&nested(kind, depth), &words);
-        }
-    }
 }
