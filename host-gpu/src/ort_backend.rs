@@ -19,7 +19,7 @@ use ort::ep::ExecutionProviderDispatch;
 use ort::ep::cuda::ConvAlgorithmSearch;
 use ort::session::Session;
 use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
-use session::OrtSession;
+use session::{OUT_OF_MEMORY, OrtSession};
 use std::sync::{Arc, OnceLock};
 
 /// Where a model's weights in other files would be looked for. A model here is one file, which its
@@ -174,7 +174,14 @@ impl NnBackend for OrtBackend {
         if stop.is_stopped() {
             return Err(NnError::Stopped);
         }
-        let session = session.map_err(|error| rejected(error.to_string()))?;
+        let session = session.map_err(|error| {
+            let reason = error.to_string();
+            // A constant that is folded takes this machine's memory, and another may have more.
+            match OUT_OF_MEMORY.iter().any(|words| reason.contains(words)) {
+                true => NnError::Backend(reason),
+                false => rejected(reason),
+            }
+        })?;
         Ok(Box::new(OrtSession::new(session).map_err(rejected)?))
     }
 }

@@ -12,7 +12,8 @@ use wasmparser::component_types::{
 use wasmparser::types::Types;
 use wasmparser::{
     CanonicalFunction, CanonicalOption, ComponentExternalKind, ComponentTypeRef, FunctionBody,
-    Operator, Parser, Payload, PrimitiveValType, TypeBounds, Validator, WasmFeatures,
+    Operator, Parser, Payload, PrimitiveValType, TableSectionReader, TypeBounds, Validator,
+    WasmFeatures,
 };
 
 use crate::Error;
@@ -49,6 +50,9 @@ pub const GLOBALS_MAX: u32 = 1_000;
 
 /// Most types defined by all core modules together: the engine registers and links each of them.
 pub const CORE_TYPES_MAX: u32 = 4_096;
+
+/// Most data and element segments of all core modules together.
+pub const SEGMENTS_MAX: u32 = 100_000;
 
 /// Most blocks within one another in a function. Compiling takes the square of it.
 pub const BLOCK_DEPTH_MAX: u32 = 4_096;
@@ -179,6 +183,7 @@ struct Survey {
     functions: u32,
     globals: u32,
     core_types: u32,
+    segments: u32,
     canonicals: u32,
     links: u32,
     custom_sections: u32,
@@ -217,17 +222,9 @@ impl Survey {
                 }
                 check_body(body)
             }
-            Payload::TableSection(section) => {
-                for table in section.clone() {
-                    let elements = table.map_err(malformed)?.ty.initial;
-                    if elements > TABLE_ELEMENTS_MAX {
-                        let what = "elements in a table, more than the";
-                        let max = TABLE_ELEMENTS_MAX;
-                        return Err(refuse(format!("{elements} {what} {max} allowed")));
-                    }
-                }
-                Ok(())
-            }
+            Payload::TableSection(section) => check_tables(section),
+            Payload::DataSection(section) => self.visit_segments(section.count()),
+            Payload::ElementSection(section) => self.visit_segments(section.count()),
             Payload::TypeSection(section) => {
                 let types = &mut self.core_types;
                 count(types, section.count(), CORE_TYPES_MAX, "core types")
@@ -257,6 +254,11 @@ impl Survey {
             return Err(too_many("types within types", found, max));
         }
         Ok(())
+    }
+
+    fn visit_segments(&mut self, segments: u32) -> Result<(), Error> {
+        let what = "data and element segments";
+        count(&mut self.segments, segments, SEGMENTS_MAX, what)
     }
 
     fn visit_custom(&mut self, bytes: usize) -> Result<(), Error> {
@@ -347,6 +349,17 @@ fn count(total: &mut u32, more: u32, max: u32, what: &str) -> Result<(), Error> 
     *total = total.saturating_add(more);
     if *total > max {
         return Err(too_many(what, *total as usize, max as usize));
+    }
+    Ok(())
+}
+
+fn check_tables(section: &TableSectionReader<'_>) -> Result<(), Error> {
+    for table in section.clone() {
+        let (elements, max) = (table.map_err(malformed)?.ty.initial, TABLE_ELEMENTS_MAX);
+        if elements > max {
+            let reason = format!("{elements} elements in a table, more than the {max} allowed");
+            return Err(refuse(reason));
+        }
     }
     Ok(())
 }

@@ -35,8 +35,8 @@ const FIBER_STACK_BYTES: usize = 2 << 20;
 /// Frames that a trap's backtrace keeps.
 const BACKTRACE_FRAMES_MAX: usize = 32;
 
-/// Core instance metadata of one component, in bytes.
-const COMPONENT_INSTANCE_BYTES_MAX: usize = 1 << 20;
+/// Metadata of one component and its core instances together, in bytes.
+const COMPONENT_INSTANCE_BYTES_MAX: usize = 8 << 20;
 
 /// Metadata of one core instance, in bytes: the most functions, data segments and globals that a job
 /// may have fit in it, so that what is accepted is also run. It is only taken by who needs it.

@@ -48,6 +48,8 @@ mod proto;
 mod shape;
 #[path = "hostile/size.rs"]
 mod size;
+#[path = "hostile/smith.rs"]
+mod smith;
 
 /// Makes this program a worker.
 const WORKER_ARGUMENT: &str = "--be-a-worker";
@@ -57,5 +59,5 @@ fn main() -> std::process::ExitCode {
     if first.as_deref() == Some(WORKER_ARGUMENT) {
         return runtime::worker::main();
     }
-    harness::run(&[corpus::CASES, onnx::CASES])
+    harness::run(&[corpus::CASES, onnx::CASES, smith::CASES])
 }

@@ -15,6 +15,18 @@ pub(crate) const CASES: &[harness::Case] = &[(
     no_hostile_guest_harms_the_node_or_its_neighbours,
 )];
 
+/// Cases that a soak leaves out, since it would do little else.
+const LONG: &[&str] = &[
+    "as many functions as may be",
+    "as large a function of vectors as may be",
+    "ten million calls of the host",
+    "four thousand signatures",
+    "table fills without end",
+    "eight megabytes of zeros",
+    "a component that is too large",
+    "a tensor of a hundred megabytes",
+];
+
 /// Fewer cases are no corpus.
 const CASES_MIN: u64 = 60;
 
@@ -45,8 +57,47 @@ pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
 fn no_hostile_guest_harms_the_node_or_its_neighbours() {
     let mut rig = Rig::new(Backend::Reference, None);
     let whole = play(&mut rig, &corpus());
+    if let Some(instances) = number("ASSAY_SOAK") {
+        soak(&mut rig, instances);
+    }
     report(&rig, "guests", "ASSAY_CORPUS_JSON");
     assert!(!whole || rig.tally.cases >= CASES_MIN);
+}
+
+/// A number from the environment.
+pub(crate) fn number(variable: &str) -> Option<u64> {
+    let text = std::env::var(variable).ok()?;
+    Some(
+        text.parse()
+            .unwrap_or_else(|_| panic!("{variable} is {text:?}, which is no number")),
+    )
+}
+
+/// Runs so many instances of cases that are drawn by lot, those left out that take long.
+fn soak(rig: &mut Rig, instances: u64) {
+    let cases = corpus();
+    let short: Vec<&Case> = cases
+        .iter()
+        .filter(|case| !LONG.contains(&case.name))
+        .collect();
+    let mut made = std::collections::BTreeMap::new();
+    let mut lot = 0x9e37_79b9_7f4a_7c15_u64;
+    block_on(async {
+        for instance in 1..=instances {
+            lot ^= lot << 13;
+            lot ^= lot >> 7;
+            lot ^= lot << 17;
+            let at = (lot % short.len() as u64) as usize;
+            let bytes = made.entry(at).or_insert_with(|| (short[at].make)());
+            rig.run_made(short[at], bytes).await;
+            if instance % 1_000 == 0 {
+                println!(
+                    "soak: {instance} of {instances}, {} escaped",
+                    rig.tally.escaped.len()
+                );
+            }
+        }
+    });
 }
 
 /// Runs the cases, or those whose name has the words of `ASSAY_CORPUS_ONLY`; whether it was all of

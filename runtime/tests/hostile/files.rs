@@ -22,7 +22,7 @@ fn ports() -> Vec<Case> {
     };
     let deep = vec![ANY; 17];
     let ranked = identity(&port("x", F32, &deep), &port("y", F32, &deep));
-    let many = (0..300).fold(rows().node(&node("Identity", "x", "y")), |graph, at| {
+    let many = (0..1100).fold(rows().node(&node("Identity", "x", "y")), |graph, at| {
         let name = format!("extra{at}");
         graph
             .node(&node("Identity", "x", &name))
@@ -56,7 +56,7 @@ fn ports() -> Vec<Case> {
             "is no tensor",
         ),
         ends("ports of seventeen dimensions", &ranked, 1.0, REFUSED, ""),
-        ends("three hundred ports", &many, 1.0, REFUSED, "the bound is"),
+        ends("eleven hundred ports", &many, 1.0, REFUSED, "the bound is"),
         ends("a port of four billion", &fixed, 1.0, FAILED, ""),
     ]
 }
@@ -95,7 +95,7 @@ fn structures() -> Vec<Case> {
                 .graph("else_branch", &branches(levels, "e")),
         )
     };
-    let many = (0..50_000).fold(rows().node(&node("Identity", "x", "y")), |graph, at| {
+    let many = (0..5_000).fold(rows().node(&node("Identity", "x", "y")), |graph, at| {
         graph.initial(&raw_tensor(&format!("w{at}"), F32, &[0], &[]))
     });
     let circle = rows()
@@ -129,7 +129,7 @@ fn structures() -> Vec<Case> {
             "nested more than 8 deep",
         ),
         honest("a chain of ten thousand nodes", &chain(10_000)),
-        honest("fifty thousand empty weights", &many),
+        honest("five thousand empty weights", &many),
         ends("a circle", &circle, 1.0, REFUSED, ""),
         ends("a name given twice", &twice, 1.0, REFUSED, ""),
         ends("an operator of nobody", &function, 1.0, REFUSED, ""),

@@ -113,7 +113,7 @@ fn memories() -> Vec<Case> {
                 "three memories and a page",
                 move || other(10),
                 "MemoryLimit",
-                "22",
+                "1441792 bytes of memory",
             ),
             21,
         )

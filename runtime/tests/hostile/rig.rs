@@ -97,19 +97,26 @@ impl Rig {
 
     /// Runs a case beside its neighbour and books how it ended.
     pub(crate) async fn run(&mut self, case: &Case) {
+        match std::panic::catch_unwind(AssertUnwindSafe(&case.make)) {
+            Ok(bytes) => self.run_made(case, &bytes).await,
+            Err(_) => {
+                let wrong = format!("{}: it could not be made", case.name);
+                self.tally.escaped.push(wrong);
+            }
+        }
+    }
+
+    /// Runs a case whose component is made already.
+    pub(crate) async fn run_made(&mut self, case: &Case, bytes: &[u8]) {
         self.tally.cases += 1;
-        let Ok(bytes) = std::panic::catch_unwind(AssertUnwindSafe(&case.make)) else {
-            let wrong = format!("{}: it could not be made", case.name);
-            return self.tally.escaped.push(wrong);
-        };
         let kills = match case.end {
             End::Fails(["Deadline"], _) => KILLS,
             _ => 0,
         };
-        let mut wrong = self.once(case, &bytes, false).await.err();
+        let mut wrong = self.once(case, bytes, false).await.err();
         for _ in 0..kills {
             if wrong.is_none() {
-                wrong = self.once(case, &bytes, true).await.err();
+                wrong = self.once(case, bytes, true).await.err();
             }
         }
         match wrong {

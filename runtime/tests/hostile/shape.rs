@@ -298,10 +298,6 @@ fn options() -> Vec<Case> {
             "UTF16",
         ),
         run(
-            "a run without items",
-            "(result (result (list (list u8)) (error $e)))",
-        ),
-        run(
             "a run that answers with numbers",
             r#"(param "items" (list (list u8))) (result (result (list (list u16)) (error $e)))"#,
         ),
