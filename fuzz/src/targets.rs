@@ -20,13 +20,9 @@ pub(crate) const TARGETS: &[Target] = &[
     target("items", items),
     target("array", array),
     target("component", component),
-    #[cfg(feature = "network")]
     target("message", message),
-    #[cfg(feature = "runtime")]
     target("frame", frame),
-    #[cfg(feature = "runtime")]
     target("model", model),
-    #[cfg(feature = "runtime")]
     target("tensor", tensor),
 ];
 
@@ -93,12 +89,16 @@ fn component(bytes: &[u8]) {
     if let Ok(summary) = jobs::component::check(bytes) {
         assert!(summary.exports.iter().any(|name| name == "run"));
         let allowed = jobs::component::ALLOWED_IMPORTS;
-        assert!(summary.imports.iter().all(|name| allowed.contains(&name.as_str())));
+        assert!(
+            summary
+                .imports
+                .iter()
+                .all(|name| allowed.contains(&name.as_str()))
+        );
     }
 }
 
 /// What a peer sends: the first byte says in which protocol.
-#[cfg(feature = "network")]
 fn message(bytes: &[u8]) {
     use network::protocol::{NAMES, understood};
     let Some((which, frame)) = bytes.split_first() else {
@@ -109,7 +109,6 @@ fn message(bytes: &[u8]) {
 }
 
 /// What a worker and its parent say to one another.
-#[cfg(feature = "runtime")]
 fn frame(bytes: &[u8]) {
     use runtime::worker::frame::Frame;
     use runtime::worker::protocol::{Request, Response};
@@ -124,7 +123,6 @@ fn frame(bytes: &[u8]) {
 }
 
 /// The look at a model before it is loaded.
-#[cfg(feature = "runtime")]
 fn model(bytes: &[u8]) {
     match host_gpu::inspect_model(bytes) {
         Ok(census) => assert!(census.nodes <= bytes.len()),
@@ -134,7 +132,6 @@ fn model(bytes: &[u8]) {
 
 /// A tensor is made only of as many bytes as its dimensions say. The first byte is its type, the
 /// second its rank, four each its dimensions, the rest its data.
-#[cfg(feature = "runtime")]
 fn tensor(bytes: &[u8]) {
     let [ty, rank, rest @ ..] = bytes else {
         return;
@@ -143,7 +140,11 @@ fn tensor(bytes: &[u8]) {
     let ty = all[usize::from(*ty) % all.len()];
     let rank = usize::from(*rank) % (host_gpu::MAX_RANK + 4);
     let (dims, _) = rest.as_chunks::<4>();
-    let dims: Vec<u32> = dims.iter().take(rank).map(|dim| u32::from_le_bytes(*dim)).collect();
+    let dims: Vec<u32> = dims
+        .iter()
+        .take(rank)
+        .map(|dim| u32::from_le_bytes(*dim))
+        .collect();
     let data = &rest[dims.len() * 4..];
     if let Ok(tensor) = host_gpu::TensorValue::from_bytes(ty, &dims, data) {
         let elements = match dims.contains(&0) {

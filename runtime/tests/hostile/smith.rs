@@ -169,8 +169,8 @@ fn job(module: &[u8], seed: u64) -> Vec<u8> {
         })
         .collect();
     let around = by_hand(&format!(
-        r#"(core module $smith)
-  (core instance $s (instantiate $smith))
+        r#"(core module)
+  (core instance $s (instantiate 0))
   (core instance $named {named})
   (core module $main
     {imports}
