@@ -5,12 +5,12 @@ use std::time::Instant;
 use runtime::Backend;
 use serde_json::json;
 
-use crate::case::Case;
-use crate::harness;
+use crate::case::Case as Hostile;
+use crate::harness::Case;
 use crate::rig::{Rig, Tally};
 use crate::{boundary, compute, handles, inference, memory, shape, size};
 
-pub(crate) const CASES: &[harness::Case] = &[(
+pub(crate) const CASES: &[Case] = &[(
     "no_hostile_guest_harms_the_node_or_its_neighbours",
     no_hostile_guest_harms_the_node_or_its_neighbours,
 )];
@@ -30,7 +30,7 @@ const LONG: &[&str] = &[
 /// Fewer cases are no corpus.
 const CASES_MIN: u64 = 60;
 
-fn corpus() -> Vec<Case> {
+fn corpus() -> Vec<Hostile> {
     let mut cases = compute::cases();
     for more in [
         memory::cases(),
@@ -76,7 +76,7 @@ pub(crate) fn number(variable: &str) -> Option<u64> {
 /// Runs so many instances of cases that are drawn by lot, those left out that take long.
 fn soak(rig: &mut Rig, instances: u64) {
     let cases = corpus();
-    let short: Vec<&Case> = cases
+    let short: Vec<&Hostile> = cases
         .iter()
         .filter(|case| !LONG.contains(&case.name))
         .collect();
@@ -102,7 +102,7 @@ fn soak(rig: &mut Rig, instances: u64) {
 
 /// Runs the cases, or those whose name has the words of `ASSAY_CORPUS_ONLY`; whether it was all of
 /// them. `ASSAY_CORPUS_TIMES` says how long each took.
-pub(crate) fn play(rig: &mut Rig, cases: &[Case]) -> bool {
+pub(crate) fn play(rig: &mut Rig, cases: &[Hostile]) -> bool {
     let times = std::env::var_os("ASSAY_CORPUS_TIMES").is_some();
     let only = std::env::var("ASSAY_CORPUS_ONLY").unwrap_or_default();
     block_on(async {

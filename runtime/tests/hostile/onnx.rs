@@ -6,17 +6,17 @@
 
 use runtime::Backend;
 
-use crate::case::{Case, fails_as, works};
+use crate::case::{Case as Hostile, fails_as, works};
 use crate::corpus::{block_on, play, report};
 use crate::files;
 use crate::guests::guest;
-use crate::harness;
+use crate::harness::Case;
 use crate::proto::{
     ANY, BOOL, F32, I32, I64, Message, empty, i64s, model, node, port, raw_tensor, rows,
 };
 use crate::rig::Rig;
 
-pub(crate) const CASES: &[harness::Case] = &[(
+pub(crate) const CASES: &[Case] = &[(
     "no_hostile_model_harms_the_node_or_its_neighbours",
     no_hostile_model_harms_the_node_or_its_neighbours,
 )];
@@ -87,18 +87,18 @@ pub(crate) fn ends(
     x: f32,
     kinds: &'static [&'static str],
     words: &'static str,
-) -> Case {
+) -> Hostile {
     fails_as(name, asks, kinds, words)
         .model("m", model(graph))
         .item(item(x))
 }
 
 /// A model that answers with what it was given.
-pub(crate) fn honest(name: &'static str, graph: &Message) -> Case {
+pub(crate) fn honest(name: &'static str, graph: &Message) -> Hostile {
     works(name, asks).model("m", model(graph)).item(item(1.0))
 }
 
-fn briefly(case: Case) -> Case {
+fn briefly(case: Hostile) -> Hostile {
     case.under(|limits| limits.wall_ms = WALL_MS)
 }
 
@@ -129,7 +129,7 @@ fn by_input() -> [Message; 1] {
     [node("Cast", "x", "shape").int("to", I64)]
 }
 
-fn folding() -> Vec<Case> {
+fn folding() -> Vec<Hostile> {
     let one = raw_tensor("one", F32, &[1], &1f32.to_le_bytes());
     let expand = sums(
         &[node("Expand", "one shape", "big")],
@@ -232,7 +232,7 @@ fn looping(turns: i64, outputs: &str, body: &Message) -> Message {
         .node(&node("Loop", "turns yes x", outputs).graph("body", body))
 }
 
-fn loops() -> Vec<Case> {
+fn loops() -> Vec<Hostile> {
     let same = || body(|body| body.node(&node("Identity", "v", "w")));
     let forever = {
         let without_count = rows()
@@ -308,7 +308,7 @@ fn loops() -> Vec<Case> {
     ]
 }
 
-fn by_numbers() -> Vec<Case> {
+fn by_numbers() -> Vec<Hostile> {
     let [cast] = by_input();
     let shaped = rows()
         .node(&cast)

@@ -14,10 +14,10 @@ use wasmparser::{ExternalKind, Parser, Payload, ValType};
 
 use crate::corpus::{block_on, number};
 use crate::guests::{by_hand, echo};
-use crate::harness;
+use crate::harness::Case;
 use crate::shape::section;
 
-pub(crate) const CASES: &[harness::Case] = &[
+pub(crate) const CASES: &[Case] = &[
     (
         "random_modules_run_alike_in_two_fresh_sandboxes",
         random_modules_run_alike_in_two_fresh_sandboxes,
