@@ -135,6 +135,12 @@ fn graphs() -> Vec<Case> {
             "ResourceLimit",
             "more than 4096 tensors, graphs, contexts and errors",
         )),
+    ]
+}
+
+fn more_graphs() -> Vec<Case> {
+    let body = |body: &str| body.to_owned();
+    vec![
         on(fails(
             "contexts without end",
             asks(&[], repeat(u32::MAX, "(drop (call $ready))")),
@@ -175,13 +181,6 @@ fn tensors() -> Vec<Case> {
     const HUGE: &[u32] = &[u32::MAX, u32::MAX, u32::MAX];
     let f32s = |rank: u32, bytes: u32| {
         format!("(call $make (i32.const {rank}) (i32.const 1) (i32.const {bytes}))")
-    };
-    let big = |bytes: u32| {
-        let pages = bytes / 65536 + 1;
-        format!(
-            "(if (i32.lt_s (memory.grow (i32.const {pages})) (i32.const 0)) (then unreachable))
-             (drop (call $make (i32.const 1) (i32.const 4) (i32.const {bytes})))"
-        )
     };
     vec![
         refused("a tensor that is too short", &[2], &f32s(1, 7), INVALID),
@@ -236,6 +235,18 @@ fn tensors() -> Vec<Case> {
             "Trap",
             "",
         ),
+    ]
+}
+
+fn more_tensors() -> Vec<Case> {
+    let big = |bytes: u32| {
+        let pages = bytes / 65536 + 1;
+        format!(
+            "(if (i32.lt_s (memory.grow (i32.const {pages})) (i32.const 0)) (then unreachable))
+             (drop (call $make (i32.const 1) (i32.const 4) (i32.const {bytes})))"
+        )
+    };
+    vec![
         fails(
             "a gigabyte that is not there",
             asks(
@@ -332,7 +343,6 @@ fn computes() -> Vec<Case> {
             repeat(count, each)
         )
     };
-    let spin = "assay-reference-graph 1\ninput x f32 -1\noutput y = spin x\n";
     let once = "(local.set $j (call $ready))
         (call $input (i32.const 0) (call $make (i32.const 1) (i32.const 1) (i32.const 8)))
         (call $run (local.get $j) (i32.const 1)) (call $good)";
@@ -377,6 +387,15 @@ fn computes() -> Vec<Case> {
             ),
         ))
         .under(|limits| limits.memory_bytes = 64 << 20),
+    ]
+}
+
+fn more_computes() -> Vec<Case> {
+    let spin = "assay-reference-graph 1\ninput x f32 -1\noutput y = spin x\n";
+    let once = "(local.set $j (call $ready))
+        (call $input (i32.const 0) (call $make (i32.const 1) (i32.const 1) (i32.const 8)))
+        (call $run (local.get $j) (i32.const 1)) (call $good)";
+    vec![
         fails(
             "a compute without end",
             asks(&[2], once.to_owned()),
@@ -408,7 +427,14 @@ fn computes() -> Vec<Case> {
 
 pub(crate) fn cases() -> Vec<Case> {
     let mut cases = graphs();
-    for more in [tensors(), stale_handles(), computes()] {
+    cases.extend(more_graphs());
+    for more in [
+        tensors(),
+        more_tensors(),
+        stale_handles(),
+        computes(),
+        more_computes(),
+    ] {
         cases.extend(more);
     }
     cases

@@ -108,6 +108,20 @@ fn memories() -> Vec<Case> {
             "4294967296 bytes of memory",
         ),
         pages(works("three memories", move || other(10)), 22),
+    ]
+}
+
+fn more_memories() -> Vec<Case> {
+    let other = |count: u32| {
+        let parts = format!(
+            "(core module $other (memory {count}))
+             (core instance (instantiate $other)) (core instance (instantiate $other))
+             {} (core instance $main (instantiate $echo))",
+            echo_module("", "")
+        );
+        by_hand(&parts)
+    };
+    vec![
         pages(
             fails(
                 "three memories and a page",
@@ -246,6 +260,7 @@ fn segments() -> Vec<Case> {
 
 pub(crate) fn cases() -> Vec<Case> {
     let mut cases = memories();
+    cases.extend(more_memories());
     cases.extend(tables());
     cases.extend(segments());
     cases

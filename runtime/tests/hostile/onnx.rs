@@ -130,6 +130,33 @@ fn by_input() -> [Message; 1] {
 }
 
 fn folding() -> Vec<Hostile> {
+    vec![
+        honest("a constant of a megabyte", &constant(&[1 << 18])),
+        ends(
+            "a constant of sixteen gigabytes",
+            &constant(&[1 << 32]),
+            1.0,
+            MEMORY,
+            "",
+        ),
+        ends(
+            "a constant of eight exabytes",
+            &constant(&[1 << 30, 1 << 31]),
+            1.0,
+            MEMORY,
+            "",
+        ),
+        ends(
+            "a constant of less than nothing",
+            &constant(&[-5]),
+            1.0,
+            REFUSED,
+            "",
+        ),
+    ]
+}
+
+fn more_folding() -> Vec<Hostile> {
     let one = raw_tensor("one", F32, &[1], &1f32.to_le_bytes());
     let expand = sums(
         &[node("Expand", "one shape", "big")],
@@ -171,28 +198,6 @@ fn folding() -> Vec<Hostile> {
         &[one.clone(), i64s("pads", &[2], &[0, 1 << 32])],
     );
     vec![
-        honest("a constant of a megabyte", &constant(&[1 << 18])),
-        ends(
-            "a constant of sixteen gigabytes",
-            &constant(&[1 << 32]),
-            1.0,
-            MEMORY,
-            "",
-        ),
-        ends(
-            "a constant of eight exabytes",
-            &constant(&[1 << 30, 1 << 31]),
-            1.0,
-            MEMORY,
-            "",
-        ),
-        ends(
-            "a constant of less than nothing",
-            &constant(&[-5]),
-            1.0,
-            REFUSED,
-            "",
-        ),
         ends("one number, two billion times", &expand, 1.0, MEMORY, ""),
         ends("a thousand times a thousand, twice", &tile, 1.0, MEMORY, ""),
         ends(
@@ -251,6 +256,27 @@ fn loops() -> Vec<Hostile> {
             .output(&port("w2", F32, &[ANY]))
     });
     let nested = body(|body| body.initial(&i64s("many", &[], &[1 << 62])).node(&inner));
+    vec![
+        honest("a loop of ten turns", &looping(10, "y", &same())),
+        briefly(ends(
+            "a loop of 2^62 turns",
+            &looping(1 << 62, "y", &same()),
+            1.0,
+            TIME,
+            "",
+        )),
+        briefly(forever),
+        briefly(ends(
+            "a loop in a loop",
+            &looping(1 << 62, "y", &nested),
+            1.0,
+            TIME,
+            "",
+        )),
+    ]
+}
+
+fn more_loops() -> Vec<Hostile> {
     let growing = body(|body| body.node(&node("Concat", "v v", "w").int("axis", 0)));
     let collecting = body(|body| {
         body.node(&node("Identity", "v", "w"))
@@ -274,22 +300,6 @@ fn loops() -> Vec<Hostile> {
         )
         .node(&node("Add", "x end", "y"));
     vec![
-        honest("a loop of ten turns", &looping(10, "y", &same())),
-        briefly(ends(
-            "a loop of 2^62 turns",
-            &looping(1 << 62, "y", &same()),
-            1.0,
-            TIME,
-            "",
-        )),
-        briefly(forever),
-        briefly(ends(
-            "a loop in a loop",
-            &looping(1 << 62, "y", &nested),
-            1.0,
-            TIME,
-            "",
-        )),
         briefly(ends("a scan of a hundred million", &scan, 1e8, TIME, "")),
         ends(
             "a loop that doubles what it carries",
@@ -313,30 +323,6 @@ fn by_numbers() -> Vec<Hostile> {
     let shaped = rows()
         .node(&cast)
         .node(&node("ConstantOfShape", "shape", "y"));
-    let side = 8192;
-    let product = rows()
-        .node(&cast)
-        .initial(&i64s("side", &[1], &[side]))
-        .node(&node("Concat", "shape side", "square").int("axis", 0))
-        .node(&node("ConstantOfShape", "square", "a"))
-        .node(&node("MatMul", "a a", "b"))
-        .node(&node("MatMul", "b a", "c"))
-        .node(&node("ReduceMax", "c", "d"))
-        .node(&node("Flatten", "d", "e"))
-        .initial(&i64s("one-row", &[1], &[-1]))
-        .node(&node("Reshape", "e one-row", "y"));
-    let divided = |op: &str| {
-        rows()
-            .initial(&raw_tensor("least", I32, &[1], &i32::MIN.to_le_bytes()))
-            .node(&node("Cast", "x", "by").int("to", I32))
-            .node(&node(op, "least by", "q"))
-            .node(&node("Cast", "q", "y").int("to", F32))
-    };
-    let gather = rows()
-        .node(&node("Cast", "x", "at").int("to", I64))
-        .node(&node("Gather", "x at", "y"));
-    let reshape = rows().node(&cast).node(&node("Reshape", "x shape", "y"));
-    let crashes: &[&str] = &["WorkerLost", "Guest", "OutputLimit"];
     vec![
         ends(
             "an output of half a gigabyte",
@@ -368,6 +354,36 @@ fn by_numbers() -> Vec<Hostile> {
             &["Guest", "Device"],
             "",
         ),
+    ]
+}
+
+fn more_by_numbers() -> Vec<Hostile> {
+    let [cast] = by_input();
+    let side = 8192;
+    let product = rows()
+        .node(&cast)
+        .initial(&i64s("side", &[1], &[side]))
+        .node(&node("Concat", "shape side", "square").int("axis", 0))
+        .node(&node("ConstantOfShape", "square", "a"))
+        .node(&node("MatMul", "a a", "b"))
+        .node(&node("MatMul", "b a", "c"))
+        .node(&node("ReduceMax", "c", "d"))
+        .node(&node("Flatten", "d", "e"))
+        .initial(&i64s("one-row", &[1], &[-1]))
+        .node(&node("Reshape", "e one-row", "y"));
+    let divided = |op: &str| {
+        rows()
+            .initial(&raw_tensor("least", I32, &[1], &i32::MIN.to_le_bytes()))
+            .node(&node("Cast", "x", "by").int("to", I32))
+            .node(&node(op, "least by", "q"))
+            .node(&node("Cast", "q", "y").int("to", F32))
+    };
+    let gather = rows()
+        .node(&node("Cast", "x", "at").int("to", I64))
+        .node(&node("Gather", "x at", "y"));
+    let reshape = rows().node(&cast).node(&node("Reshape", "x shape", "y"));
+    let crashes: &[&str] = &["WorkerLost", "Guest", "OutputLimit"];
+    vec![
         briefly(ends(
             "a product that takes a minute",
             &product,
@@ -395,7 +411,14 @@ fn no_hostile_model_harms_the_node_or_its_neighbours() {
     assert_eq!(no_models, None, "run `cargo xtask setup` first");
     let mut rig = rig();
     let mut cases = folding();
-    for more in [loops(), by_numbers(), files::cases()] {
+    cases.extend(more_folding());
+    for more in [
+        loops(),
+        more_loops(),
+        by_numbers(),
+        more_by_numbers(),
+        files::cases(),
+    ] {
         cases.extend(more);
     }
     let whole = play(&mut rig, &cases);

@@ -127,6 +127,22 @@ fn exports(module: &[u8]) -> Vec<Export> {
     found
 }
 
+/// The module's functions under names of ours, as exports of an instance.
+fn named(module: &[u8]) -> String {
+    exports(module)
+        .iter()
+        .enumerate()
+        .map(|(at, export)| {
+            let name: String = export
+                .name
+                .bytes()
+                .map(|byte| format!("\\{byte:02x}"))
+                .collect();
+            format!("(export \"f{at}\" (func $s \"{name}\"))")
+        })
+        .collect()
+}
+
 /// A job that calls the module's functions with numbers of this seed and answers each item with what
 /// they gave, folded into eight bytes.
 fn job(module: &[u8], seed: u64) -> Vec<u8> {
@@ -156,18 +172,7 @@ fn job(module: &[u8], seed: u64) -> Vec<u8> {
             calls.push_str(" call $fold\n");
         }
     }
-    let named: String = exports(module)
-        .iter()
-        .enumerate()
-        .map(|(at, export)| {
-            let name: String = export
-                .name
-                .bytes()
-                .map(|byte| format!("\\{byte:02x}"))
-                .collect();
-            format!("(export \"f{at}\" (func $s \"{name}\"))")
-        })
-        .collect();
+    let named = named(module);
     let around = by_hand(&format!(
         r#"(core module)
   (core instance $s (instantiate 0))
