@@ -86,6 +86,7 @@ pub use graph::cache::{CacheLimits, GraphCache};
 pub use graph::{Graph, MAX_QUEUED_COMPUTES};
 pub use models::{ModelDigest, ModelStore};
 pub use nn_ext::add_extension_to_linker;
+pub use onnx::{Census as ModelCensus, inspect as inspect_model};
 pub use ort_backend::OrtBackend;
 pub use ort_backend::devices::host_memory_bytes;
 pub use ort_backend::library::{OrtLibrary, discover};

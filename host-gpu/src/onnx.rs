@@ -52,17 +52,20 @@ const FORBIDDEN: [&str; 6] = [
 
 /// What a model holds.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Census {
+pub struct Census {
     /// Nodes, those of sub-graphs included.
-    pub(crate) nodes: usize,
+    pub nodes: usize,
     /// Initialisers and tensors in attributes.
-    pub(crate) tensors: usize,
+    pub tensors: usize,
     /// Graphs within graphs.
-    pub(crate) subgraphs: usize,
+    pub subgraphs: usize,
 }
 
 /// Reads a model from end to end, and says what is in it or why it is refused.
-pub(crate) fn inspect(model: &[u8]) -> Result<Census, String> {
+///
+/// # Errors
+/// What is wrong with the model, or which bound it breaks.
+pub fn inspect(model: &[u8]) -> Result<Census, String> {
     let mut census = Census::default();
     let mut graph = None;
     for field in Fields::of(model) {

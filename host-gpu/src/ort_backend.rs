@@ -27,7 +27,7 @@ use ort::ep::ExecutionProviderDispatch;
 use ort::ep::cuda::ConvAlgorithmSearch;
 use ort::session::Session;
 use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
-use session::{OrtSession, Outputs};
+use session::{OUT_OF_MEMORY, OrtSession, Outputs};
 use std::sync::{Arc, OnceLock};
 use weights::Weights;
 
@@ -217,7 +217,14 @@ impl NnBackend for OrtBackend {
         if stop.is_stopped() {
             return Err(NnError::Stopped);
         }
-        let session = session.map_err(|error| rejected(error.to_string()))?;
+        let session = session.map_err(|error| {
+            let reason = error.to_string();
+            // A constant that is folded takes this machine's memory, and another may have more.
+            match OUT_OF_MEMORY.iter().any(|words| reason.contains(words)) {
+                true => NnError::Backend(reason),
+                false => rejected(reason),
+            }
+        })?;
         let placement = placement::of(&session).map_err(rejected)?;
         let outputs = self.outputs(options)?;
         let session = OrtSession::new(session, placement, outputs).map_err(rejected)?;

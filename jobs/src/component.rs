@@ -11,8 +11,9 @@ use wasmparser::component_types::{
 };
 use wasmparser::types::Types;
 use wasmparser::{
-    CanonicalFunction, CanonicalOption, ComponentExternalKind, ComponentTypeRef, Parser, Payload,
-    PrimitiveValType, TypeBounds, Validator, WasmFeatures,
+    CanonicalFunction, CanonicalOption, ComponentExternalKind, ComponentTypeRef, FunctionBody,
+    Operator, Parser, Payload, PrimitiveValType, TableSectionReader, TypeBounds, Validator,
+    WasmFeatures,
 };
 
 use crate::Error;
@@ -47,6 +48,31 @@ pub const FUNCTION_BYTES_MAX: usize = 1 << 20;
 
 /// Most globals defined by all core modules together.
 pub const GLOBALS_MAX: u32 = 1_000;
+
+/// Most types defined by all core modules together: the engine registers and links each of them.
+pub const CORE_TYPES_MAX: u32 = 4_096;
+
+/// Most data and element segments of all core modules together.
+pub const SEGMENTS_MAX: u32 = 100_000;
+
+/// Most blocks within one another in a function. Compiling takes the square of it.
+pub const BLOCK_DEPTH_MAX: u32 = 4_096;
+
+/// Most types of instances and components that are written inside of another one. Readers call
+/// themselves for each level.
+pub const INNER_TYPES_MAX: usize = 64;
+
+/// Most targets of one jump: what the engine compiles.
+pub const JUMPS_MAX: u32 = 65_520;
+
+/// Most elements that one table begins with. A job's tables together may have no more later on.
+pub const TABLE_ELEMENTS_MAX: u64 = 100_000;
+
+/// Most functions that are lifted, lowered or made for resources.
+pub const CANONICALS_MAX: u32 = 1_000;
+
+/// Most instances, aliases, imports and exports at the component level together.
+pub const LINKS_MAX: u32 = 10_000;
 
 /// Most custom sections, in the component and its modules together.
 pub const CUSTOM_SECTIONS_MAX: u32 = 32;
@@ -105,7 +131,7 @@ pub fn check(bytes: &[u8]) -> Result<Summary, Error> {
     // validator builds its tables.
     let mut survey = Survey::default();
     for payload in Parser::new(0).parse_all(bytes) {
-        survey.visit(&payload.map_err(malformed)?)?;
+        survey.visit(bytes, &payload.map_err(malformed)?)?;
     }
     let types = Validator::new_with_features(features())
         .validate_all(bytes)
@@ -143,6 +169,12 @@ fn check_header(bytes: &[u8]) -> Result<(), Error> {
     }
 }
 
+/// How the binary format begins a type that is declared inside of another one, and a type of an
+/// instance or a component.
+const TYPE_DECLARATION: u8 = 0x01;
+const INSTANCE_TYPE: u8 = 0x42;
+const COMPONENT_TYPE: u8 = 0x41;
+
 /// What the first pass counts and collects.
 #[derive(Default)]
 struct Survey {
@@ -151,15 +183,20 @@ struct Survey {
     modules: u32,
     functions: u32,
     globals: u32,
+    core_types: u32,
+    segments: u32,
+    canonicals: u32,
+    links: u32,
     custom_sections: u32,
     custom_bytes: usize,
     type_bytes: usize,
+    inner_types: usize,
     imports: Vec<String>,
     exports: Vec<String>,
 }
 
 impl Survey {
-    fn visit(&mut self, payload: &Payload<'_>) -> Result<(), Error> {
+    fn visit(&mut self, bytes: &[u8], payload: &Payload<'_>) -> Result<(), Error> {
         match payload {
             Payload::ModuleSection { .. } => {
                 self.depth = self.depth.saturating_add(1);
@@ -184,36 +221,81 @@ impl Survey {
                 if size > FUNCTION_BYTES_MAX {
                     return Err(too_many("bytes in one function", size, FUNCTION_BYTES_MAX));
                 }
-                Ok(())
+                check_body(body)
             }
-            Payload::CustomSection(section) => {
-                self.custom_bytes = self.custom_bytes.saturating_add(section.range().len());
-                if self.custom_bytes > CUSTOM_BYTES_MAX {
-                    return Err(too_many(
-                        "bytes in custom sections",
-                        self.custom_bytes,
-                        CUSTOM_BYTES_MAX,
-                    ));
-                }
-                let sections = &mut self.custom_sections;
-                count(sections, 1, CUSTOM_SECTIONS_MAX, "custom sections")
+            Payload::TableSection(section) => check_tables(section),
+            Payload::DataSection(section) => self.visit_segments(section.count()),
+            Payload::ElementSection(section) => self.visit_segments(section.count()),
+            Payload::TypeSection(section) => {
+                let types = &mut self.core_types;
+                count(types, section.count(), CORE_TYPES_MAX, "core types")
             }
+            Payload::CustomSection(section) => self.visit_custom(section.range().len()),
             Payload::ComponentTypeSection(section) => {
                 self.type_bytes = self.type_bytes.saturating_add(section.range().len());
                 if self.type_bytes > TYPE_BYTES_MAX {
                     return Err(too_many("bytes of types", self.type_bytes, TYPE_BYTES_MAX));
                 }
-                Ok(())
+                self.visit_types(bytes.get(section.range()).unwrap_or_default())
             }
+            Payload::ComponentStartSection { .. } => Err(refuse("it has a start function")),
+            other => self.visit_links(other),
+        }
+    }
+
+    /// Looks for types within types without reading them, since the reader's stack is what they are
+    /// after. Bytes that only look like one count too: a job has none or a few.
+    fn visit_types(&mut self, bytes: &[u8]) -> Result<(), Error> {
+        let inner =
+            |pair: &&[u8]| matches!(pair, [TYPE_DECLARATION, INSTANCE_TYPE | COMPONENT_TYPE]);
+        let found = bytes.windows(2).filter(inner).count();
+        self.inner_types = self.inner_types.saturating_add(found);
+        if self.inner_types > INNER_TYPES_MAX {
+            let (found, max) = (self.inner_types, INNER_TYPES_MAX);
+            return Err(too_many("types within types", found, max));
+        }
+        Ok(())
+    }
+
+    fn visit_segments(&mut self, segments: u32) -> Result<(), Error> {
+        let what = "data and element segments";
+        count(&mut self.segments, segments, SEGMENTS_MAX, what)
+    }
+
+    fn visit_custom(&mut self, bytes: usize) -> Result<(), Error> {
+        self.custom_bytes = self.custom_bytes.saturating_add(bytes);
+        let (bytes, max) = (self.custom_bytes, CUSTOM_BYTES_MAX);
+        if bytes > max {
+            return Err(too_many("bytes in custom sections", bytes, max));
+        }
+        let sections = &mut self.custom_sections;
+        count(sections, 1, CUSTOM_SECTIONS_MAX, "custom sections")
+    }
+
+    /// What ties a component's parts to one another and to its host.
+    fn visit_links(&mut self, payload: &Payload<'_>) -> Result<(), Error> {
+        const LINKS: &str = "instances, aliases, imports and exports";
+        let links = match payload {
+            Payload::InstanceSection(section) => section.count(),
+            Payload::ComponentInstanceSection(section) => section.count(),
+            Payload::ComponentAliasSection(section) => section.count(),
+            Payload::ComponentImportSection(section) => section.count(),
+            Payload::ComponentExportSection(section) => section.count(),
+            _ => 0,
+        };
+        count(&mut self.links, links, LINKS_MAX, LINKS)?;
+        match payload {
             Payload::ComponentImportSection(section) => self.visit_imports(section),
             Payload::ComponentExportSection(section) => self.visit_exports(section),
             Payload::ComponentCanonicalSection(section) => {
+                let canonicals = &mut self.canonicals;
+                let what = "lifted, lowered and resource functions";
+                count(canonicals, section.count(), CANONICALS_MAX, what)?;
                 for function in section.clone() {
                     check_canonical(&function.map_err(malformed)?)?;
                 }
                 Ok(())
             }
-            Payload::ComponentStartSection { .. } => Err(refuse("it has a start function")),
             _ => Ok(()),
         }
     }
@@ -268,6 +350,42 @@ fn count(total: &mut u32, more: u32, max: u32, what: &str) -> Result<(), Error> 
     *total = total.saturating_add(more);
     if *total > max {
         return Err(too_many(what, *total as usize, max as usize));
+    }
+    Ok(())
+}
+
+fn check_tables(section: &TableSectionReader<'_>) -> Result<(), Error> {
+    for table in section.clone() {
+        let (elements, max) = (table.map_err(malformed)?.ty.initial, TABLE_ELEMENTS_MAX);
+        if elements > max {
+            let reason = format!("{elements} elements in a table, more than the {max} allowed");
+            return Err(refuse(reason));
+        }
+    }
+    Ok(())
+}
+
+/// Looks how deep blocks lie within one another and how far jumps spread. Whether blocks are closed is
+/// the validator's to see.
+fn check_body(body: &FunctionBody<'_>) -> Result<(), Error> {
+    let mut operators = body.get_operators_reader().map_err(malformed)?;
+    let mut depth = 0_u32;
+    while !operators.eof() {
+        match operators.read().map_err(malformed)? {
+            Operator::Block { .. } | Operator::Loop { .. } | Operator::If { .. } => {
+                depth = depth.saturating_add(1);
+                if depth > BLOCK_DEPTH_MAX {
+                    let (found, max) = (depth as usize, BLOCK_DEPTH_MAX as usize);
+                    return Err(too_many("blocks within one another", found, max));
+                }
+            }
+            Operator::BrTable { targets } if targets.len() > JUMPS_MAX => {
+                let (found, max) = (targets.len() as usize, JUMPS_MAX as usize);
+                return Err(too_many("jumps in one table", found, max));
+            }
+            Operator::End => depth = depth.saturating_sub(1),
+            _ => {}
+        }
     }
     Ok(())
 }

@@ -128,6 +128,31 @@ impl Fault {
     }
 }
 
+/// Names of all protocols, as a node announces them.
+pub const NAMES: [&str; 6] = [
+    offer::OfferWire::NAME,
+    assign::AssignWire::NAME,
+    commit::CommitWire::NAME,
+    reveal::RevealWire::NAME,
+    cancel::CancelWire::NAME,
+    blob::BlobWire::NAME,
+];
+
+/// Reads bytes off no stream, with the code that reads what a peer sends: whether they are one frame
+/// that is a request of this protocol, and one that is a reply. None if there is no such protocol.
+pub fn understood(name: &str, bytes: &[u8]) -> Option<(bool, bool)> {
+    let read: fn(&[u8]) -> (bool, bool) = match name {
+        offer::OfferWire::NAME => codec::understood::<offer::OfferWire>,
+        assign::AssignWire::NAME => codec::understood::<assign::AssignWire>,
+        commit::CommitWire::NAME => codec::understood::<commit::CommitWire>,
+        reveal::RevealWire::NAME => codec::understood::<reveal::RevealWire>,
+        cancel::CancelWire::NAME => codec::understood::<cancel::CancelWire>,
+        blob::BlobWire::NAME => codec::understood::<blob::BlobWire>,
+        _ => return None,
+    };
+    Some(read(bytes))
+}
+
 /// A protocol: its name, its caps, its messages, and how its replies echo its requests.
 pub(crate) trait Wire: Clone + Send + 'static {
     /// Name on the wire.

@@ -35,8 +35,12 @@ const FIBER_STACK_BYTES: usize = 2 << 20;
 /// Frames that a trap's backtrace keeps.
 const BACKTRACE_FRAMES_MAX: usize = 32;
 
-/// Core instance metadata of one component, in bytes.
-const COMPONENT_INSTANCE_BYTES_MAX: usize = 1 << 20;
+/// Metadata of one component and its core instances together, in bytes.
+const COMPONENT_INSTANCE_BYTES_MAX: usize = 8 << 20;
+
+/// Metadata of one core instance, in bytes: the most functions, data segments and globals that a job
+/// may have fit in it, so that what is accepted is also run. It is only taken by who needs it.
+const CORE_INSTANCE_BYTES_MAX: usize = 4 << 20;
 
 /// Bytes of a memory that stay resident in the pool between two guests (zeroed all the same).
 const MEMORY_KEEP_RESIDENT_BYTES: usize = 1 << 20;
@@ -125,6 +129,7 @@ fn pooling() -> PoolingAllocationConfig {
         .total_tables(shards.saturating_mul(TABLES_MAX))
         .total_stacks(shards)
         .max_component_instance_size(COMPONENT_INSTANCE_BYTES_MAX)
+        .max_core_instance_size(CORE_INSTANCE_BYTES_MAX)
         .max_core_instances_per_component(INSTANCES_MAX)
         .max_memories_per_component(MEMORIES_MAX)
         .max_tables_per_component(TABLES_MAX)

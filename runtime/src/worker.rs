@@ -17,6 +17,7 @@ pub mod frame;
 pub mod protocol;
 
 mod child;
+mod clock;
 mod confine;
 mod harden;
 

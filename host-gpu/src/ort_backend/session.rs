@@ -21,7 +21,7 @@ use std::fmt;
 use std::sync::{Arc, OnceLock};
 
 /// Words of the library by which it says that memory ran out, which is our trouble and not the guest's.
-const OUT_OF_MEMORY: [&str; 3] = ["Failed to allocate", "out of memory", "bad_alloc"];
+pub(super) const OUT_OF_MEMORY: [&str; 3] = ["Failed to allocate", "out of memory", "bad_alloc"];
 
 #[derive(Debug)]
 pub(crate) struct OrtSession {

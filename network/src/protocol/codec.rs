@@ -7,7 +7,7 @@
 use std::io;
 use std::marker::PhantomData;
 
-use futures::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use futures::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, FutureExt};
 use libp2p::StreamProtocol;
 use libp2p::request_response;
 use postcard::ser_flavors::Size;
@@ -115,6 +115,25 @@ impl<P: Wire> request_response::Codec for Codec<P> {
 /// Encoded size of a message's body in bytes.
 pub(crate) fn encoded_size<M: Serialize>(message: &M) -> Result<usize, postcard::Error> {
     postcard::serialize_with_flavor(message, Size::default())
+}
+
+/// Whether these bytes are one frame that this side would take as a request, and one that it would
+/// take as a reply.
+pub(crate) fn understood<P: Wire>(bytes: &[u8]) -> (bool, bool) {
+    use request_response::Codec as _;
+    let protocol = StreamProtocol::new(P::NAME);
+    let mut codec = Codec::<P>::default();
+    // All the bytes are there, so nothing waits.
+    let request = codec
+        .read_request(&protocol, &mut futures::io::Cursor::new(bytes))
+        .now_or_never();
+    let reply = codec
+        .read_response(&protocol, &mut futures::io::Cursor::new(bytes))
+        .now_or_never();
+    (
+        matches!(request, Some(Ok(Ok(_)))),
+        matches!(reply, Some(Ok(_))),
+    )
 }
 
 enum Frame {

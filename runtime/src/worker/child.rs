@@ -4,6 +4,7 @@ use std::fs::File;
 use std::process::{ExitCode, exit};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
+use super::clock::Clock;
 use super::frame::{Frame, FrameError};
 use super::harden::{self, Pipes};
 use super::protocol::{Request, Response};
@@ -106,6 +107,7 @@ fn answer(
     config: &SandboxConfig,
     missing: Vec<String>,
 ) -> Result<(), FrameError> {
+    let clock = Clock::start(output.try_clone()?)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .build()?;
@@ -125,7 +127,8 @@ fn answer(
                 say(&mut output, &Response::Probe(sandbox.probe()), Vec::new())?;
             }
             Request::Execute(task) => {
-                let done = runtime.block_on(execute(&sandbox, &task, &frame.body, &mut output));
+                let (items, clock) = (&frame.body, &clock);
+                let done = runtime.block_on(execute(&sandbox, &task, items, &mut output, clock));
                 match done {
                     Ok(done) => {
                         let (outcome, log) = (done.outcome, done.log);
@@ -145,10 +148,14 @@ async fn execute(
     task: &ShardTask,
     items: &[u8],
     output: &mut File,
+    clock: &Clock,
 ) -> Result<ShardOutcome, Failure> {
     let prepared = sandbox.prepare(task, ShardLimits::from(task.limits))?;
     say(output, &Response::Prepared, Vec::new()).map_err(FailureKind::lost)?;
-    prepared.run(items).await
+    clock.arm(task.limits.wall_ms);
+    let done = prepared.run(items).await;
+    clock.disarm();
+    done
 }
 
 fn say(output: &mut File, word: &Response, body: Vec<u8>) -> Result<(), FrameError> {

@@ -134,17 +134,27 @@ pub(crate) fn guest(imports: &str, pages: u32, extra: &str, body: &str) -> Vec<u
     componentise(module, &resolve, world)
 }
 
+/// A component of the world around a core module that is written out whole.
+#[allow(dead_code, reason = "shared by several test programs")]
+pub(crate) fn from_core(text: &str) -> Vec<u8> {
+    let (resolve, world) = world();
+    let module = wat::parse_str(text).unwrap_or_else(|error| panic!("{error}\n{text}"));
+    componentise(module, &resolve, world)
+}
+
 /// Returns its items.
 pub(crate) fn echo() -> Vec<u8> {
     guest("", 2, "", "")
 }
 
 /// Traps.
+#[allow(dead_code, reason = "shared by several test programs")]
 pub(crate) fn trap() -> Vec<u8> {
     guest("", 2, "", "unreachable")
 }
 
 /// Never returns.
+#[allow(dead_code, reason = "shared by several test programs")]
 pub(crate) fn endless() -> Vec<u8> {
     guest("", 2, "", "(loop $again (br $again))")
 }

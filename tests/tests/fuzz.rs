@@ -1,0 +1,112 @@
+//! The fuzzer's targets on their seeds and on mutations of them, so that neither rots.
+//!
+//! `ASSAY_FUZZ_RUNS=n` makes so many mutations of each seed, `ASSAY_FUZZ_WRITE=1` writes the seeds that
+//! are made by code to `fuzz/corpus`.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test program"
+)]
+
+#[path = "../../fuzz/src/targets.rs"]
+mod targets;
+
+#[path = "fuzz/seeds.rs"]
+mod seeds;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+
+use targets::{TARGETS, Target};
+
+/// Mutations of each seed unless the environment says how many.
+const RUNS: u64 = 200;
+
+/// Largest seed: a corpus is small.
+const SEED_BYTES_MAX: u64 = 16 << 10;
+
+fn folder(target: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../fuzz/corpus")
+        .join(target)
+}
+
+/// The seeds of a target: files, by name.
+fn corpus(target: &Target) -> Vec<(String, Vec<u8>)> {
+    let listed = std::fs::read_dir(folder(target.name)).unwrap();
+    let mut seeds: Vec<_> = listed
+        .map(|entry| {
+            let entry = entry.unwrap();
+            assert!(
+                entry.metadata().unwrap().len() <= SEED_BYTES_MAX,
+                "{entry:?} is no small seed"
+            );
+            let name = entry.file_name().to_string_lossy().into_owned();
+            (name, std::fs::read(entry.path()).unwrap())
+        })
+        .collect();
+    seeds.sort();
+    seeds
+}
+
+struct Lot(u64);
+
+impl Lot {
+    fn draw(&mut self, sides: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 % sides.max(1) as u64) as usize
+    }
+
+    /// Some bytes changed, cut, doubled or put in.
+    fn mutate(&mut self, seed: &[u8], other: &[u8]) -> Vec<u8> {
+        let mut bytes = seed.to_vec();
+        for _ in 0..=self.draw(3) {
+            let at = self.draw(bytes.len());
+            let to = at + self.draw(bytes.len() - at.min(bytes.len()));
+            match self.draw(7) {
+                0 if at < bytes.len() => bytes[at] ^= 1 << self.draw(8),
+                1 if at < bytes.len() => bytes[at] = [0, 1, 0x7f, 0x80, 0xff][self.draw(5)],
+                2 => bytes.truncate(at),
+                3 => bytes.insert(at.min(bytes.len()), self.draw(256) as u8),
+                4 if to <= bytes.len() => drop(bytes.drain(at..to)),
+                5 if to <= bytes.len() => bytes.extend_from_within(at..to),
+                6 => bytes.extend_from_slice(&other[self.draw(other.len())..]),
+                _ => {}
+            }
+        }
+        bytes
+    }
+}
+
+fn number(variable: &str) -> Option<u64> {
+    std::env::var(variable).ok()?.parse().ok()
+}
+
+#[test]
+fn no_decoder_panics_on_its_seeds_or_on_mutations_of_them() {
+    if number("ASSAY_FUZZ_WRITE").is_some() {
+        seeds::write(folder);
+    }
+    let runs = number("ASSAY_FUZZ_RUNS").unwrap_or(RUNS);
+    for target in TARGETS {
+        let seeds = corpus(target);
+        assert!(!seeds.is_empty(), "{} has no seeds", target.name);
+        for (at, (name, seed)) in seeds.iter().enumerate() {
+            let mut lot = Lot(at as u64 + 0x9e37_79b9);
+            let other = &seeds[(at + 1) % seeds.len()].1;
+            (target.run)(seed);
+            for run in 0..runs {
+                let bytes = lot.mutate(seed, other);
+                let tried = catch_unwind(AssertUnwindSafe(|| (target.run)(&bytes)));
+                assert!(
+                    tried.is_ok(),
+                    "{} {name}, run {run}: {bytes:02x?}",
+                    target.name
+                );
+            }
+        }
+    }
+}

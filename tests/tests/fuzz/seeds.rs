@@ -1,0 +1,123 @@
+//! Seeds that are made by code, because text cannot hold them.
+
+use std::path::{Path, PathBuf};
+
+use jobs::digest::{BlobRef, Digest};
+use jobs::package::Package;
+use network::protocol::{BlobRequest, NAMES};
+use runtime::worker::Confinement;
+use runtime::worker::frame::Frame;
+use runtime::worker::protocol::{Request, Response};
+use runtime::{FailureKind, SandboxConfig};
+
+/// A frame of a wire protocol, with the protocol's number before it.
+fn message<M: serde::Serialize>(name: &str, message: &M) -> Vec<u8> {
+    let body = postcard::to_stdvec(message).unwrap();
+    let which = NAMES.iter().position(|known| *known == name).unwrap() as u8;
+    let length = (body.len() + 3) as u32;
+    [&[which][..], &length.to_le_bytes(), &[1, 0, 0], &body].concat()
+}
+
+fn frame<W: serde::Serialize>(word: &W, body: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    Frame::new(word, body.to_vec())
+        .unwrap()
+        .write(&mut bytes)
+        .unwrap();
+    bytes
+}
+
+fn root() -> &'static Path {
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
+}
+
+fn read(path: &str) -> Vec<u8> {
+    std::fs::read(root().join(path)).unwrap()
+}
+
+/// A signed package as it travels, and the same as a blob with its bundle and key.
+fn signed() -> Vec<(&'static str, &'static str, Vec<u8>)> {
+    let key = jobs::envelope::ClientKey::generate().unwrap();
+    let text = read("jobs/tests/signed/package.json");
+    let package = Package::from_canonical(text.trim_ascii_end()).unwrap();
+    let signed = key.sign_package(&package).unwrap();
+    let bundle = key.sign_blob(b"blob").unwrap();
+    let blob = format!(
+        "{}\nblob\n{bundle}",
+        key.public_key_pem().replace('\n', " ")
+    );
+    vec![
+        ("package", "one", text.trim_ascii_end().to_vec()),
+        ("envelope", "package", postcard::to_stdvec(&signed).unwrap()),
+        ("envelope", "blob", blob.into_bytes()),
+    ]
+}
+
+/// A job that answers with its items.
+const ECHO: &str = r#"(component
+  (core module $m
+    (memory (export "memory") 1)
+    (func (export "realloc") (param i32 i32 i32 i32) (result i32) i32.const 4096)
+    (func (export "run") (param i32 i32) (result i32)
+      (i32.store (i32.const 1028) (local.get 0)) (i32.store (i32.const 1032) (local.get 1))
+      (i32.const 1024)))
+  (core instance $i (instantiate $m))
+  (type $error' (variant (case "failed" string)))
+  (export $error "job-error" (type $error'))
+  (func $run (param "items" (list (list u8)))
+    (result (result (list (list u8)) (error $error)))
+    (canon lift (core func $i "run") (memory $i "memory") (realloc (func $i "realloc"))))
+  (export "run" (func $run)))"#;
+
+fn all() -> Vec<(&'static str, &'static str, Vec<u8>)> {
+    let items = jobs::items::encode(&["one", "", "three"]).unwrap();
+    let array = jobs::npy::write(jobs::package::Dtype::F32, &[2], &[[0; 8], [1; 8]]);
+    let ask = BlobRequest {
+        digest: Digest::of(b"blob"),
+        offset: 0,
+        len: 1024,
+    };
+    let dir = || PathBuf::from("/tmp/assay");
+    let hello = Request::Hello(Confinement::default(), SandboxConfig::new(dir()));
+    let failed = Response::Failed(
+        FailureKind::Busy {
+            waiting: 1,
+            limit: 2,
+        }
+        .into(),
+    );
+    let component = wat::parse_str(ECHO).unwrap();
+    let mut seeds = signed();
+    seeds.extend([
+        ("manifest", "embed", read("examples/embed/job.toml")),
+        ("items", "three", items.clone()),
+        ("array", "rows", array.unwrap()),
+        ("component", "echo", component),
+        ("message", "blob", message("/assay/blob/1", &ask)),
+        ("frame", "hello", frame(&hello, &[])),
+        ("frame", "probe", frame(&Request::Probe, &items)),
+        ("frame", "failed", frame(&failed, &[])),
+        (
+            "model",
+            "identity",
+            read("host-gpu/tests/data/identity_f32.onnx"),
+        ),
+        ("model", "endless", read("host-gpu/tests/data/endless.onnx")),
+        ("tensor", "two", [&[1, 1, 2, 0, 0, 0][..], &[0; 8]].concat()),
+        ("tensor", "none", vec![6, 2, 0, 0, 0, 0, 255, 255, 255, 255]),
+        (
+            "statement",
+            "commitment",
+            postcard::to_stdvec(&BlobRef::of(b"x")).unwrap(),
+        ),
+    ]);
+    seeds
+}
+
+/// Writes them to the folder of their target.
+pub(crate) fn write(folder: impl Fn(&str) -> PathBuf) {
+    for (target, name, bytes) in all() {
+        std::fs::create_dir_all(folder(target)).unwrap();
+        std::fs::write(folder(target).join(name), bytes).unwrap();
+    }
+}
