@@ -6,7 +6,6 @@
 
 use crate::error::{GuestFault, NnError};
 use crate::tensor::{BoundInput, ElementType, NamedOutput, ReadBack, TensorValue};
-use std::any::Any;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -102,16 +101,6 @@ pub struct NodesOn {
     pub nodes: u32,
     /// Their operators, each once, in order; of many only the first.
     pub operators: Vec<String>,
-}
-
-/// What the sessions of one graph have in common, as their backend keeps it. Empty by default.
-#[derive(Clone, Default)]
-pub struct SharedWeights(pub(crate) Option<Arc<dyn Any + Send + Sync>>);
-
-impl fmt::Debug for SharedWeights {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "SharedWeights({})", self.0.is_some())
-    }
 }
 
 /// An input or output of a graph.
@@ -241,34 +230,10 @@ pub trait NnBackend: Send + Sync + fmt::Debug {
         options: &GraphOptions,
         stop: &StopFlag,
     ) -> Result<Box<dyn NnSession>, NnError>;
-
-    /// What several sessions of this graph can have in common. A backend without such makes each
-    /// session whole.
-    fn share(
-        &self,
-        _name: &str,
-        _bytes: &[u8],
-        _options: &GraphOptions,
-    ) -> Result<SharedWeights, NnError> {
-        Ok(SharedWeights::default())
-    }
-
-    /// As [`NnBackend::load`], for a session that shares `weights` with others of the same graph and
-    /// options.
-    fn load_shared(
-        &self,
-        name: &str,
-        bytes: &[u8],
-        options: &GraphOptions,
-        _weights: &SharedWeights,
-        stop: &StopFlag,
-    ) -> Result<Box<dyn NnSession>, NnError> {
-        self.load(name, bytes, options, stop)
-    }
 }
 
-/// A loaded graph. Lives and dies on one thread.
-pub trait NnSession {
+/// A loaded graph. Run by one thread at a time.
+pub trait NnSession: Send {
     /// Its inputs and outputs.
     fn io(&self) -> &GraphIo;
 
@@ -278,8 +243,8 @@ pub trait NnSession {
     /// Runs it on inputs that [`GraphIo::bind`] has checked. Outputs come in the order of [`GraphIo::outputs`].
     fn run(&mut self, inputs: &[BoundInput], stop: &StopFlag) -> Result<Vec<NamedOutput>, NnError>;
 
-    /// As [`NnSession::run`], for one who runs it again and again: outputs that were read back to the
-    /// host last time are put where that is cheap.
+    /// As [`NnSession::run`], for one who runs it again and again: outputs that it has read back to the
+    /// host are put where that is cheap.
     fn run_for(
         &mut self,
         inputs: &[BoundInput],

@@ -105,6 +105,11 @@ impl MeterCells {
         self.computes.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// Device time so far, in whole milliseconds.
+    pub(crate) fn device_ms(&self) -> u64 {
+        self.device_us.load(Ordering::Relaxed) / 1000
+    }
+
     pub(crate) fn add_copied(&self, bytes: usize) {
         self.host_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
     }

@@ -50,6 +50,17 @@ impl<K: Clone + Eq + Hash, T> FairQueue<K, T> {
         entry
     }
 
+    /// Drops the entries that need not wait any more.
+    pub fn retain(&mut self, mut wanted: impl FnMut(&T) -> bool) {
+        self.waiting.retain(|_, entries| {
+            entries.retain(&mut wanted);
+            !entries.is_empty()
+        });
+        self.turns
+            .retain(|tenant| self.waiting.contains_key(tenant));
+        self.len = self.waiting.values().map(VecDeque::len).sum();
+    }
+
     /// Entries that wait.
     pub fn len(&self) -> usize {
         self.len
@@ -81,6 +92,17 @@ mod tests {
         assert_eq!(queue.len(), 8);
         assert_eq!(drain(&mut queue), [0, 10, 20, 1, 11, 2, 3, 4]);
         assert!(queue.is_empty());
+    }
+
+    #[test]
+    fn those_who_gave_up_cost_nobody_a_turn() {
+        let mut queue = FairQueue::default();
+        for (tenant, entry) in [('a', 1), ('a', 2), ('b', 10), ('c', 21), ('c', 20)] {
+            queue.push(tenant, entry);
+        }
+        queue.retain(|entry| entry % 2 == 0 && *entry != 10);
+        assert_eq!(queue.len(), 2);
+        assert_eq!(drain(&mut queue), [2, 20]);
     }
 
     #[test]

@@ -1,7 +1,8 @@
-//! A loaded graph: threads own its sessions, everyone else sends requests.
+//! A loaded graph: threads run its sessions, everyone else sends requests.
 //!
 //! `run` takes a session exclusively and blocks for as long as the graph does, so it happens on a
-//! thread of its own, away from the executor that drives guests (`graph/pool.rs`). The queue is
+//! thread of its own, away from the executor that drives guests (`graph/pool.rs`), unless that
+//! executor is the guest's alone. The queue is
 //! bounded; who finds it full waits, within the wall limit of the request. Dropping the future that
 //! waits stops the run.
 
@@ -16,8 +17,9 @@ use crate::backend::{
 use crate::budget::MeterCells;
 use crate::error::NnError;
 use crate::models::ModelDigest;
-use crate::tensor::{NamedOutput, ReadBack, TensorValue};
-use pool::{Loader, Pool, Request};
+use crate::tensor::{BoundInput, NamedOutput, ReadBack, TensorValue};
+use crate::watch;
+use pool::{Loader, Pool, Request, Run, Taken};
 use std::fmt;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -27,6 +29,9 @@ use tokio::sync::{Semaphore, oneshot};
 
 /// Requests that wait for the sessions of one graph; more senders wait their turn to enter.
 pub const MAX_QUEUED_COMPUTES: usize = 64;
+
+/// What a run that was stopped on its caller's thread leaves to the clocks around it.
+const OTHERS_FIRST: Duration = Duration::from_millis(5);
 
 /// A graph that is loaded on a device, shared by every instance of the process.
 pub struct Graph {
@@ -60,6 +65,8 @@ pub(crate) struct Caller<'a> {
     pub(crate) read_back: &'a Arc<ReadBack>,
     pub(crate) meters: &'a Arc<MeterCells>,
     pub(crate) wall: Duration,
+    /// Whether the thread may be blocked for the length of a run.
+    pub(crate) own_thread: bool,
 }
 
 /// Stops a run when nobody waits for it any more.
@@ -88,13 +95,15 @@ impl Graph {
             source_bytes_max: source.bytes_max,
             options,
             sessions: sessions(&options, source.sessions),
+            wall,
         });
         let (loaded, outcome) = std::sync::mpsc::sync_channel(1);
         let owner = pool.start(source.bytes, loaded)?;
         let described = match outcome.recv_timeout(wall) {
             Ok(described) => described?,
             Err(std::sync::mpsc::RecvTimeoutError::Timeout) => {
-                pool.stop_loading();
+                // What is loaded all the same has nobody to serve.
+                pool.close();
                 return Err(NnError::Timeout {
                     what: "the load of a graph",
                     limit: wall,
@@ -159,6 +168,11 @@ impl Graph {
     ) -> Result<Vec<NamedOutput>, NnError> {
         let inputs = self.io.bind(inputs)?;
         let stop = Arc::new(StopFlag::default());
+        if caller.own_thread
+            && let Some(session) = self.pool.take()
+        {
+            return run_here(session, inputs, &caller, &stop).await;
+        }
         let _stop_if_dropped = StopOnDrop(Arc::clone(&stop));
         let (reply, answer) = oneshot::channel();
         let run = async {
@@ -177,10 +191,7 @@ impl Graph {
             answer.await.map_err(|_| NnError::SessionGone)?
         };
         let limit = caller.wall;
-        let timeout = |_| NnError::Timeout {
-            what: "a compute",
-            limit,
-        };
+        let timeout = |_| too_long(limit);
         tokio::time::timeout(limit, run).await.map_err(timeout)?
     }
 
@@ -189,6 +200,42 @@ impl Graph {
         owners.retain(|owner| !owner.is_finished());
         owners.push(owner);
     }
+}
+
+fn too_long(limit: Duration) -> NnError {
+    NnError::Timeout {
+        what: "a compute",
+        limit,
+    }
+}
+
+/// Runs a session on the caller's thread, stopped by a clock on another. The executor gets to look at
+/// its own clock once for each millisecond of device time.
+async fn run_here(
+    session: Taken<'_>,
+    inputs: Vec<BoundInput>,
+    caller: &Caller<'_>,
+    stop: &Arc<StopFlag>,
+) -> Result<Vec<NamedOutput>, NnError> {
+    let before = caller.meters.device_ms();
+    let result = {
+        let _watched = watch::stop_after(caller.wall, stop)?;
+        session.run(Run {
+            inputs,
+            read_back: caller.read_back,
+            stop,
+            meters: caller.meters,
+        })
+    };
+    if caller.meters.device_ms() != before {
+        tokio::task::yield_now().await;
+    }
+    if !matches!(result, Err(NnError::Stopped)) {
+        return result;
+    }
+    // Whoever waits for the guest as a whole, and not for this run, has the better words for it.
+    tokio::time::sleep(OTHERS_FIRST).await;
+    Err(too_long(caller.wall))
 }
 
 /// Refuses a graph of which some nodes would run elsewhere than on the device that was asked for.

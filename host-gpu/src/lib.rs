@@ -65,6 +65,8 @@ mod models;
 
 mod fair;
 
+mod watch;
+
 mod graph;
 
 mod state;
@@ -77,7 +79,7 @@ mod nn_ext;
 
 pub use backend::{
     Device, DeviceInfo, DeviceKind, FingerprintParts, GraphIo, GraphOptions, NnBackend, NnSession,
-    NodesOn, Port, SharedWeights, StopFlag,
+    NodesOn, Port, StopFlag,
 };
 pub use budget::{Budget, Charge, NnMeters};
 pub use error::{FaultCode, GuestFault, MAX_ERROR_TEXT_BYTES, NnError};

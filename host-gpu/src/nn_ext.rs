@@ -4,8 +4,9 @@
 //! are: a step of a decoder then moves four bytes to the guest and not a vocabulary.
 
 use crate::backend::{GraphIo, Port};
+use crate::budget::MeterCells;
 use crate::error::{GuestFault, NnError};
-use crate::pick::{self, Pick, Sampling};
+use crate::pick::{self, Pick, Rows, Sampling};
 use crate::state::{NnCtxView, NnState, NnView};
 use crate::tensor::TensorValue;
 use crate::wasi_nn::bindings::assay::job::nn_ext;
@@ -41,9 +42,9 @@ impl nn_ext::Host for NnCtxView<'_> {
     }
 
     async fn argmax(&mut self, logits: Resource<NnTensor>, rows: Vec<u32>) -> Answer<Vec<u32>> {
-        let picked = picks(self.state, &logits, &rows, 1)?;
+        let picked = picks(self.state, &logits, &rows, 1).await?;
         let chosen = picked.map(|rows| rows.iter().flatten().map(|(at, _)| *at).collect());
-        settle(self.state, chosen, Vec::len).await
+        settle(self.state, chosen, Vec::len)
     }
 
     async fn top_k(
@@ -52,9 +53,9 @@ impl nn_ext::Host for NnCtxView<'_> {
         rows: Vec<u32>,
         count: u32,
     ) -> Answer<Vec<Vec<Pick>>> {
-        let picked = picks(self.state, &logits, &rows, count)?;
+        let picked = picks(self.state, &logits, &rows, count).await?;
         // What is chosen from these, and whether anything is, only the guest knows.
-        settle(self.state, picked, |_| 0).await
+        settle(self.state, picked, |_| 0)
     }
 
     async fn sample(
@@ -70,7 +71,7 @@ impl nn_ext::Host for NnCtxView<'_> {
             top_p: how.top_p,
         };
         let picked = match how.check() {
-            Ok(()) => picks(self.state, &logits, &rows, how.top_k)?,
+            Ok(()) => picks(self.state, &logits, &rows, how.top_k).await?,
             Err(fault) => Err(fault.into()),
         };
         let chosen = picked.and_then(|rows| {
@@ -84,37 +85,61 @@ impl nn_ext::Host for NnCtxView<'_> {
                 .map(|(row, draw)| pick::draw(row, &how, *draw))
                 .collect())
         });
-        settle(self.state, chosen, Vec::len).await
+        settle(self.state, chosen, Vec::len)
     }
 }
 
 /// The largest values of the rows of a guest's tensor. A handle that names none is a trap.
-#[allow(
-    clippy::disallowed_methods,
-    reason = "device time is measured where the device is driven"
-)]
-fn picks(
-    state: &NnState,
+async fn picks(
+    state: &mut NnState,
     logits: &Resource<NnTensor>,
     rows: &[u32],
     count: u32,
 ) -> wasmtime::Result<Result<Vec<Vec<Pick>>, NnError>> {
     let tensor = state.table.get(logits)?.clone();
-    let start = std::time::Instant::now();
-    let find = |value: Arc<TensorValue>| value.top_k(rows, count);
-    let found = tensor.into_value().map_err(NnError::from).and_then(find);
-    state.meters.add_device_time(start.elapsed());
+    let meters = Arc::clone(&state.meters);
+    Ok(match tensor.into_value() {
+        Ok(value) => search(&value, rows, count, &meters).await,
+        Err(fault) => Err(fault.into()),
+    })
+}
+
+/// Looks through some rows at a time, and lets the executor look at the clock in between: the work
+/// costs a guest hardly any fuel, and fuel is what it is stopped by otherwise.
+#[allow(
+    clippy::disallowed_methods,
+    reason = "device time is measured where the device is driven"
+)]
+async fn search(
+    value: &TensorValue,
+    rows: &[u32],
+    count: u32,
+    meters: &MeterCells,
+) -> Result<Vec<Vec<Pick>>, NnError> {
+    let rows = Rows::of(value, rows)?;
+    rows.check_count(count)?;
+    let group = pick::ELEMENTS_AT_ONCE.checked_div(rows.len).unwrap_or(1);
+    let mut found = Vec::with_capacity(rows.wanted.len());
+    for wanted in rows.wanted.chunks(group.max(1) as usize) {
+        let rows = Rows {
+            wanted: wanted.to_vec(),
+            len: rows.len,
+        };
+        let start = std::time::Instant::now();
+        let some = pick::top_k(value, &rows, count);
+        meters.add_device_time(start.elapsed());
+        found.extend(some?);
+        tokio::task::yield_now().await;
+    }
     Ok(found)
 }
 
-/// Counts tokens, makes a fault a resource, and lets the executor look at the clock: the work above
-/// costs a guest hardly any fuel, and fuel is what it is stopped by otherwise.
-async fn settle<T>(
+/// Counts tokens, and makes a fault a resource.
+fn settle<T>(
     state: &mut NnState,
     result: Result<T, NnError>,
     tokens: impl FnOnce(&T) -> usize,
 ) -> Answer<T> {
-    tokio::task::yield_now().await;
     match result {
         Ok(value) => {
             state.meters.add_tokens(tokens(&value));

@@ -82,46 +82,6 @@ pub fn inspect(model: &[u8]) -> Result<Census, String> {
     Ok(census)
 }
 
-/// A weight whose content stands in the file as plain bytes.
-#[derive(Debug)]
-pub(crate) struct Initialiser<'a> {
-    pub(crate) name: &'a str,
-    /// The number of `TensorProto.DataType`.
-    pub(crate) ty: u64,
-    pub(crate) dims: Vec<i64>,
-    pub(crate) raw: &'a [u8],
-}
-
-/// The initialisers of the outermost graph of a model that [`inspect`] let pass, of at least so many
-/// bytes.
-pub(crate) fn initialisers(model: &[u8], bytes_min: usize) -> Result<Vec<Initialiser<'_>>, String> {
-    let mut found = Vec::new();
-    for field in Fields::of(model) {
-        let (7, Value::Bytes(graph)) = field? else {
-            continue;
-        };
-        for field in Fields::of(graph) {
-            let (5, Value::Bytes(bytes)) = field? else {
-                continue;
-            };
-            let mut tensor = Tensor::default();
-            for field in Fields::of(bytes) {
-                let (number, value) = field?;
-                tensor.field(number, value)?;
-            }
-            if let Some(raw) = tensor.raw.filter(|raw| raw.len() >= bytes_min) {
-                found.push(Initialiser {
-                    name: text(tensor.name)?,
-                    ty: tensor.ty,
-                    dims: tensor.dims,
-                    raw,
-                });
-            }
-        }
-    }
-    Ok(found)
-}
-
 /// Keeps the one value of a field. Protobuf merges a second one into it, and then what was checked is
 /// not what is loaded.
 fn once<'a>(place: &mut Option<&'a [u8]>, bytes: &'a [u8], what: &str) -> Result<(), String> {

@@ -13,11 +13,9 @@ mod placement;
 mod session;
 #[cfg(test)]
 mod tests;
-mod weights;
 
 use crate::backend::{
-    Device, DeviceInfo, FingerprintParts, GraphOptions, NnBackend, NnSession, SharedWeights,
-    StopFlag,
+    Device, DeviceInfo, FingerprintParts, GraphOptions, NnBackend, NnSession, StopFlag,
 };
 use crate::error::NnError;
 use crate::onnx;
@@ -29,7 +27,6 @@ use ort::session::Session;
 use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
 use session::{OUT_OF_MEMORY, OrtSession, Outputs};
 use std::sync::{Arc, OnceLock};
-use weights::Weights;
 
 /// Where a model's weights in other files would be looked for. A model here is one file, which its
 /// digest covers; what it names besides must not be found.
@@ -177,36 +174,10 @@ impl NnBackend for OrtBackend {
         options: &GraphOptions,
         stop: &StopFlag,
     ) -> Result<Box<dyn NnSession>, NnError> {
-        self.load_shared(name, bytes, options, &SharedWeights::default(), stop)
-    }
-
-    fn share(
-        &self,
-        name: &str,
-        bytes: &[u8],
-        _options: &GraphOptions,
-    ) -> Result<SharedWeights, NnError> {
-        onnx::inspect(bytes).map_err(|reason| rejected(name, reason))?;
-        Ok(SharedWeights(Some(Arc::new(Weights::of(bytes)?))))
-    }
-
-    fn load_shared(
-        &self,
-        name: &str,
-        bytes: &[u8],
-        options: &GraphOptions,
-        weights: &SharedWeights,
-        stop: &StopFlag,
-    ) -> Result<Box<dyn NnSession>, NnError> {
         let rejected = |reason: String| rejected(name, reason);
         let census = onnx::inspect(bytes).map_err(rejected)?;
         tracing::debug!(name, ?census, "a model is loaded");
         let mut builder = builder(&self.library, options)?;
-        let shared = weights.0.as_ref();
-        if let Some(weights) = shared.and_then(|shared| shared.downcast_ref::<Weights>()) {
-            let put = weights.put(builder);
-            builder = put.map_err(|error| NnError::Backend(error.to_string()))?;
-        }
         let canceler = builder.canceler();
         let armed = stop.arm(Box::new(move || {
             // A load that cannot be told to stop still ends; nobody waits for it.

@@ -8,11 +8,17 @@ use crate::tensor::plain::values_of;
 use crate::tensor::{ElementType, TensorValue};
 use half::{bf16, f16};
 use std::cmp::Ordering;
+use std::collections::BTreeSet;
 
 /// The most rows that one call may name.
 pub(crate) const ROWS_MAX: usize = 4096;
 /// The most values of one row that `top-k` gives and `sample` draws from.
 pub const TOP_K_MAX: u32 = 1024;
+/// The most values that one call looks through, all named rows together: work for which a guest pays
+/// next to no fuel.
+pub(crate) const ELEMENTS_MAX: u64 = 1 << 25;
+/// Values that are looked through between two points at which the executor may look at its clock.
+pub(crate) const ELEMENTS_AT_ONCE: u32 = 1 << 20;
 /// The most values that one `top-k` gives, all rows together.
 pub(crate) const PICKS_MAX: usize = 1 << 18;
 
@@ -77,6 +83,15 @@ impl Rows {
             let text = format!("there is no row {beyond}, the tensor has {count}");
             return Err(GuestFault::invalid(text));
         }
+        let elements = named.saturating_mul(u64::from(*len));
+        if elements > ELEMENTS_MAX {
+            let what = "the number of values in the rows";
+            return Err(GuestFault::too_large(what, elements, ELEMENTS_MAX));
+        }
+        let mut once = BTreeSet::new();
+        if let Some(twice) = rows.iter().find(|row| !once.insert(**row)) {
+            return Err(GuestFault::invalid(format!("row {twice} is named twice")));
+        }
         if *len == 0 {
             return Err(GuestFault::invalid("the rows are empty"));
         }
@@ -112,8 +127,8 @@ pub(crate) fn top_k(
     rows: &Rows,
     count: u32,
 ) -> Result<Vec<Vec<Pick>>, NnError> {
-    if let Some(found) = value.top_k_on_device(rows, count) {
-        return found;
+    if let Some(found) = value.top_k_on_device(rows, count)? {
+        return Ok(found);
     }
     let bytes = value.host_bytes()?;
     let each = |row: &u32| match value.ty() {
@@ -146,7 +161,7 @@ where
         .map(|(value, at)| (at, (*value).into()));
     let found = match count {
         1 => picks.reduce(|best, next| if beats(next, best) { next } else { best }),
-        _ => return check_order(select(picks.collect(), count as usize), row),
+        _ => return check_order(select(picks, count as usize), row),
     };
     check_order(found.into_iter().collect(), row)
 }
@@ -165,13 +180,26 @@ fn order(one: &Pick, other: &Pick) -> Ordering {
     by_value.then(one.0.cmp(&other.0))
 }
 
-fn select(mut picks: Vec<Pick>, count: usize) -> Vec<Pick> {
-    if count < picks.len() {
-        picks.select_nth_unstable_by(count, order);
-        picks.truncate(count);
+/// The first `count` in order, of which twice as many are held at most.
+fn select(picks: impl Iterator<Item = Pick>, count: usize) -> Vec<Pick> {
+    let room = count.saturating_mul(2);
+    let mut held: Vec<Pick> = Vec::new();
+    // What comes after this one is not among the first.
+    let mut last: Option<Pick> = None;
+    for pick in picks {
+        if last.is_some_and(|last| !beats(pick, last)) {
+            continue;
+        }
+        held.push(pick);
+        if held.len() >= room {
+            held.select_nth_unstable_by(count.saturating_sub(1), order);
+            held.truncate(count);
+            last = held.last().copied();
+        }
     }
-    picks.sort_unstable_by(order);
-    picks
+    held.sort_unstable_by(order);
+    held.truncate(count);
+    held
 }
 
 /// Refuses a row whose largest value is no number: whatever were chosen from it would mean nothing.
@@ -258,6 +286,26 @@ mod tests {
     }
 
     #[test]
+    fn a_few_of_many_are_what_sorting_all_would_give() {
+        // A walk through the values in an order that has no pattern, each of them twice.
+        let values: Vec<f32> = (0..4000_u32)
+            .map(|i| ((i * 7919) % 2000) as f32 - 1000.0)
+            .collect();
+        let mut sorted: Vec<Pick> = values
+            .iter()
+            .copied()
+            .zip(0..)
+            .map(|(v, i)| (i, v))
+            .collect();
+        sorted.sort_by(order);
+        let value = logits(&[4000], &values);
+        for count in [2, 3, 17, 1000, 1024] {
+            let found = pick(&value, &[], count).unwrap();
+            assert_eq!(found[0], sorted[..count as usize], "{count}");
+        }
+    }
+
+    #[test]
     fn half_floats_are_chosen_from_alike() {
         let values = [0.5_f32, 2.0, -1.0];
         let f16s: Vec<u8> = values
@@ -295,11 +343,19 @@ mod tests {
                 1,
                 "the number of rows is 5000, the bound is 4096",
             ),
+            (&two, &[1, 0, 1], 1, "row 1 is named twice"),
             (
-                &wide,
-                &[0; 4096],
+                &logits(&[4096, 1], &[0.0; 4096]),
+                &[],
                 1024,
                 "values asked for is 4194304, the bound is 262144",
+            ),
+            (
+                &TensorValue::from_bytes(ElementType::F16, &[(1 << 25) + 1], &vec![0; 2 << 25 | 2])
+                    .unwrap(),
+                &[],
+                1,
+                "values in the rows is 33554433, the bound is 33554432",
             ),
             (&logits(&[], &[1.0]), &[], 1, "rank 0"),
             (&logits(&[3, 0], &[]), &[], 1, "the rows are empty"),

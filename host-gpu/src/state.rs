@@ -6,7 +6,7 @@ use crate::graph::Graph;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use wasmtime::component::{Resource, ResourceTable, ResourceTableError};
 
 /// Bounds on what one instance may do with models.
@@ -45,6 +45,8 @@ pub struct NnState {
     pub(crate) budget: Arc<Budget>,
     pub(crate) meters: Arc<MeterCells>,
     pub(crate) tenant: u64,
+    pub(crate) own_thread: bool,
+    ends: Option<Instant>,
 }
 
 /// Tenants of instances that name none: each is its own.
@@ -63,6 +65,8 @@ impl NnState {
             budget,
             meters: Arc::default(),
             tenant: TENANTS.fetch_add(1, Ordering::Relaxed),
+            own_thread: false,
+            ends: None,
         }
     }
 
@@ -72,6 +76,36 @@ impl NnState {
     pub fn for_tenant(mut self, tenant: u64) -> Self {
         self.tenant = tenant;
         self
+    }
+
+    /// Says that the thread which drives the instance drives nothing else. Where no session is wanted
+    /// by anyone else, graphs are then run on that thread, which saves two switches of threads a run.
+    #[must_use]
+    pub fn on_its_own_thread(mut self) -> Self {
+        self.own_thread = true;
+        self
+    }
+
+    /// Bounds everything that follows by a wall clock that starts now: a run takes no longer than what
+    /// is left of it.
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "wall clock is a kill switch, here at its source"
+    )]
+    pub fn end_after(&mut self, wall: Duration) {
+        self.ends = Instant::now().checked_add(wall);
+    }
+
+    /// The longest that a run which starts now may take.
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "wall clock is a kill switch, here at its source"
+    )]
+    pub(crate) fn compute_wall(&self) -> Duration {
+        let most = self.limits.compute_wall;
+        self.ends.map_or(most, |ends| {
+            most.min(ends.saturating_duration_since(Instant::now()))
+        })
     }
 
     /// What the instance has used so far, cancelled runs included.

@@ -147,9 +147,15 @@ pub trait BackendTensor: Send + Sync + fmt::Debug {
     fn host_bytes(&self) -> Result<&[u8], NnError>;
     /// For the backend to find its own type again.
     fn as_any(&self) -> &dyn Any;
-    /// The largest values of rows, found where the contents are; `None` if that is host memory.
-    fn top_k(&self, _rows: &[u32], _count: u32) -> Option<Result<Vec<Vec<Pick>>, NnError>> {
-        None
+    /// The largest values of rows of so many values, found where the contents are; `None` if that is
+    /// host memory, or the device cannot tell.
+    fn top_k(
+        &self,
+        _rows: &[u32],
+        _len: u32,
+        _count: u32,
+    ) -> Result<Option<Vec<Vec<Pick>>>, NnError> {
+        Ok(None)
     }
 }
 
@@ -256,10 +262,10 @@ impl TensorValue {
         &self,
         rows: &Rows,
         count: u32,
-    ) -> Option<Result<Vec<Vec<Pick>>, NnError>> {
+    ) -> Result<Option<Vec<Vec<Pick>>>, NnError> {
         match &self.contents {
-            Contents::Host(_) => None,
-            Contents::Backend(value) => value.top_k(&rows.wanted, count.min(rows.len)),
+            Contents::Host(_) => Ok(None),
+            Contents::Backend(value) => value.top_k(&rows.wanted, rows.len, count.min(rows.len)),
         }
     }
 

@@ -188,7 +188,8 @@ fn run<'a>(
     context: &'a NnContext,
     given: Vec<(String, NnTensor)>,
 ) -> impl Future<Output = Result<Vec<(String, NnTensor)>, NnError>> + Send + use<'a> {
-    let (limits, tenant) = (state.limits.clone(), state.tenant);
+    let (limits, wall) = (state.limits.clone(), state.compute_wall());
+    let (tenant, own_thread) = (state.tenant, state.own_thread);
     let (budget, meters) = (Arc::clone(&state.budget), Arc::clone(&state.meters));
     async move {
         if given.len() > limits.max_inputs {
@@ -203,7 +204,8 @@ fn run<'a>(
             tenant,
             read_back: &context.read_back,
             meters: &meters,
-            wall: limits.compute_wall,
+            wall,
+            own_thread,
         };
         let outputs = context.graph.compute(inputs?, caller).await?;
         let mut charged = Vec::with_capacity(outputs.len());

@@ -74,7 +74,7 @@ impl Commitment {
 }
 
 impl Statement for Commitment {
-    const DOMAIN: &'static str = "assay/commitment/v1";
+    const DOMAIN: &'static str = "assay/commitment/v2";
 }
 
 fn commitment_hash(

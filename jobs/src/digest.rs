@@ -89,7 +89,7 @@ impl Domain {
             Self::ItemLeaf => "assay 2026-11-21 item leaf v1",
             Self::ItemNode => "assay 2026-11-21 item node v1",
             Self::ItemRoot => "assay 2026-11-21 item root v1",
-            Self::Commitment => "assay 2026-11-21 commitment v1",
+            Self::Commitment => "assay 2026-11-22 commitment v2",
             Self::Assignment => "assay 2026-11-21 assignment v1",
             Self::Fingerprint => "assay 2026-11-21 fingerprint v1",
             Self::Placement => "assay 2026-11-22 placement v1",

@@ -1,5 +1,7 @@
 //! What an execution produced and what it cost.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
 use crate::digest::{BlobRef, Digest, Domain};
@@ -151,6 +153,33 @@ impl Outcome {
                 .all(|on| short(&on.model) && short(&on.execution_provider))
     }
 
+    /// Whether the placement names each of these models, in their order and each with every execution
+    /// provider once, and no other.
+    pub fn places<'a>(&self, models: impl IntoIterator<Item = &'a str>) -> bool {
+        let mut entries = self.placement.as_slice();
+        for model in models {
+            let own = entries.iter().take_while(|on| on.model == model).count();
+            let (of_model, rest) = entries.split_at_checked(own).unwrap_or_default();
+            let names: BTreeSet<&str> = of_model
+                .iter()
+                .map(|on| on.execution_provider.as_str())
+                .collect();
+            if own == 0 || names.len() != own {
+                return false;
+            }
+            entries = rest;
+        }
+        entries.is_empty()
+    }
+
+    /// Whether every node ran on the execution provider of the fingerprint.
+    pub fn stays_on_its_device(&self) -> bool {
+        let provider = &self.fingerprint.execution_provider;
+        self.placement
+            .iter()
+            .all(|on| on.execution_provider == *provider)
+    }
+
     /// The digest of the placement.
     pub fn placement_digest(&self) -> Digest {
         let counts: Vec<[u8; 4]> = self
@@ -190,6 +219,47 @@ mod tests {
             ..meters(u64::MAX, 7)
         };
         assert_eq!(meters(u64::MAX, 5).plus(meters(1, 2)), expected);
+    }
+
+    fn placed(entries: &[(&str, &str)]) -> Outcome {
+        let on = |(model, provider): &(&str, &str)| Placement {
+            model: (*model).into(),
+            execution_provider: (*provider).into(),
+            nodes: 1,
+        };
+        Outcome {
+            root: Digest::default(),
+            outputs: BlobRef::of(b""),
+            items: 0,
+            meters: Meters::default(),
+            fingerprint: Fingerprint {
+                engine: String::new(),
+                library: String::new(),
+                execution_provider: "cuda".into(),
+                device: String::new(),
+                options: String::new(),
+            },
+            placement: entries.iter().map(on).collect(),
+        }
+    }
+
+    #[test]
+    fn a_placement_names_every_model_and_nothing_else() {
+        let models = ["a", "b"];
+        for (entries, places, stays) in [
+            (&[("a", "cuda"), ("b", "cuda")][..], true, true),
+            (&[("a", "cuda"), ("a", "cpu"), ("b", "cuda")], true, false),
+            (&[("a", "cuda")], false, true),
+            (&[], false, true),
+            (&[("b", "cuda"), ("a", "cuda")], false, true),
+            (&[("a", "cuda"), ("a", "cuda"), ("b", "cuda")], false, true),
+            (&[("a", "cuda"), ("b", "cuda"), ("c", "cuda")], false, true),
+        ] {
+            let outcome = placed(entries);
+            assert_eq!(outcome.places(models), places, "{entries:?}");
+            assert_eq!(outcome.stays_on_its_device(), stays, "{entries:?}");
+        }
+        assert!(placed(&[]).places([]));
     }
 
     #[test]

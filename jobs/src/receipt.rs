@@ -179,6 +179,14 @@ impl Receipt {
                 outcome.is_bounded(package.models.len()),
                 "the fingerprint or the placement has a field that is too long",
             ),
+            (
+                outcome.places(package.models.iter().map(|model| model.name.as_str())),
+                "the placement does not name what ran each of the job's graphs",
+            ),
+            (
+                package.cpu_nodes || outcome.stays_on_its_device(),
+                "nodes ran elsewhere than on the device, which the job does not allow",
+            ),
         ] {
             if !holds {
                 return Err(bad(reason));

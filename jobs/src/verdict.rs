@@ -102,7 +102,7 @@ pub fn judge(replicas: usize, quorum: usize, agree: impl Fn(usize, usize) -> boo
 mod tests {
     use super::*;
     use crate::digest::{BlobRef, Digest};
-    use crate::outcome::{Fingerprint, Meters};
+    use crate::outcome::{Fingerprint, Meters, Placement};
 
     fn check(replicas: usize, quorum: usize, pairs: &[(usize, usize)], expected: Verdict) {
         let verdict = judge(replicas, quorum, |i, j| pairs.contains(&(i, j)));
@@ -207,6 +207,30 @@ mod tests {
             let found = [meters_agree(&left, &right), meters_agree(&right, &left)];
             assert_eq!(found, [expected; 2], "{engines:?} {tokens:?}");
         }
+    }
+
+    #[test]
+    fn so_is_what_ran_the_graphs() {
+        let outcome = |nodes| Outcome {
+            placement: vec![Placement {
+                model: "m".into(),
+                execution_provider: "p".into(),
+                nodes,
+            }],
+            root: Digest::default(),
+            outputs: BlobRef::of(b""),
+            items: 0,
+            meters: Meters::default(),
+            fingerprint: Fingerprint {
+                engine: String::new(),
+                library: String::new(),
+                execution_provider: String::new(),
+                device: String::new(),
+                options: String::new(),
+            },
+        };
+        assert!(meters_agree(&outcome(3), &outcome(3)));
+        assert!(!meters_agree(&outcome(3), &outcome(4)));
     }
 
     #[test]

@@ -206,7 +206,8 @@ impl Sandbox {
         let fingerprint = self.fingerprint(task.device)?;
         let component = self.component(&task.component)?;
         let options = GraphOptions {
-            host_nodes: task.cpu_nodes,
+            // On the processor they mean nothing, and shall not make two graphs of one.
+            host_nodes: task.cpu_nodes && task.device == DeviceKind::Gpu,
             ..GraphOptions::on(nn_device(task.device))
         };
         let mut graphs = BTreeMap::new();

@@ -239,7 +239,7 @@ fn uncompared(shard: &Shard, revealed: &[u32]) -> Vec<(u32, u32)> {
     for (&left, i) in revealed.iter().zip(1usize..) {
         for &right in revealed.get(i..).unwrap_or_default() {
             let answer = shard.comparisons.get(&(left, right)).copied().flatten();
-            let open = same_fuel(shard, left, right) && !same_root(shard, left, right);
+            let open = same_meters(shard, left, right) && !same_root(shard, left, right);
             if open && answer.is_none() {
                 pairs.push((left, right));
             }
@@ -248,19 +248,19 @@ fn uncompared(shard: &Shard, revealed: &[u32]) -> Vec<(u32, u32)> {
     pairs
 }
 
-/// Whether two revealed replicas agree: their fuel does, and either their roots are equal or the
+/// Whether two revealed replicas agree: their meters and placements do, and either their roots are equal or the
 /// driver compared the outputs and said so.
 fn agree(shard: &Shard, left: u32, right: u32) -> bool {
     let pair = (left.min(right), left.max(right));
     let answer = shard.comparisons.get(&pair).copied().flatten();
-    same_fuel(shard, left, right) && (same_root(shard, left, right) || answer == Some(true))
+    same_meters(shard, left, right) && (same_root(shard, left, right) || answer == Some(true))
 }
 
 fn same_root(shard: &Shard, left: u32, right: u32) -> bool {
     both(shard, left, right, |l, r| l.root == r.root)
 }
 
-fn same_fuel(shard: &Shard, left: u32, right: u32) -> bool {
+fn same_meters(shard: &Shard, left: u32, right: u32) -> bool {
     both(shard, left, right, verdict::meters_agree)
 }
 

@@ -1,23 +1,27 @@
-//! The sessions of one graph: a thread owns each, and one queue feeds them all.
+//! The sessions of one graph, and one queue that feeds them all.
+//!
+//! For each session there is a thread that runs what is queued. A caller whose own thread has nothing
+//! else to do may run a session that nobody waits for by itself: handing a run to another thread and
+//! back costs more than many a graph.
 //!
 //! A graph starts with one session. When somebody would have to wait for it, another is loaded, up to
-//! the graph's bound; sessions share their weights. Whoever asks takes turns with the others: a
+//! the graph's bound. Each holds its own weights: what ONNX Runtime shares between sessions it looks up
+//! by name after its optimiser has turned some of them round, and the answers are then wrong. Whoever asks takes turns with the others: a
 //! compute of one tenant waits for at most one compute of each other tenant per session, however many
 //! those have asked for.
 
-use crate::backend::{
-    GraphIo, GraphOptions, NnBackend, NnSession, NodesOn, SharedWeights, StopFlag,
-};
+use crate::backend::{GraphIo, GraphOptions, NnBackend, NnSession, NodesOn, StopFlag};
 use crate::budget::MeterCells;
 use crate::error::NnError;
 use crate::fair::FairQueue;
 use crate::models::{ModelDigest, read_verified};
 use crate::tensor::{BoundInput, NamedOutput, ReadBack};
+use crate::watch;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 /// One run, on its way to whichever session is free first.
@@ -41,6 +45,8 @@ pub(super) struct Loader {
     pub(super) options: GraphOptions,
     /// Sessions at most.
     pub(super) sessions: usize,
+    /// The longest that one load may take.
+    pub(super) wall: Duration,
 }
 
 /// What a loaded session says of itself.
@@ -52,12 +58,10 @@ pub(super) struct Described {
 /// The queue and the threads that serve it.
 pub(super) struct Pool {
     loader: Loader,
-    /// Set by the first load.
-    weights: Mutex<SharedWeights>,
     desk: Mutex<Desk>,
     bell: Condvar,
-    /// Stops loads when nobody is left to use what they load.
-    stop: StopFlag,
+    /// Stops the load that is under way; there is one at a time.
+    loading: Mutex<Arc<StopFlag>>,
 }
 
 #[derive(Default)]
@@ -66,7 +70,7 @@ struct Desk {
     /// Sessions that are loaded or being loaded.
     sessions: usize,
     /// Of these, the ones that are loaded and at no run.
-    free: usize,
+    idle: Vec<Box<dyn NnSession>>,
     /// One is being loaded beside those that serve. The next has to wait until it is there.
     growing: bool,
     closed: bool,
@@ -76,13 +80,12 @@ impl Pool {
     pub(super) fn new(loader: Loader) -> Arc<Self> {
         Arc::new(Self {
             loader,
-            weights: Mutex::default(),
             desk: Mutex::new(Desk {
                 sessions: 1,
                 ..Desk::default()
             }),
             bell: Condvar::new(),
-            stop: StopFlag::default(),
+            loading: Mutex::default(),
         })
     }
 
@@ -94,7 +97,8 @@ impl Pool {
     ) -> Result<JoinHandle<()>, NnError> {
         let pool = Arc::clone(self);
         spawn(move || {
-            let session = match pool.first(bytes) {
+            let stop = Arc::clone(&pool.loading());
+            let session = match pool.load(&bytes, &stop) {
                 Ok(session) => session,
                 Err(error) => {
                     // The one who asked may have given up waiting.
@@ -106,6 +110,7 @@ impl Pool {
                 io: session.io().clone(),
                 placement: session.placement(),
             };
+            drop(bytes);
             if loaded.send(Ok(described)).is_ok() {
                 pool.serve(session);
             }
@@ -124,7 +129,7 @@ impl Pool {
         }
         desk.queue.push(tenant, request);
         let room = desk.sessions < self.loader.sessions && !desk.growing;
-        let grow = room && desk.queue.len() > desk.free;
+        let grow = room && desk.queue.len() > desk.idle.len();
         if grow {
             desk.growing = true;
             desk.sessions = desk.sessions.saturating_add(1);
@@ -163,17 +168,12 @@ impl Pool {
 
     /// Ends the owners once they are done with what they do, and drops what still waits.
     pub(super) fn close(&self) {
-        self.stop.stop();
         let mut desk = self.desk();
         desk.closed = true;
         desk.queue = FairQueue::default();
         drop(desk);
+        self.loading().stop();
         self.bell.notify_all();
-    }
-
-    /// Stops a load that takes too long.
-    pub(super) fn stop_loading(&self) {
-        self.stop.stop();
     }
 
     /// Sessions that are loaded or being loaded.
@@ -181,66 +181,109 @@ impl Pool {
         self.desk().sessions
     }
 
-    fn first(&self, bytes: Vec<u8>) -> Result<Box<dyn NnSession>, NnError> {
-        if self.loader.sessions > 1 {
-            let share = || {
-                self.loader
-                    .backend
-                    .share(&self.loader.name, &bytes, &self.loader.options)
-            };
-            *self.weights() = guarded("share", share)?;
-        }
-        self.load(&bytes)
-    }
-
     fn another(&self) -> Result<Box<dyn NnSession>, NnError> {
         let Loader {
             source,
             digest,
             source_bytes_max,
+            wall,
             ..
         } = &self.loader;
-        self.load(&read_verified(source, digest, *source_bytes_max)?)
+        let bytes = read_verified(source, digest, *source_bytes_max)?;
+        let stop = Arc::new(StopFlag::default());
+        *self.loading() = Arc::clone(&stop);
+        if self.desk().closed {
+            return Err(NnError::SessionGone);
+        }
+        let _watched = watch::stop_after(*wall, &stop)?;
+        self.load(&bytes, &stop)
     }
 
-    fn load(&self, bytes: &[u8]) -> Result<Box<dyn NnSession>, NnError> {
+    fn load(&self, bytes: &[u8], stop: &StopFlag) -> Result<Box<dyn NnSession>, NnError> {
         let Loader {
             backend,
             name,
             options,
             ..
         } = &self.loader;
-        let weights = self.weights().clone();
-        guarded("load", || {
-            backend.load_shared(name, bytes, options, &weights, &self.stop)
+        let load = || backend.load(name, bytes, options, stop);
+        catch_unwind(AssertUnwindSafe(load)).unwrap_or_else(|_| {
+            let panicked = "the backend panicked in a load".to_owned();
+            Err(NnError::Backend(panicked))
         })
     }
 
-    /// The life of an owner: serve until nobody can ask any more, or the session breaks.
-    fn serve(&self, mut session: Box<dyn NnSession>) {
-        self.free();
-        while let Some(request) = self.next() {
-            if !run(session.as_mut(), request, || self.free()) {
-                break;
+    /// A session that is idle and that nobody waits for.
+    pub(super) fn take(&self) -> Option<Taken<'_>> {
+        let mut desk = self.desk();
+        if desk.closed || !desk.queue.is_empty() {
+            return None;
+        }
+        let session = desk.idle.pop();
+        session.map(|session| Taken {
+            pool: self,
+            session: Some(session),
+        })
+    }
+
+    /// The life of a thread: put its session at everyone's disposal and run what is queued, until
+    /// nobody can ask any more or a session breaks.
+    fn serve(&self, session: Box<dyn NnSession>) {
+        self.put(session);
+        while let Some((mut session, request)) = self.next() {
+            let Request {
+                inputs,
+                read_back,
+                stop,
+                meters,
+                reply,
+                _place,
+            } = request;
+            if stop.is_stopped() {
+                self.put(session);
+                continue;
+            }
+            let run = Run {
+                inputs,
+                read_back: &read_back,
+                stop: &stop,
+                meters: &meters,
+            };
+            let (result, sound) = run.on(session.as_mut());
+            // Before the one who asked hears of it and asks again.
+            match sound {
+                true => self.put(session),
+                false => self.leave(),
+            }
+            // Nobody may be waiting any more.
+            let _ = reply.send(result);
+            if !sound {
+                return;
             }
         }
-        self.leave();
     }
 
-    fn free(&self) {
+    fn put(&self, session: Box<dyn NnSession>) {
         let mut desk = self.desk();
-        desk.free = desk.free.saturating_add(1);
+        desk.idle.push(session);
+        let wanted = !desk.queue.is_empty();
+        drop(desk);
+        if wanted {
+            self.bell.notify_one();
+        }
     }
 
-    fn next(&self) -> Option<Request> {
+    fn next(&self) -> Option<(Box<dyn NnSession>, Request)> {
         let mut desk = self.desk();
         loop {
             if desk.closed {
                 return None;
             }
-            if let Some(request) = desk.queue.pop() {
-                desk.free = desk.free.saturating_sub(1);
-                return Some(request);
+            if let Some(session) = desk.idle.pop() {
+                match desk.queue.pop() {
+                    Some(request) => return Some((session, request)),
+                    None => desk.idle.push(session),
+                }
             }
             desk = self.bell.wait(desk).unwrap_or_else(PoisonError::into_inner);
         }
@@ -253,6 +296,8 @@ impl Pool {
         if desk.sessions == 0 {
             desk.closed = true;
             desk.queue = FairQueue::default();
+            drop(desk);
+            self.bell.notify_all();
         }
     }
 
@@ -260,8 +305,8 @@ impl Pool {
         self.desk.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn weights(&self) -> MutexGuard<'_, SharedWeights> {
-        self.weights.lock().unwrap_or_else(PoisonError::into_inner)
+    fn loading(&self) -> MutexGuard<'_, Arc<StopFlag>> {
+        self.loading.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -272,51 +317,61 @@ fn spawn(work: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, NnError
         .map_err(|error| NnError::Backend(format!("cannot start a thread: {error}")))
 }
 
-fn guarded<T>(what: &str, work: impl FnOnce() -> Result<T, NnError>) -> Result<T, NnError> {
-    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| {
-        Err(NnError::Backend(format!(
-            "the backend panicked in a {what}"
-        )))
-    })
+/// A session that its holder runs by itself. Dropping it makes room for the next.
+pub(super) struct Taken<'a> {
+    pool: &'a Pool,
+    /// `None` once it can no longer be trusted.
+    session: Option<Box<dyn NnSession>>,
 }
 
-/// Runs one request; false if the session can no longer be trusted. `free` is called when it can take
-/// the next, before the one who asked hears of it and asks again.
-#[allow(
-    clippy::disallowed_methods,
-    reason = "device time is measured where the device is driven"
-)]
-fn run(session: &mut dyn NnSession, request: Request, free: impl FnOnce()) -> bool {
-    let Request {
-        inputs,
-        read_back,
-        stop,
-        meters,
-        reply,
-        _place,
-    } = request;
-    if stop.is_stopped() {
-        free();
-        return true;
+impl Taken<'_> {
+    /// Runs it, on this thread.
+    pub(super) fn run(mut self, run: Run<'_>) -> Result<Vec<NamedOutput>, NnError> {
+        let session = self.session.as_mut().ok_or(NnError::SessionGone)?;
+        let (result, sound) = run.on(session.as_mut());
+        if !sound {
+            self.session = None;
+        }
+        result
     }
-    let start = Instant::now();
-    let result = catch_unwind(AssertUnwindSafe(|| {
-        session.run_for(&inputs, &read_back, &stop)
-    }));
-    meters.add_run(start.elapsed());
-    // Inputs go before the answer, so that their bytes are free again when the guest goes on.
-    drop(inputs);
-    let (result, sound) = match result {
-        Ok(result) => (result, true),
-        Err(_) => (
-            Err(NnError::Backend("the backend panicked in a run".to_owned())),
-            false,
-        ),
-    };
-    if sound {
-        free();
+}
+
+impl Drop for Taken<'_> {
+    fn drop(&mut self) {
+        match self.session.take() {
+            Some(session) => self.pool.put(session),
+            None => self.pool.leave(),
+        }
     }
-    // Nobody may be waiting any more.
-    let _ = reply.send(result);
-    sound
+}
+
+/// What one run needs beside a session.
+pub(super) struct Run<'a> {
+    pub(super) inputs: Vec<BoundInput>,
+    pub(super) read_back: &'a Arc<ReadBack>,
+    pub(super) stop: &'a StopFlag,
+    pub(super) meters: &'a MeterCells,
+}
+
+impl Run<'_> {
+    /// The outputs, and whether the session can still be trusted.
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "device time is measured where the device is driven"
+    )]
+    fn on(self, session: &mut dyn NnSession) -> (Result<Vec<NamedOutput>, NnError>, bool) {
+        let start = Instant::now();
+        let run = || session.run_for(&self.inputs, self.read_back, self.stop);
+        let result = catch_unwind(AssertUnwindSafe(run));
+        self.meters.add_run(start.elapsed());
+        // The inputs go before the answer, so that their bytes are free again when the guest goes on.
+        drop(self.inputs);
+        match result {
+            Ok(result) => (result, true),
+            Err(_) => {
+                let panicked = "the backend panicked in a run".to_owned();
+                (Err(NnError::Backend(panicked)), false)
+            }
+        }
+    }
 }

@@ -1,8 +1,7 @@
 //! The pool of a graph's sessions, over the reference backend.
 
 use crate::backend::{
-    Device, DeviceInfo, FingerprintParts, GraphOptions, NnBackend, NnSession, SharedWeights,
-    StopFlag,
+    Device, DeviceInfo, FingerprintParts, GraphOptions, NnBackend, NnSession, StopFlag,
 };
 use crate::budget::MeterCells;
 use crate::error::NnError;
@@ -48,17 +47,6 @@ impl NnBackend for Loads {
         }
         self.inner.load(name, bytes, options, stop)
     }
-
-    fn load_shared(
-        &self,
-        name: &str,
-        bytes: &[u8],
-        options: &GraphOptions,
-        _weights: &SharedWeights,
-        stop: &StopFlag,
-    ) -> Result<Box<dyn NnSession>, NnError> {
-        self.load(name, bytes, options, stop)
-    }
 }
 
 /// A graph of at most so many sessions, its backend, and the folder that its file lies in.
@@ -81,12 +69,32 @@ fn graph(text: &str, sessions: usize) -> (Arc<Graph>, Arc<Loads>, tempfile::Temp
 }
 
 async fn ask(graph: Arc<Graph>, tenant: u64, wall: Duration) -> Result<(), NnError> {
+    run(&graph, tenant, false, wall).await
+}
+
+async fn ask_as(graph: &Graph, own_thread: bool, wall: Duration) -> Result<(), NnError> {
+    run(graph, 1, own_thread, wall).await
+}
+
+async fn run(graph: &Graph, tenant: u64, own_thread: bool, wall: Duration) -> Result<(), NnError> {
+    let meters = Arc::new(MeterCells::default());
+    run_metered(graph, tenant, own_thread, wall, &meters).await
+}
+
+async fn run_metered(
+    graph: &Graph,
+    tenant: u64,
+    own_thread: bool,
+    wall: Duration,
+    meters: &Arc<MeterCells>,
+) -> Result<(), NnError> {
     let value = TensorValue::from_bytes(ElementType::I64, &[1], &[0; 8]).unwrap();
     let caller = Caller {
         tenant,
         read_back: &Arc::default(),
-        meters: &Arc::new(MeterCells::default()),
+        meters,
         wall,
+        own_thread,
     };
     let inputs = vec![("x".to_owned(), Arc::new(value))];
     graph.compute(inputs, caller).await.map(drop)
@@ -136,10 +144,13 @@ async fn a_session_that_does_not_load_leaves_the_others_at_work() {
     }
     busy.abort();
     let _ = busy.await;
-    // The first session stops its run and takes the next.
-    let next = ask(Arc::clone(&graph), 3, Duration::from_millis(50)).await;
-    assert!(matches!(next, Err(NnError::Timeout { .. })), "{next:?}");
-    assert!(graph.sessions() >= 1);
+    // The first session stops its run and takes the next: runs that nobody takes are not metered.
+    let meters = Arc::new(MeterCells::default());
+    while meters.read(&crate::Budget::new(0)).computes == 0 {
+        let wall = Duration::from_millis(20);
+        let next = run_metered(&graph, 3, false, wall, &meters).await;
+        assert!(matches!(next, Err(NnError::Timeout { .. })), "{next:?}");
+    }
 }
 
 #[tokio::test]
@@ -178,4 +189,42 @@ fn nodes_that_would_run_elsewhere_are_refused_unless_allowed() {
             );
         }
     }
+}
+
+#[tokio::test]
+async fn a_caller_with_a_thread_of_its_own_runs_an_idle_session_there_and_is_stopped_in_time() {
+    let (echo, _backend, _dir) = graph(ECHO, 1);
+    for own_thread in [true, false, true] {
+        ask_as(&echo, own_thread, WALL).await.unwrap();
+    }
+    let (spin, _backend, _dir) = graph(SPIN, 1);
+    for _ in 0..2 {
+        let stopped = ask_as(&spin, true, Duration::from_millis(20)).await;
+        assert!(
+            matches!(stopped, Err(NnError::Timeout { .. })),
+            "{stopped:?}"
+        );
+    }
+    // The session is there for those who queue as well.
+    let queued = ask_as(&spin, false, Duration::from_millis(20)).await;
+    assert!(matches!(queued, Err(NnError::Timeout { .. })), "{queued:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+async fn who_queues_is_not_passed_by_those_with_threads_of_their_own() {
+    let (graph, _backend, _dir) = graph(ECHO, 1);
+    let tasks: Vec<_> = (0..6_u64)
+        .map(|number| {
+            let graph = Arc::clone(&graph);
+            tokio::spawn(async move {
+                for _ in 0..200 {
+                    ask_as(&graph, number % 2 == 0, WALL).await.unwrap();
+                }
+            })
+        })
+        .collect();
+    for task in tasks {
+        task.await.unwrap();
+    }
+    assert_eq!(graph.sessions(), 1);
 }

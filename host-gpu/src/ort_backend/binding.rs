@@ -10,8 +10,8 @@ use ort::value::DynValue;
 use ort::{AsPointer, Error};
 use std::ffi::CString;
 
-/// Runs the session once. An input that is not where its kernel wants it is copied there by the
-/// library, within the run. Outputs come in the order in which they are named.
+/// Runs the session once. An input that is not where its kernel wants it is copied there by the library
+/// when it is bound. Outputs come in the order in which they are named; none may be an input by name.
 pub(super) fn run<'a>(
     session: &mut Session,
     inputs: &[(&str, &DynValue)],

@@ -1,14 +1,13 @@
-//! Two kernels of our own on a device, as graphs of one node each: the largest values of rows, and a
-//! copy to the host.
+//! Two kernels of our own on a device, as small graphs: the largest values of rows, and a copy to the
+//! host.
 //!
 //! What crosses to the host for the first are the values asked for and their indices, not the rows.
 
 use super::binding::{self, host_memory};
 use crate::backend::shown;
 use crate::error::NnError;
-use crate::pick::{Pick, check_order, wrong_type};
+use crate::pick::{Pick, Rows, check_order, wrong_type};
 use crate::tensor::ElementType;
-use half::{bf16, f16};
 use ort::session::builder::SessionBuilder;
 use ort::session::{RunOptions, Session};
 use ort::value::{DynValue, Tensor};
@@ -24,7 +23,7 @@ const IR_VERSION: u64 = 8;
 enum Kernel {
     /// `Identity(x) -> y`.
     Copy,
-    /// `TopK(x, k) -> values, indices`, largest first, over the last dimension of any shape.
+    /// `(x, shape, rows, k) -> values, indices`: of these rows of `x`, largest first.
     TopK,
 }
 
@@ -57,35 +56,49 @@ impl Kernels {
         outputs.pop().ok_or_else(missing)
     }
 
-    /// The `count` largest values of each of `rows`, `count` being no more than a row has.
+    /// The `count` largest values of each of `rows` of `len` values, `count` being no more than a row
+    /// has. `None` if the device gave what no row has: some fill rows up with values that beat -inf.
     pub(super) fn top_k(
         &self,
         logits: &DynValue,
         ty: ElementType,
-        rows: &[u32],
+        rows: &Rows,
         count: u32,
-    ) -> Result<Vec<Vec<Pick>>, NnError> {
+    ) -> Result<Option<Vec<Vec<Pick>>>, NnError> {
         if !matches!(ty, ElementType::F32 | ElementType::F16 | ElementType::Bf16) {
             return Err(wrong_type(ty).into());
         }
-        let k = Tensor::from_array(([1_usize], vec![i64::from(count)])).map_err(backend)?;
-        let inputs = [("x", logits), ("k", &k.into_dyn())];
+        let vector = |values: Vec<i64>| {
+            let tensor = Tensor::from_array(([values.len()], values));
+            tensor.map(Tensor::into_dyn).map_err(backend)
+        };
+        let shape = vector(vec![-1, i64::from(rows.len)])?;
+        let wanted = vector(rows.wanted.iter().map(|row| i64::from(*row)).collect())?;
+        let k = vector(vec![i64::from(count)])?;
+        let inputs = [
+            ("x", logits),
+            ("shape", &shape),
+            ("rows", &wanted),
+            ("k", &k),
+        ];
         let mut outputs = self.run(Kernel::TopK, ty, &inputs, &["values", "indices"])?;
         let indices = outputs.pop().ok_or_else(missing)?;
-        let values = numbers(&outputs.pop().ok_or_else(missing)?, ty)?;
+        let values = outputs.pop().ok_or_else(missing)?;
         let (_, indices) = indices.try_extract_tensor::<i64>().map_err(backend)?;
-        let row = |row: &u32| {
-            let start = (*row as usize).saturating_mul(count as usize);
-            let range = start..start.saturating_add(count as usize);
-            let found = values.get(range.clone()).zip(indices.get(range));
-            let (values, indices) = found.ok_or_else(|| {
-                NnError::Backend(format!("no row {row} in the answer of the device"))
-            })?;
-            let picks = indices.iter().zip(values);
-            let picks = picks.map(|(at, value)| (u32::try_from(*at).unwrap_or(u32::MAX), *value));
-            check_order(picks.collect(), *row)
-        };
-        rows.iter().map(row).collect()
+        let (_, values) = values.try_extract_tensor::<f32>().map_err(backend)?;
+        let width = (count as usize).max(1);
+        let found = indices.chunks(width).zip(values.chunks(width));
+        let mut picked = Vec::with_capacity(rows.wanted.len());
+        for (row, (indices, values)) in rows.wanted.iter().zip(found) {
+            let index = |at: &i64| u32::try_from(*at).ok().filter(|at| *at < rows.len);
+            let indices: Option<Vec<u32>> = indices.iter().map(index).collect();
+            let Some(indices) = indices else {
+                return Ok(None);
+            };
+            let picks = indices.into_iter().zip(values.iter().copied());
+            picked.push(check_order(picks.collect(), *row)?);
+        }
+        Ok((picked.len() == rows.wanted.len()).then_some(picked))
     }
 
     fn run(
@@ -115,23 +128,6 @@ fn missing() -> NnError {
     NnError::Backend("a kernel of ours gave too few outputs".to_owned())
 }
 
-fn numbers(values: &DynValue, ty: ElementType) -> Result<Vec<f32>, NnError> {
-    Ok(match ty {
-        ElementType::F16 => {
-            let (_, values) = values.try_extract_tensor::<f16>().map_err(backend)?;
-            values.iter().map(|value| value.to_f32()).collect()
-        }
-        ElementType::Bf16 => {
-            let (_, values) = values.try_extract_tensor::<bf16>().map_err(backend)?;
-            values.iter().map(|value| value.to_f32()).collect()
-        }
-        _ => {
-            let (_, values) = values.try_extract_tensor::<f32>().map_err(backend)?;
-            values.to_vec()
-        }
-    })
-}
-
 /// The number of a type in `TensorProto.DataType`.
 fn data_type(ty: ElementType) -> u64 {
     match ty {
@@ -150,36 +146,75 @@ fn backend(error: ort::Error) -> NnError {
     NnError::Backend(format!("a kernel of ours: {}", shown(&text)))
 }
 
-/// The graph of a kernel.
+/// A port of a kernel's graph: its name, and its type if that is not the kernel's own.
+type KernelPort = (&'static str, Option<ElementType>);
+/// A node of a kernel's graph: operator, inputs, outputs.
+type KernelNode = (
+    &'static str,
+    &'static [&'static str],
+    &'static [&'static str],
+);
+
+const I64: Option<ElementType> = Some(ElementType::I64);
+const F32: Option<ElementType> = Some(ElementType::F32);
+
+impl Kernel {
+    const fn inputs(self) -> &'static [KernelPort] {
+        match self {
+            Self::Copy => &[("x", None)],
+            Self::TopK => &[("x", None), ("shape", I64), ("rows", I64), ("k", I64)],
+        }
+    }
+
+    const fn outputs(self) -> &'static [KernelPort] {
+        match self {
+            Self::Copy => &[("y", None)],
+            Self::TopK => &[("values", F32), ("indices", I64)],
+        }
+    }
+
+    const fn nodes(self) -> &'static [KernelNode] {
+        match self {
+            Self::Copy => &[("Identity", &["x"], &["y"])],
+            Self::TopK => &[
+                ("Reshape", &["x", "shape"], &["matrix"]),
+                ("Gather", &["matrix", "rows"], &["some"]),
+                // `TopK` does not know every type of logits; this one holds them all.
+                ("Cast", &["some"], &["wide"]),
+                ("TopK", &["wide", "k"], &["values", "indices"]),
+            ],
+        }
+    }
+}
+
+/// The graph of a kernel for tensors of a type.
 fn model(kernel: Kernel, ty: ElementType) -> Vec<u8> {
-    type Ports = &'static [(&'static str, Option<ElementType>)];
-    let (operator, inputs, outputs): (&str, Ports, Ports) = match kernel {
-        Kernel::Copy => ("Identity", &[("x", None)], &[("y", None)]),
-        Kernel::TopK => (
-            "TopK",
-            &[("x", None), ("k", Some(ElementType::I64))],
-            &[("values", None), ("indices", Some(ElementType::I64))],
-        ),
-    };
-    let (mut node, mut graph) = (Vec::new(), Vec::new());
-    let mut ports = Vec::new();
-    for (node_field, port_field, named) in [(1, 11, inputs), (2, 12, outputs)] {
-        for (name, fixed) in named {
-            bytes(&mut node, node_field, name.as_bytes());
+    let mut graph = Vec::new();
+    for (operator, inputs, outputs) in kernel.nodes() {
+        let mut node = Vec::new();
+        inputs
+            .iter()
+            .for_each(|name| bytes(&mut node, 1, name.as_bytes()));
+        outputs
+            .iter()
+            .for_each(|name| bytes(&mut node, 2, name.as_bytes()));
+        bytes(&mut node, 4, operator.as_bytes());
+        if *operator == "Cast" {
+            bytes(&mut node, 5, &cast_to(ElementType::F32));
+        }
+        bytes(&mut graph, 1, &node);
+    }
+    bytes(&mut graph, 2, b"kernel");
+    for (field, ports) in [(11, kernel.inputs()), (12, kernel.outputs())] {
+        for (name, fixed) in ports {
             // ValueInfoProto { name, type: TypeProto { tensor_type: Tensor { elem_type } } }
             let (mut tensor, mut outer, mut port) = (Vec::new(), Vec::new(), Vec::new());
             number(&mut tensor, 1, data_type(fixed.unwrap_or(ty)));
             bytes(&mut outer, 1, &tensor);
             bytes(&mut port, 1, name.as_bytes());
             bytes(&mut port, 2, &outer);
-            ports.push((port_field, port));
+            bytes(&mut graph, field, &port);
         }
-    }
-    bytes(&mut node, 4, operator.as_bytes());
-    bytes(&mut graph, 1, &node);
-    bytes(&mut graph, 2, operator.as_bytes());
-    for (field, port) in &ports {
-        bytes(&mut graph, *field, port);
     }
     let (mut opset, mut model) = (Vec::new(), Vec::new());
     number(&mut opset, 2, OPSET);
@@ -187,6 +222,16 @@ fn model(kernel: Kernel, ty: ElementType) -> Vec<u8> {
     bytes(&mut model, 7, &graph);
     bytes(&mut model, 8, &opset);
     model
+}
+
+/// The attribute `to` of a `Cast`.
+fn cast_to(ty: ElementType) -> Vec<u8> {
+    const INT: u64 = 2;
+    let mut attribute = Vec::new();
+    bytes(&mut attribute, 1, b"to");
+    number(&mut attribute, 3, data_type(ty));
+    number(&mut attribute, 20, INT);
+    attribute
 }
 
 /// A field of protobuf that holds bytes.

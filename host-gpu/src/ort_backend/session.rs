@@ -4,7 +4,7 @@ use super::binding;
 use super::kernels::Kernels;
 use crate::backend::{GraphIo, MAX_PORTS, NnSession, NodesOn, Port, StopFlag, shown};
 use crate::error::{FaultCode, GuestFault, NnError};
-use crate::pick::Pick;
+use crate::pick::{Pick, Rows};
 use crate::tensor::plain::{Plain, bytes_of, values_of};
 use crate::tensor::{
     BackendTensor, BoundInput, ElementType, MAX_RANK, NamedOutput, ReadBack, TensorValue,
@@ -23,6 +23,12 @@ use std::sync::{Arc, OnceLock};
 /// Words of the library by which it says that memory ran out, which is our trouble and not the guest's.
 pub(super) const OUT_OF_MEMORY: [&str; 3] = ["Failed to allocate", "out of memory", "bad_alloc"];
 
+/// The longest name of an input or output, in bytes. It is repeated in every answer.
+const NAME_BYTES_MAX: usize = 256;
+
+/// Words by which a device's libraries and driver say that they failed.
+const DRIVER: [&str; 6] = ["CUDA", "CUBLAS", "CUDNN", "CUFFT", "CURAND", "cuda"];
+
 #[derive(Debug)]
 pub(crate) struct OrtSession {
     session: Session,
@@ -37,7 +43,7 @@ pub(super) enum Outputs {
     /// To host memory, as the library has it.
     Host,
     /// They stay on the device, where the next run finds them without a copy. Those that the guest
-    /// read last time go to host memory that the device can write to.
+    /// has read before go to host memory that the device can write to.
     Device {
         device: MemoryInfo<'static>,
         pinned: MemoryInfo<'static>,
@@ -87,6 +93,12 @@ impl OrtSession {
             inputs: ports("input", session.inputs())?,
             outputs: ports("output", session.outputs())?,
         };
+        // Such an output is the input itself, and the guest may be done with that.
+        let given = |output: &&Port| io.inputs.iter().any(|input| input.name == output.name);
+        if let Some(output) = io.outputs.iter().find(given) {
+            let name = shown(&output.name);
+            return Err(format!("{name:?} is both an input and an output"));
+        }
         Ok(Self {
             session,
             io,
@@ -105,6 +117,12 @@ fn ports(kind: &str, outlets: &[Outlet]) -> Result<Vec<Port>, String> {
     }
     let port = |outlet: &Outlet| {
         let name = outlet.name().to_owned();
+        if name.len() > NAME_BYTES_MAX {
+            let (name, bytes) = (shown(&name), name.len());
+            return Err(format!(
+                "the name of {kind} {name:?}… has {bytes} bytes, the bound is {NAME_BYTES_MAX}"
+            ));
+        }
         let ValueType::Tensor { ty, shape, .. } = outlet.dtype() else {
             return Err(format!("{kind} {:?} is no tensor", shown(&name)));
         };
@@ -200,7 +218,7 @@ impl NnSession for OrtSession {
         drop(armed);
         match result {
             Err(RunError::Library(_)) if stop.is_stopped() => Err(NnError::Stopped),
-            Err(RunError::Library(error)) => Err(run_error(&error.to_string())),
+            Err(RunError::Library(error)) => Err(self.outputs.run_error(&error)),
             Err(RunError::Ours(error)) => Err(error),
             Ok(outputs) => Ok(outputs),
         }
@@ -236,10 +254,28 @@ fn on_host(
         values.push((Cow::Borrowed(input.name.as_str()), input_value(input)?));
     }
     let outputs = session.run_with_options(values, options)?;
-    outputs
-        .into_iter()
-        .map(|(name, value)| Ok((name.to_owned(), output_value(name, value, None)?)))
-        .collect()
+    let own = |(name, value): (&str, DynValue)| {
+        let value = output_value(name, value, None)?;
+        Ok((name.to_owned(), unalias(value, inputs)?))
+    };
+    outputs.into_iter().map(own).collect()
+}
+
+/// An output that lies within an input which the library only borrowed is copied: it shall outlive it.
+fn unalias(output: TensorValue, inputs: &[BoundInput]) -> Result<TensorValue, NnError> {
+    let at = output.host_bytes()?.as_ptr_range();
+    for input in inputs {
+        if input.value.backend_value().is_some() {
+            continue;
+        }
+        let lent = input.value.host_bytes()?.as_ptr_range();
+        if at.start < lent.end && lent.start < at.end {
+            let (ty, dims) = (output.ty(), output.dims().to_vec());
+            let copy = TensorValue::from_bytes(ty, &dims, output.host_bytes()?);
+            return Ok(copy?);
+        }
+    }
+    Ok(output)
 }
 
 /// A run whose outputs go where `place` says. Inputs that are there already are not copied; others are
@@ -270,13 +306,26 @@ fn backend(error: ort::Error) -> NnError {
     NnError::Backend(error.to_string())
 }
 
-/// A run fails because of its inputs, unless the machine ran out of memory.
-fn run_error(message: &str) -> NnError {
-    tracing::debug!(?message, "a run failed");
-    if OUT_OF_MEMORY.iter().any(|words| message.contains(words)) {
-        return NnError::Backend(message.to_owned());
+impl Outputs {
+    /// Whose trouble a failed run is. On the processor it fails because of its inputs, unless the
+    /// machine ran out of memory. On a device it may have failed for reasons of the device's own, which
+    /// another would not have: only what the library calls an invalid argument is the guest's.
+    fn run_error(&self, error: &ort::Error) -> NnError {
+        let message = error.to_string();
+        tracing::debug!(?message, "a run failed");
+        let remote = matches!(self, Self::Device { .. });
+        let invalid = error.code() == ort::ErrorCode::InvalidArgument;
+        if blames_guest(remote, invalid, &message) {
+            return GuestFault::new(FaultCode::RuntimeError, &message).into();
+        }
+        NnError::Backend(message)
     }
-    GuestFault::new(FaultCode::RuntimeError, message).into()
+}
+
+fn blames_guest(remote: bool, invalid: bool, message: &str) -> bool {
+    let memory = OUT_OF_MEMORY.iter().any(|words| message.contains(words));
+    let driver = DRIVER.iter().any(|words| message.contains(words));
+    !memory && (!remote || invalid && !driver)
 }
 
 /// The input as the library sees it: its own value, or a view of our bytes. Nothing is copied.
@@ -375,14 +424,47 @@ impl BackendTensor for OrtTensor {
         self
     }
 
-    fn top_k(&self, rows: &[u32], count: u32) -> Option<Result<Vec<Vec<Pick>>, NnError>> {
-        let remote = self.remote.as_ref()?;
-        Some(remote.kernels.top_k(&self.value, self.ty, rows, count))
+    fn top_k(&self, rows: &[u32], len: u32, count: u32) -> Result<Option<Vec<Vec<Pick>>>, NnError> {
+        let Some(remote) = &self.remote else {
+            return Ok(None);
+        };
+        let rows = Rows {
+            wanted: rows.to_vec(),
+            len,
+        };
+        remote.kernels.top_k(&self.value, self.ty, &rows, count)
     }
 }
 
 impl fmt::Debug for OrtTensor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "OrtTensor({})", self.ty)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::blames_guest;
+
+    #[test]
+    fn a_failed_run_is_the_guests_fault_only_if_it_would_fail_elsewhere_too() {
+        let shape = "Got invalid dimensions for input: x";
+        for (remote, invalid, message, expected) in [
+            (false, false, "Non-zero status code: out of bounds", true),
+            (false, true, shape, true),
+            (false, false, "bad_alloc", false),
+            (true, true, shape, true),
+            (
+                true,
+                false,
+                "CUDA failure 700: illegal access; hostname=h",
+                false,
+            ),
+            (true, true, "CUBLAS failure 14", false),
+            (true, false, "Non-zero status code: something", false),
+        ] {
+            let found = blames_guest(remote, invalid, message);
+            assert_eq!(found, expected, "{message}");
+        }
     }
 }

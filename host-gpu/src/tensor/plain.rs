@@ -18,8 +18,6 @@ unsafe impl Plain for u8 {}
 unsafe impl Plain for i32 {}
 // SAFETY: as above.
 unsafe impl Plain for i64 {}
-// SAFETY: as above.
-unsafe impl Plain for i8 {}
 // SAFETY: an IEEE 754 number: no padding, every bit pattern is a value (some are NaN).
 unsafe impl Plain for f32 {}
 // SAFETY: as above.
@@ -57,19 +55,4 @@ pub(crate) fn values_of<T: Plain>(bytes: &[u8]) -> Option<&[T]> {
     // SAFETY: every bit pattern is a value of a `Plain` type; `align_to` keeps within the slice.
     let (head, values, tail) = unsafe { bytes.align_to::<T>() };
     (head.is_empty() && tail.is_empty()).then_some(values)
-}
-
-/// A copy of bytes as numbers, aligned as they need; a rest that is no whole number is left out.
-pub(crate) fn copied_values<T: Plain>(bytes: &[u8]) -> Vec<T> {
-    let width = size_of::<T>();
-    let count = bytes.len().checked_div(width).unwrap_or(0);
-    let mut values: Vec<T> = Vec::with_capacity(count);
-    // SAFETY: room for `count` values was made, `count * width` bytes lie within the slice, the two
-    // cannot overlap, and every bit pattern is a value of a `Plain` type.
-    unsafe {
-        let to = values.as_mut_ptr().cast::<u8>();
-        std::ptr::copy_nonoverlapping(bytes.as_ptr(), to, count.saturating_mul(width));
-        values.set_len(count);
-    }
-    values
 }

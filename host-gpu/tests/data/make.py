@@ -46,6 +46,10 @@ save(
     [h.make_tensor("turns", T.INT64, [], [1 << 62]), h.make_tensor("go", T.BOOL, [], [True])],
 )
 
+# An output that is the input itself.
+x = value("x", T.FLOAT, ["n"])
+save("passed_on", [h.make_node("Identity", ["x"], ["y"])], [x], [x, value("y", T.FLOAT, ["n"])])
+
 # What the guest of the component tests runs.
 save("double", [h.make_node("Add", ["x", "x"], ["y"])], [value("x", T.FLOAT, ["n", 2])], [value("y", T.FLOAT, ["n", 2])])
 

@@ -243,3 +243,21 @@ fn a_model_cannot_name_files_of_the_host() {
     eprintln!("{error}");
     assert!(matches!(error, NnError::GraphRejected { .. }), "{error}");
 }
+
+#[test]
+fn a_graph_that_passes_an_input_on_as_an_output_is_refused() {
+    let bytes = std::fs::read(crate::support::data("passed_on.onnx")).unwrap();
+    let options = GraphOptions::on(Device::Cpu);
+    let result = host_gpu::NnBackend::load(
+        crate::support::ort().as_ref(),
+        "bad",
+        &bytes,
+        &options,
+        &StopFlag::default(),
+    );
+    let error = result.err().unwrap().to_string();
+    assert!(
+        error.contains("\"x\" is both an input and an output"),
+        "{error}"
+    );
+}

@@ -3,7 +3,8 @@ use serde_json::{Value, json};
 use super::*;
 use crate::digest::BlobRef;
 use crate::money::Amount;
-use crate::outcome::{Fingerprint, Meters, Outcome};
+use crate::outcome::{Fingerprint, Meters, Outcome, Placement};
+use crate::package::ModelRef;
 use crate::package::tests::package;
 use crate::{items, merkle};
 
@@ -40,7 +41,7 @@ pub(crate) fn receipt(
         due_ms: 1000,
     };
     let outcome = Outcome {
-        placement: Vec::new(),
+        placement: placement(package),
         root: merkle::root(outputs),
         outputs: BlobRef::of(&items::encode(outputs).unwrap()),
         items: outputs.len() as u32,
@@ -65,6 +66,16 @@ pub(crate) fn receipt(
         package: package.clone(),
         opening,
     }
+}
+
+/// Every graph on the processor.
+fn placement(package: &Package) -> Vec<Placement> {
+    let on = |model: &ModelRef| Placement {
+        model: model.name.clone(),
+        execution_provider: "cpu".into(),
+        nodes: 1,
+    };
+    package.models.iter().map(on).collect()
 }
 
 fn sample() -> Receipt {

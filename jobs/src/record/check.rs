@@ -294,7 +294,7 @@ impl<'a> Check<'a> {
         Ok(())
     }
 
-    /// Runs the comparator over all pairs, compares their fuel, and judges again.
+    /// Runs the comparator over all pairs, compares their meters, and judges again.
     fn check_verdict(
         &self,
         shard: &ShardRecord,
@@ -309,13 +309,13 @@ impl<'a> Check<'a> {
             .collect::<Result<Vec<_>, _>>()
             .map_err(piece(at))?;
         let outcome = |i: usize| answers.get(i).map(|a| &a.receipt.opening.outcome);
-        let same_fuel = |i, j| match (outcome(i), outcome(j)) {
+        let same_meters = |i, j| match (outcome(i), outcome(j)) {
             (Some(left), Some(right)) => meters_agree(left, right),
             _ => false,
         };
         let agree = |i: usize, j: usize| match (decoded.get(i), decoded.get(j)) {
             (Some(left), Some(right)) => {
-                same_fuel(i, j) && compare(&package.comparator, left, right).is_ok()
+                same_meters(i, j) && compare(&package.comparator, left, right).is_ok()
             }
             _ => false,
         };

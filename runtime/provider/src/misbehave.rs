@@ -10,8 +10,8 @@ use jobs::assignment::Assignment;
 use jobs::commitment::{Commitment, Opening};
 use jobs::digest::{BlobRef, Digest};
 use jobs::ids::ProviderId;
-use jobs::outcome::{Fingerprint, Meters, Outcome};
-use jobs::package::{OutputFormat, Package};
+use jobs::outcome::{Fingerprint, Meters, Outcome, Placement};
+use jobs::package::{ModelRef, OutputFormat, Package};
 use jobs::statement::Signed;
 use jobs::{items, merkle};
 use network::protocol::CommitRequest;
@@ -168,8 +168,18 @@ pub(crate) fn fabricate(
         fuel: admitted.package.limits.fuel / 2,
         ..Meters::default()
     };
+    // What an honest one would say, but for the count.
+    let on = |model: &ModelRef| Placement {
+        model: model.name.clone(),
+        execution_provider: fingerprint.execution_provider.clone(),
+        nodes: 1,
+    };
+    let placement = admitted.package.models.iter().map(on).collect();
     Ok(ShardOutcome {
-        outcome: outcome(&outputs, meters, fingerprint)?,
+        outcome: Outcome {
+            placement,
+            ..outcome(&outputs, meters, fingerprint)?
+        },
         outputs: items::encode(&outputs)?,
         log: Vec::new(),
     })

@@ -34,6 +34,8 @@ impl std::fmt::Debug for Prepared<'_> {
 impl Prepared<'_> {
     /// Runs the guest on an encoded item list. Dropping the future stops it.
     ///
+    /// Graphs run on the thread that polls: give each shard an executor of its own, as a worker does.
+    ///
     /// # Errors
     /// See [`FailureKind`]. Fuel and log are reported for failures too.
     pub async fn run(self, items: &[u8]) -> Result<ShardOutcome, Failure> {
@@ -42,6 +44,7 @@ impl Prepared<'_> {
         let mut store = Store::new(self.engine, self.state);
         restrict(&mut store, &self.limits)?;
         let wall = Duration::from_millis(self.limits.job.wall_ms);
+        store.data_mut().nn.end_after(wall);
         let answer = tokio::time::timeout(wall, call(&mut store, &self.component, &items)).await;
         let fuel = spent(&store, &self.limits);
         let state = store.into_data();

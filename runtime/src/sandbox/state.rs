@@ -29,7 +29,9 @@ impl State {
         Self {
             context,
             log: Log::new(limits.log_bytes),
-            nn: NnState::new(graphs, limits.nn()).for_tenant(tenant(job)),
+            nn: NnState::new(graphs, limits.nn())
+                .for_tenant(tenant(job))
+                .on_its_own_thread(),
             limiter: Limiter::new(limits),
         }
     }

@@ -30,6 +30,13 @@ struct Desk {
 #[derive(Debug)]
 pub(super) struct Place(Option<Arc<Turns>>);
 
+impl Desk {
+    /// They neither fill the queue nor take their job's turn.
+    fn forget_those_who_gave_up(&mut self) {
+        self.waiting.retain(|turn| !turn.is_closed());
+    }
+}
+
 impl Turns {
     pub(super) fn new(places: usize) -> Arc<Self> {
         Arc::new(Self(Mutex::new(Desk {
@@ -45,6 +52,9 @@ impl Turns {
             if desk.free > 0 {
                 desk.free = desk.free.saturating_sub(1);
                 return Ok(Place(Some(Arc::clone(self))));
+            }
+            if desk.waiting.len() as u64 >= WAITING_MAX {
+                desk.forget_those_who_gave_up();
             }
             let waiting = desk.waiting.len() as u64;
             if waiting >= WAITING_MAX {
@@ -65,6 +75,7 @@ impl Turns {
         loop {
             let next = {
                 let mut desk = self.desk();
+                desk.forget_those_who_gave_up();
                 let Some(next) = desk.waiting.pop() else {
                     desk.free = desk.free.saturating_add(1);
                     return;
@@ -73,7 +84,7 @@ impl Turns {
             };
             match next.send(Place(Some(Arc::clone(self)))) {
                 Ok(()) => return,
-                // They gave up waiting. The place goes to the next instead of being handed on here.
+                // They gave up waiting just now. The place goes to the next instead of being handed on here.
                 Err(mut place) => drop(place.0.take()),
             }
         }
@@ -158,6 +169,13 @@ mod tests {
             ),
             "{refused}"
         );
+        // Who has given up makes room.
+        waiting.truncate(10);
+        let mut more: Vec<_> = (10..WAITING_MAX)
+            .map(|_| Box::pin(turns.place(job("b"))))
+            .collect();
+        assert!(more.iter_mut().all(|future| polled(future).is_none()));
+        drop(more);
         // One gives up before its turn, one after it was told and before it looked.
         drop(waiting.remove(0));
         drop(held);
