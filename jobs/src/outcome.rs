@@ -65,8 +65,8 @@ pub struct Meters {
     pub tensor_bytes: u64,
     /// Peak linear memory of the guest, in bytes.
     pub memory_bytes: u64,
-    /// Tokens that the host chose for the guest, by `argmax` or `sample` of `assay:job/nn-ext`. As
-    /// deterministic as fuel.
+    /// Tokens that the host chose for the guest, by `argmax` or `sample` of `assay:job/nn-ext`,
+    /// whatever the guest then did with them. As deterministic as fuel.
     pub tokens: u64,
 }
 
