@@ -1,4 +1,8 @@
 //! Components that are small to send, and large to read or compile.
+#![allow(
+    clippy::unwrap_used,
+    reason = "in a test a panic is a failure with a line number"
+)]
 
 use jobs::component::{
     BLOCK_DEPTH_MAX, CANONICALS_MAX, CORE_TYPES_MAX, INNER_TYPES_MAX, JUMPS_MAX, LINKS_MAX,
