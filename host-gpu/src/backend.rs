@@ -130,8 +130,13 @@ impl GraphIo {
         given: Vec<(String, Arc<TensorValue>)>,
     ) -> Result<Vec<BoundInput>, GuestFault> {
         let mut slots: Vec<Option<Arc<TensorValue>>> = self.inputs.iter().map(|_| None).collect();
-        for (name, value) in given {
-            let position = self.inputs.iter().position(|port| port.name == name);
+        for ((name, value), turn) in given.into_iter().zip(0_usize..) {
+            // Most come in the graph's own order, and a decoder has many.
+            let own = |port: &Port| port.name == name;
+            let position = match self.inputs.get(turn).is_some_and(own) {
+                true => Some(turn),
+                false => self.inputs.iter().position(own),
+            };
             let Some(slot) = position.and_then(|at| slots.get_mut(at)) else {
                 return Err(GuestFault::invalid(format!(
                     "the graph has no input {:?}",

@@ -82,6 +82,8 @@ pub struct Sandbox {
     components: Mutex<Vec<(Digest, InferencePre<State>)>>,
     /// Graphs, or why there are none.
     graphs: Result<GraphCache, String>,
+    /// The execution classes of this process, which stay what they are; one for each device.
+    classes: Mutex<Vec<(Device, Fingerprint)>>,
 }
 
 impl std::fmt::Debug for Sandbox {
@@ -106,6 +108,7 @@ impl Sandbox {
             cache: ComponentCache::open(&config.cache_dir, config.cache_max_bytes, &engine)?,
             components: Mutex::default(),
             graphs: graph_cache(config.backend),
+            classes: Mutex::default(),
             engine,
         })
     }
@@ -156,6 +159,16 @@ impl Sandbox {
     }
 
     fn fingerprint_on(&self, device: Device) -> Result<Fingerprint, FailureKind> {
+        let mut classes = self.classes.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, known)) = classes.iter().find(|(known, _)| *known == device) {
+            return Ok(known.clone());
+        }
+        let class = self.class(device)?;
+        classes.push((device, class.clone()));
+        Ok(class)
+    }
+
+    fn class(&self, device: Device) -> Result<Fingerprint, FailureKind> {
         let parts = self
             .graphs()?
             .fingerprint(&GraphOptions::on(device))

@@ -14,6 +14,10 @@ pub(crate) struct Decoder {
     pub(crate) vocabulary: u32,
 }
 
+/// By which the guest need not see the logits.
+const ARGMAX: &str = r#"
+  (import "assay:job/nn-ext@0.1.0" "argmax" (func $argmax (param i32 i32 i32 i32)))"#;
+
 /// The three inputs beside the cache.
 pub(crate) const INPUTS: [&str; 3] = ["input_ids", "attention_mask", "position_ids"];
 
@@ -74,8 +78,8 @@ pub(crate) fn decode(model: &Decoder) -> Result<Vec<u8>> {
     let locals =
         "(local $context i32) (local $left i32) (local $mark i32) (local $i i32) (local $n i32)
       (local $length i32) (local $list i32) (local $best i32) (local $out i32) (local $written i32)
-      (local $at i32) (local $top-value f32) (local $value f32)";
-    guest(NN, &data, locals, &body)
+      (local $at i32)";
+    guest(&format!("{NN}{ARGMAX}"), &data, locals, &body)
 }
 
 /// Opens the graph, reads the item, makes the mask.
@@ -110,7 +114,7 @@ fn start() -> String {
 
 /// Makes empty caches, then feeds tokens and chooses the next until there are enough.
 fn step(model: &Decoder) -> String {
-    let (caches, vocabulary) = (model.layers * 2, model.vocabulary);
+    let caches = model.layers * 2;
     let (inputs, empty, mask_dims) = (caches + 3, DIMS + 16, DIMS + 8);
     let handle = |at: u32| LIST + 12 * at + 8;
     let (ids, mask, positions, first_cache) = (handle(0), handle(1), handle(2), handle(3));
@@ -155,27 +159,17 @@ fn step(model: &Decoder) -> String {
             (i32.load offset=20 (i32.add (local.get $list) (i32.mul (local.get $i) (i32.const 12)))))
           (local.set $i (i32.add (local.get $i) (i32.const 1)))
           (br_if $keep (i32.lt_u (local.get $i) (i32.const {caches}))))
-        ;; The likeliest of the last token's.
-        (call $data (i32.load offset=8 (local.get $list)) (i32.const 1040))
-        (local.set $at (i32.sub (i32.add (i32.load (i32.const 1040)) (i32.load (i32.const 1044)))
-          (i32.const {row})))
-        (local.set $i (i32.const 0))
-        (local.set $top-value (f32.const -inf))
-        (loop $choose
-          (local.set $value (f32.load (local.get $at)))
-          (if (f32.gt (local.get $value) (local.get $top-value)) (then
-            (local.set $top-value (local.get $value))
-            (local.set $best (local.get $i))))
-          (local.set $at (i32.add (local.get $at) (i32.const 4)))
-          (local.set $i (i32.add (local.get $i) (i32.const 1)))
-          (br_if $choose (i32.lt_u (local.get $i) (i32.const {vocabulary}))))
+        ;; The likeliest of the last token's, chosen where they are.
+        (i32.store (i32.const 1064) (i32.sub (local.get $n) (i32.const 1)))
+        (call $argmax (i32.load offset=8 (local.get $list)) (i32.const 1064) (i32.const 1) (i32.const 1040))
+        (if (i32.load8_u (i32.const 1040)) (then unreachable))
+        (local.set $best (i32.load (i32.load (i32.const 1044))))
         (call $drop (i32.load offset=8 (local.get $list)))
         (i32.store (i32.add (local.get $out) (i32.shl (local.get $written) (i32.const 2))) (local.get $best))
         (local.set $written (i32.add (local.get $written) (i32.const 1)))
         (i64.store (i32.const {TOKENS}) (i64.extend_i32_u (local.get $best)))
         (local.set $n (i32.const 1))
         (br_if $more (i32.lt_u (local.get $written) (local.get $left))))
-      (return (call $ok (i32.const 1056) (i32.const 1)))"#,
-        row = vocabulary * 4,
+      (return (call $ok (i32.const 1056) (i32.const 1)))"#
     )
 }

@@ -175,8 +175,8 @@ fn measure(case: &Case, on: On, at_least: f64) -> Result<Vec<Row>> {
             .against(&mine, &theirs)
             .target(Target::RatioAtLeast(at_least))
             .note(format!(
-                "{} tokens equal to the bare loop's; {each:.0} bytes of tensors a token cross the guest's border, \
-                 {logits} of them logits",
+                "{} tokens equal to the bare loop's; {each:.0} bytes of tensors and the 4 of its choice cross the \
+                 guest's border for a token; its logits, which do not, are {logits}",
                 tokens.len()
             )),
     ])

@@ -1,7 +1,8 @@
 //! A run whose inputs are taken where they are and whose outputs go where they are told.
 #![allow(
     unsafe_code,
-    reason = "ort's own `bind_input` copies a tensor that is borrowed, and deadlocks while it does"
+    reason = "ort's own `bind_input` copies a tensor that is borrowed, and deadlocks while it does; and \
+              it does not tell where an untyped tensor lies"
 )]
 
 use ort::memory::{AllocationDevice, AllocatorType, MemoryInfo, MemoryType};
@@ -44,4 +45,16 @@ pub(super) fn run<'a>(
 pub(super) fn host_memory() -> Result<MemoryInfo<'static>, Error> {
     let (allocator, memory) = (AllocatorType::Device, MemoryType::CPUOutput);
     MemoryInfo::new(AllocationDevice::CPU, 0, allocator, memory)
+}
+
+/// Where a tensor's contents begin. Null if it has none.
+pub(super) fn address(value: &DynValue) -> Result<*const u8, Error> {
+    let mut at = std::ptr::null_mut();
+    // SAFETY: the value is alive and `at` is valid for writes; the library only tells where the
+    // contents are, and nothing is written there.
+    unsafe {
+        let tell = ort::api().GetTensorMutableData;
+        Error::result_from_status(tell(value.ptr().cast_mut(), &raw mut at))?;
+    }
+    Ok(at.cast_const().cast())
 }

@@ -254,28 +254,29 @@ fn on_host(
         values.push((Cow::Borrowed(input.name.as_str()), input_value(input)?));
     }
     let outputs = session.run_with_options(values, options)?;
+    let mut lent = Vec::new();
+    for input in inputs {
+        if input.value.backend_value().is_none() {
+            lent.push(input.value.host_bytes()?.as_ptr_range());
+        }
+    }
     let own = |(name, value): (&str, DynValue)| {
+        // The library has no reason to answer with memory that it was only lent, which the guest may
+        // give up before the answer. Should it find one, the answer is copied.
+        let at = binding::address(&value)?;
+        let borrowed = lent.iter().any(|lent| lent.contains(&at));
         let value = output_value(name, value, None)?;
-        Ok((name.to_owned(), unalias(value, inputs)?))
+        Ok((
+            name.to_owned(),
+            if borrowed { copy(&value)? } else { value },
+        ))
     };
     outputs.into_iter().map(own).collect()
 }
 
-/// An output that lies within an input which the library only borrowed is copied: it shall outlive it.
-fn unalias(output: TensorValue, inputs: &[BoundInput]) -> Result<TensorValue, NnError> {
-    let at = output.host_bytes()?.as_ptr_range();
-    for input in inputs {
-        if input.value.backend_value().is_some() {
-            continue;
-        }
-        let lent = input.value.host_bytes()?.as_ptr_range();
-        if at.start < lent.end && lent.start < at.end {
-            let (ty, dims) = (output.ty(), output.dims().to_vec());
-            let copy = TensorValue::from_bytes(ty, &dims, output.host_bytes()?);
-            return Ok(copy?);
-        }
-    }
-    Ok(output)
+fn copy(value: &TensorValue) -> Result<TensorValue, NnError> {
+    let bytes = value.host_bytes()?;
+    Ok(TensorValue::from_bytes(value.ty(), value.dims(), bytes)?)
 }
 
 /// A run whose outputs go where `place` says. Inputs that are there already are not copied; others are
