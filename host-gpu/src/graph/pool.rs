@@ -111,8 +111,10 @@ impl Pool {
                 placement: session.placement(),
             };
             drop(bytes);
+            // Before anybody can ask: who finds no session idle has another one loaded.
+            pool.put(session);
             if loaded.send(Ok(described)).is_ok() {
-                pool.serve(session);
+                pool.serve();
             }
         })
     }
@@ -147,7 +149,10 @@ impl Pool {
             let session = pool.another();
             pool.desk().growing = false;
             match session {
-                Ok(session) => pool.serve(session),
+                Ok(session) => {
+                    pool.put(session);
+                    pool.serve();
+                }
                 Err(error) => pool.no_further(&error),
             }
         });
@@ -226,10 +231,9 @@ impl Pool {
         })
     }
 
-    /// The life of a thread: put its session at everyone's disposal and run what is queued, until
-    /// nobody can ask any more or a session breaks.
-    fn serve(&self, session: Box<dyn NnSession>) {
-        self.put(session);
+    /// The life of a thread once its session is at everyone's disposal: run what is queued, until nobody
+    /// can ask any more or a session breaks.
+    fn serve(&self) {
         while let Some((mut session, request)) = self.next() {
             let Request {
                 inputs,
