@@ -145,17 +145,13 @@ mod tests {
         assert_eq!(verdict, Verdict::Accepted { agreeing: all });
     }
 
-    #[test]
-    fn fuel_is_a_second_witness() {
-        let outcome = |engine: &str, fuel| Outcome {
-            placement: Vec::new(),
+    /// What a replica on an engine of this name metered, and by how many nodes of its graph.
+    fn outcome(engine: &str, meters: Meters, nodes: u32) -> Outcome {
+        Outcome {
             root: Digest::default(),
             outputs: BlobRef::of(b""),
             items: 0,
-            meters: Meters {
-                fuel,
-                ..Meters::default()
-            },
+            meters,
             fingerprint: Fingerprint {
                 engine: engine.into(),
                 library: String::new(),
@@ -163,7 +159,20 @@ mod tests {
                 device: String::new(),
                 options: String::new(),
             },
-        };
+            placement: vec![Placement {
+                model: "m".into(),
+                execution_provider: "p".into(),
+                nodes,
+            }],
+        }
+    }
+
+    fn agrees(left: &Outcome, right: &Outcome) -> [bool; 2] {
+        [meters_agree(left, right), meters_agree(right, left)]
+    }
+
+    #[test]
+    fn fuel_is_a_second_witness() {
         for (engines, fuels, expected) in [
             (["a", "a"], [7, 7], true),
             (["a", "a"], [7, 8], false),
@@ -173,64 +182,49 @@ mod tests {
             (["a", "b"], [0, 1], false),
             (["a", "b"], [u64::MAX, u64::MAX / 2 + 1], true),
         ] {
-            let [left, right] = [0, 1].map(|i| outcome(engines[i], fuels[i]));
-            let found = [meters_agree(&left, &right), meters_agree(&right, &left)];
+            let [left, right] = [0, 1].map(|i| {
+                let meters = Meters {
+                    fuel: fuels[i],
+                    ..Meters::default()
+                };
+                outcome(engines[i], meters, 1)
+            });
+            let found = agrees(&left, &right);
             assert_eq!(found, [expected; 2], "{engines:?} {fuels:?}");
         }
     }
 
     #[test]
     fn tokens_are_a_witness_as_well() {
-        let outcome = |engine: &str, tokens| Outcome {
-            placement: Vec::new(),
-            root: Digest::default(),
-            outputs: BlobRef::of(b""),
-            items: 0,
-            meters: Meters {
-                tokens,
-                ..Meters::default()
-            },
-            fingerprint: Fingerprint {
-                engine: engine.into(),
-                library: String::new(),
-                execution_provider: String::new(),
-                device: String::new(),
-                options: String::new(),
-            },
-        };
         for (engines, tokens, expected) in [
             (["a", "a"], [64, 64], true),
             (["a", "a"], [64, 640], false),
             (["a", "b"], [64, 63], true),
         ] {
-            let [left, right] = [0, 1].map(|i| outcome(engines[i], tokens[i]));
-            let found = [meters_agree(&left, &right), meters_agree(&right, &left)];
+            let [left, right] = [0, 1].map(|i| {
+                let meters = Meters {
+                    tokens: tokens[i],
+                    ..Meters::default()
+                };
+                outcome(engines[i], meters, 1)
+            });
+            let found = agrees(&left, &right);
             assert_eq!(found, [expected; 2], "{engines:?} {tokens:?}");
         }
     }
 
     #[test]
     fn so_is_what_ran_the_graphs() {
-        let outcome = |nodes| Outcome {
-            placement: vec![Placement {
-                model: "m".into(),
-                execution_provider: "p".into(),
-                nodes,
-            }],
-            root: Digest::default(),
-            outputs: BlobRef::of(b""),
-            items: 0,
-            meters: Meters::default(),
-            fingerprint: Fingerprint {
-                engine: String::new(),
-                library: String::new(),
-                execution_provider: String::new(),
-                device: String::new(),
-                options: String::new(),
-            },
-        };
-        assert!(meters_agree(&outcome(3), &outcome(3)));
-        assert!(!meters_agree(&outcome(3), &outcome(4)));
+        let ran = |engine, nodes| outcome(engine, Meters::default(), nodes);
+        for (engines, nodes, expected) in [
+            (["a", "a"], [3, 3], true),
+            (["a", "a"], [3, 4], false),
+            (["a", "b"], [3, 4], true),
+        ] {
+            let [left, right] = [0, 1].map(|i| ran(engines[i], nodes[i]));
+            let found = agrees(&left, &right);
+            assert_eq!(found, [expected; 2], "{engines:?} {nodes:?}");
+        }
     }
 
     #[test]
