@@ -1,7 +1,7 @@
 //! The trait behind which hardware hides: load a graph, describe it, run it, say what ran it.
 //!
-//! A [`NnSession`] is owned by one thread and takes `&mut self` to run, because ONNX Runtime is not
-//! safe to run from two threads at once. Everything that may be called from elsewhere is in the
+//! A [`NnSession`] takes `&mut self` to run, because ONNX Runtime is not safe to run from two threads
+//! at once. Everything that may be called from elsewhere is in the
 //! [`StopFlag`] that travels with a run.
 
 use crate::error::{GuestFault, NnError};
@@ -227,7 +227,8 @@ pub trait NnBackend: Send + Sync + fmt::Debug {
     /// What will decide the bits of a run with these options.
     fn fingerprint(&self, options: &GraphOptions) -> Result<FingerprintParts, NnError>;
 
-    /// Loads a graph from its bytes. `name` is for messages. Called on the thread that will run it.
+    /// Loads a graph from its bytes. `name` is for messages. The session may be run by
+    /// another thread than loaded it, by one at a time.
     fn load(
         &self,
         name: &str,

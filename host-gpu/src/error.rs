@@ -184,8 +184,8 @@ pub enum NnError {
     /// The run was stopped because nobody waits for it any more.
     #[error("the run was stopped")]
     Stopped,
-    /// The thread that owns the session is gone.
-    #[error("the session's owner thread is gone")]
+    /// Every session of the graph broke, or the graph is being dropped.
+    #[error("the graph has no session left")]
     SessionGone,
     /// The instance's table of tensors, graphs, contexts and errors is full.
     #[error("the instance holds {bound} nn resources, which is the bound")]

@@ -79,7 +79,7 @@ impl Drop for StopOnDrop {
 }
 
 impl Graph {
-    /// Loads a graph on a new owner thread and waits for it, at most `wall`. Blocks.
+    /// Loads a graph on a new thread, which then runs its queue, and waits for it, at most `wall`. Blocks.
     pub(crate) fn start(
         backend: Arc<dyn NnBackend>,
         source: Source<'_>,

@@ -8,6 +8,7 @@
 //! The numbers of the fields are those of `onnx.proto3`, IR version 10.
 
 mod wire;
+pub(crate) mod write;
 
 #[cfg(test)]
 mod tests;

@@ -171,7 +171,7 @@ impl Pool {
         self.leave();
     }
 
-    /// Ends the owners once they are done with what they do, and drops what still waits.
+    /// Ends the threads once they are done with what they do, and drops what still waits.
     pub(super) fn close(&self) {
         let mut desk = self.desk();
         desk.closed = true;

@@ -6,6 +6,7 @@
 use super::binding::{self, host_memory};
 use crate::backend::shown;
 use crate::error::NnError;
+use crate::onnx::write::{Message, new};
 use crate::pick::{Pick, Rows, check_order, wrong_type};
 use crate::tensor::ElementType;
 use ort::session::builder::SessionBuilder;
@@ -15,9 +16,9 @@ use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
 /// The version of the operators, the first in which a copy takes every type of ours.
-const OPSET: u64 = 13;
+const OPSET: i64 = 13;
 /// The version of the file's format that goes with it.
-const IR_VERSION: u64 = 8;
+const IR_VERSION: i64 = 8;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Kernel {
@@ -112,7 +113,7 @@ impl Kernels {
         let session = match sessions.entry((kernel, ty)) {
             std::collections::hash_map::Entry::Occupied(known) => known.into_mut(),
             std::collections::hash_map::Entry::Vacant(place) => {
-                let session = (self.begin)()?.commit_from_memory(&model(kernel, ty));
+                let session = (self.begin)()?.commit_from_memory(model(kernel, ty).as_ref());
                 place.insert(session.map_err(backend)?)
             }
         };
@@ -129,7 +130,7 @@ fn missing() -> NnError {
 }
 
 /// The number of a type in `TensorProto.DataType`.
-fn data_type(ty: ElementType) -> u64 {
+fn data_type(ty: ElementType) -> i64 {
     match ty {
         ElementType::F32 => 1,
         ElementType::U8 => 2,
@@ -188,69 +189,41 @@ impl Kernel {
 }
 
 /// The graph of a kernel for tensors of a type.
-fn model(kernel: Kernel, ty: ElementType) -> Vec<u8> {
-    let mut graph = Vec::new();
+fn model(kernel: Kernel, ty: ElementType) -> Message {
+    let mut graph = new();
     for (operator, inputs, outputs) in kernel.nodes() {
-        let mut node = Vec::new();
-        inputs
-            .iter()
-            .for_each(|name| bytes(&mut node, 1, name.as_bytes()));
-        outputs
-            .iter()
-            .for_each(|name| bytes(&mut node, 2, name.as_bytes()));
-        bytes(&mut node, 4, operator.as_bytes());
-        if *operator == "Cast" {
-            bytes(&mut node, 5, &cast_to(ElementType::F32));
-        }
-        bytes(&mut graph, 1, &node);
+        let named = |node: Message, field, names: &[&str]| {
+            names
+                .iter()
+                .fold(node, |node, name| node.bytes(field, name))
+        };
+        let node = named(named(new(), 1, inputs), 2, outputs).bytes(4, operator);
+        graph = graph.bytes(
+            1,
+            match *operator {
+                "Cast" => node.bytes(5, cast_to(ElementType::F32)),
+                _ => node,
+            },
+        );
     }
-    bytes(&mut graph, 2, b"kernel");
+    graph = graph.bytes(2, "kernel");
     for (field, ports) in [(11, kernel.inputs()), (12, kernel.outputs())] {
         for (name, fixed) in ports {
             // ValueInfoProto { name, type: TypeProto { tensor_type: Tensor { elem_type } } }
-            let (mut tensor, mut outer, mut port) = (Vec::new(), Vec::new(), Vec::new());
-            number(&mut tensor, 1, data_type(fixed.unwrap_or(ty)));
-            bytes(&mut outer, 1, &tensor);
-            bytes(&mut port, 1, name.as_bytes());
-            bytes(&mut port, 2, &outer);
-            bytes(&mut graph, field, &port);
+            let tensor = new().number(1, data_type(fixed.unwrap_or(ty)));
+            let port = new().bytes(1, name).bytes(2, new().bytes(1, tensor));
+            graph = graph.bytes(field, port);
         }
     }
-    let (mut opset, mut model) = (Vec::new(), Vec::new());
-    number(&mut opset, 2, OPSET);
-    number(&mut model, 1, IR_VERSION);
-    bytes(&mut model, 7, &graph);
-    bytes(&mut model, 8, &opset);
-    model
+    let opset = new().number(2, OPSET);
+    new().number(1, IR_VERSION).bytes(7, graph).bytes(8, opset)
 }
 
 /// The attribute `to` of a `Cast`.
-fn cast_to(ty: ElementType) -> Vec<u8> {
-    const INT: u64 = 2;
-    let mut attribute = Vec::new();
-    bytes(&mut attribute, 1, b"to");
-    number(&mut attribute, 3, data_type(ty));
-    number(&mut attribute, 20, INT);
-    attribute
-}
-
-/// A field of protobuf that holds bytes.
-fn bytes(message: &mut Vec<u8>, field: u64, content: &[u8]) {
-    varint(message, (field << 3) | 2);
-    varint(message, content.len() as u64);
-    message.extend_from_slice(content);
-}
-
-/// A field of protobuf that holds a number.
-fn number(message: &mut Vec<u8>, field: u64, value: u64) {
-    varint(message, field << 3);
-    varint(message, value);
-}
-
-fn varint(message: &mut Vec<u8>, mut value: u64) {
-    while value > 0x7f {
-        message.push((value & 0x7f) as u8 | 0x80);
-        value >>= 7;
-    }
-    message.push(value as u8);
+fn cast_to(ty: ElementType) -> Message {
+    const INT: i64 = 2;
+    new()
+        .bytes(1, "to")
+        .number(3, data_type(ty))
+        .number(20, INT)
 }
