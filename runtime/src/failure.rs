@@ -339,6 +339,11 @@ impl FailureKind {
                 host_gpu::NnError::TableFull { bound } => Self::ResourceLimit {
                     limit: *bound as u64,
                 },
+                // A run may take what is left of the shard's time; what the job allows is the bound.
+                host_gpu::NnError::Timeout { what, .. } => Self::Deadline {
+                    what: (*what).to_owned(),
+                    limit_ms: limits.job.wall_ms,
+                },
                 other => Self::model("of the job", other),
             };
         }
@@ -423,6 +428,22 @@ mod tests {
             "the guest wanted 131072 bytes of memory, the limit is 65536"
         );
         assert_eq!(failure.cause(), Cause::Guest);
+    }
+
+    #[test]
+    fn a_run_that_is_late_names_the_jobs_bound_and_not_what_was_left_of_it() {
+        let limits = crate::ShardLimits::from(jobs::package::Limits {
+            fuel: 1,
+            memory_bytes: 1,
+            output_bytes_per_item: 1,
+            wall_ms: 150,
+        });
+        let late = host_gpu::NnError::Timeout {
+            what: "a compute",
+            limit: std::time::Duration::from_millis(149),
+        };
+        let kind = FailureKind::execution(&late.into(), &limits);
+        assert_eq!(kind.to_string(), "a compute took longer than 150 ms");
     }
 
     #[test]

@@ -56,10 +56,15 @@ pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
 
 fn no_hostile_guest_harms_the_node_or_its_neighbours() {
     let mut rig = Rig::new(Backend::Reference, None);
-    let whole = play(&mut rig, &corpus());
-    if let Some(instances) = number("ASSAY_SOAK") {
-        soak(&mut rig, instances);
-    }
+    let cases = corpus();
+    // One executor for both: workers that are left from the first go on in the second.
+    let whole = block_on(async {
+        let whole = each(&mut rig, &cases).await;
+        if let Some(instances) = number("ASSAY_SOAK") {
+            soak(&mut rig, &cases, instances).await;
+        }
+        whole
+    });
     report(&rig, "guests", "ASSAY_CORPUS_JSON");
     assert!(!whole || rig.tally.cases >= CASES_MIN);
 }
@@ -74,46 +79,45 @@ pub(crate) fn number(variable: &str) -> Option<u64> {
 }
 
 /// Runs so many instances of cases that are drawn by lot, those left out that take long.
-fn soak(rig: &mut Rig, instances: u64) {
-    let cases = corpus();
+async fn soak(rig: &mut Rig, cases: &[Hostile], instances: u64) {
     let short: Vec<&Hostile> = cases
         .iter()
         .filter(|case| !LONG.contains(&case.name))
         .collect();
     let mut made = std::collections::BTreeMap::new();
     let mut lot = 0x9e37_79b9_7f4a_7c15_u64;
-    block_on(async {
-        for instance in 1..=instances {
-            lot ^= lot << 13;
-            lot ^= lot >> 7;
-            lot ^= lot << 17;
-            let at = (lot % short.len() as u64) as usize;
-            let bytes = made.entry(at).or_insert_with(|| (short[at].make)());
-            rig.run_made(short[at], bytes).await;
-            if instance % 1_000 == 0 {
-                println!(
-                    "soak: {instance} of {instances}, {} escaped",
-                    rig.tally.escaped.len()
-                );
-            }
+    for instance in 1..=instances {
+        lot ^= lot << 13;
+        lot ^= lot >> 7;
+        lot ^= lot << 17;
+        let at = (lot % short.len() as u64) as usize;
+        let bytes = made.entry(at).or_insert_with(|| (short[at].make)());
+        rig.run_made(short[at], bytes).await;
+        if instance % 1_000 == 0 {
+            println!(
+                "soak: {instance} of {instances}, {} escaped",
+                rig.tally.escaped.len()
+            );
         }
-    });
+    }
 }
 
 /// Runs the cases, or those whose name has the words of `ASSAY_CORPUS_ONLY`; whether it was all of
 /// them. `ASSAY_CORPUS_TIMES` says how long each took.
 pub(crate) fn play(rig: &mut Rig, cases: &[Hostile]) -> bool {
+    block_on(each(rig, cases))
+}
+
+async fn each(rig: &mut Rig, cases: &[Hostile]) -> bool {
     let times = std::env::var_os("ASSAY_CORPUS_TIMES").is_some();
     let only = std::env::var("ASSAY_CORPUS_ONLY").unwrap_or_default();
-    block_on(async {
-        for case in cases.iter().filter(|case| case.name.contains(&only)) {
-            let start = Instant::now();
-            rig.run(case).await;
-            if times {
-                println!("{:>6} ms  {}", start.elapsed().as_millis(), case.name);
-            }
+    for case in cases.iter().filter(|case| case.name.contains(&only)) {
+        let start = Instant::now();
+        rig.run(case).await;
+        if times {
+            println!("{:>6} ms  {}", start.elapsed().as_millis(), case.name);
         }
-    });
+    }
     only.is_empty()
 }
 
