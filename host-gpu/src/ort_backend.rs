@@ -21,8 +21,8 @@ use crate::error::NnError;
 use crate::onnx;
 use kernels::Kernels;
 use library::OrtLibrary;
-use ort::ep::ExecutionProviderDispatch;
 use ort::ep::cuda::ConvAlgorithmSearch;
+use ort::ep::{ArenaExtendStrategy, ExecutionProviderDispatch};
 use ort::session::Session;
 use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
 use session::{OUT_OF_MEMORY, OrtSession, Outputs};
@@ -34,20 +34,35 @@ const EXTERNAL_FOLDER: &str = "session.model_external_initializers_file_folder_p
 /// No folder at all.
 const NO_FOLDER: &str = "/dev/null";
 
+/// What CUDA keeps on a GPU for each process that uses it (context, kernels, workspaces of its libraries), in
+/// bytes, rounded up.
+const DRIVER_BYTES: u64 = 1 << 30;
+
 /// ONNX Runtime, as loaded by [`OrtLibrary::load`].
 #[derive(Debug)]
 pub struct OrtBackend {
     library: Arc<OrtLibrary>,
     devices: OnceLock<Vec<DeviceInfo>>,
+    /// Processes that use each GPU.
+    processes: u16,
 }
 
 impl OrtBackend {
-    /// A backend on a loaded library.
+    /// A backend on a loaded library, alone on its GPUs.
     pub fn new(library: Arc<OrtLibrary>) -> Self {
         Self {
             library,
             devices: OnceLock::new(),
+            processes: 1,
         }
+    }
+
+    /// One of so many processes that use the same GPUs: no graph takes more of a GPU's memory than an
+    /// equal part of it. A run that wants more fails, and its neighbours go on.
+    #[must_use]
+    pub fn shared_by(mut self, processes: u16) -> Self {
+        self.processes = processes.max(1);
+        self
     }
 
     /// The library it runs on.
@@ -60,19 +75,41 @@ impl OrtBackend {
         let Device::Cuda(index) = options.device else {
             return Ok(Outputs::Host);
         };
-        let (library, options) = (Arc::clone(&self.library), *options);
-        let kernels = Kernels::new(move || builder(&library, &options));
+        let (library, options, arena) = (Arc::clone(&self.library), *options, self.arena(index));
+        let kernels = Kernels::new(move || builder(&library, &options, arena));
         Outputs::cuda(index, kernels).map_err(|error| NnError::Backend(error.to_string()))
     }
 
     /// Whether a session can be set up on the device, as opposed to merely being named by the library.
     fn probe(&self, device: Device) -> Result<(), NnError> {
-        builder(&self.library, &GraphOptions::on(device)).map(drop)
+        builder(&self.library, &GraphOptions::on(device), None).map(drop)
+    }
+
+    /// Bytes of a GPU's memory that one graph may take.
+    fn arena(&self, index: u32) -> Option<usize> {
+        let device = Device::Cuda(index);
+        let info = self
+            .available_devices()
+            .into_iter()
+            .find(|info| info.device == device)?;
+        arena_bytes(info.memory_bytes, self.processes)
     }
 }
 
-/// A builder with every pinned option set and the execution provider registered.
-fn builder(library: &OrtLibrary, options: &GraphOptions) -> Result<SessionBuilder, NnError> {
+/// A process's part of a GPU's memory, less what the driver keeps for itself in each process.
+fn arena_bytes(device_bytes: u64, processes: u16) -> Option<usize> {
+    let part = device_bytes / u64::from(processes.max(1));
+    let usable = part.saturating_sub(DRIVER_BYTES);
+    usize::try_from(usable).ok().filter(|bytes| *bytes > 0)
+}
+
+/// A builder with every pinned option set and the execution provider registered. On a GPU a session takes
+/// at most `arena` bytes.
+fn builder(
+    library: &OrtLibrary,
+    options: &GraphOptions,
+    arena: Option<usize>,
+) -> Result<SessionBuilder, NnError> {
     let plain = || -> Result<SessionBuilder, ort::Error> {
         Ok(Session::builder(library.environment())?
             .with_optimization_level(GraphOptimizationLevel::All)?
@@ -89,20 +126,26 @@ fn builder(library: &OrtLibrary, options: &GraphOptions) -> Result<SessionBuilde
         return Ok(builder);
     };
     builder
-        .with_execution_providers([cuda(index)?])
+        .with_execution_providers([cuda(index, arena)?])
         .map_err(|error| unavailable(options.device, &error.to_string()))
 }
 
-fn cuda(index: u32) -> Result<ExecutionProviderDispatch, NnError> {
+fn cuda(index: u32, arena: Option<usize>) -> Result<ExecutionProviderDispatch, NnError> {
     let id = i32::try_from(index).map_err(|_| unavailable(Device::Cuda(index), "no such index"))?;
     // The default search benchmarks convolution kernels on the spot, so that two sessions may choose
     // differently; TF32 drops bits that a processor keeps.
-    Ok(ort::ep::CUDA::default()
+    let provider = ort::ep::CUDA::default()
         .with_device_id(id)
         .with_conv_algorithm_search(ConvAlgorithmSearch::Default)
-        .with_tf32(false)
-        .build()
-        .error_on_failure())
+        .with_tf32(false);
+    let provider = match arena {
+        // Memory is asked for as it is needed, since doubling what one has runs into the bound early.
+        Some(bytes) => provider
+            .with_memory_limit(bytes)
+            .with_arena_extend_strategy(ArenaExtendStrategy::SameAsRequested),
+        None => provider,
+    };
+    Ok(provider.build().error_on_failure())
 }
 
 fn unavailable(device: Device, reason: &str) -> NnError {
@@ -177,7 +220,11 @@ impl NnBackend for OrtBackend {
         let rejected = |reason: String| rejected(name, reason);
         let census = onnx::inspect(bytes).map_err(rejected)?;
         tracing::debug!(name, ?census, "a model is loaded");
-        let mut builder = builder(&self.library, options)?;
+        let arena = match options.device {
+            Device::Cuda(index) => self.arena(index),
+            Device::Cpu => None,
+        };
+        let mut builder = builder(&self.library, options, arena)?;
         let canceler = builder.canceler();
         let armed = stop.arm(Box::new(move || {
             // A load that cannot be told to stop still ends; nobody waits for it.

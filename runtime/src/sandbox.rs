@@ -57,6 +57,9 @@ pub struct SandboxConfig {
     pub cache_max_bytes: u64,
     /// What runs graphs.
     pub backend: Backend,
+    /// Processes that use the machine's GPUs at once, this one included: each graph may take an equal part of a
+    /// GPU's memory.
+    pub gpu_processes: u16,
 }
 
 /// Default of [`SandboxConfig::cache_max_bytes`].
@@ -69,6 +72,7 @@ impl SandboxConfig {
             cache_dir,
             cache_max_bytes: CACHE_BYTES_DEFAULT,
             backend: Backend::Onnx,
+            gpu_processes: 1,
         }
     }
 }
@@ -107,7 +111,7 @@ impl Sandbox {
             linker: crate::linker::linker(&engine)?,
             cache: ComponentCache::open(&config.cache_dir, config.cache_max_bytes, &engine)?,
             components: Mutex::default(),
-            graphs: graph_cache(config.backend),
+            graphs: graph_cache(config),
             classes: Mutex::default(),
             engine,
         })
@@ -314,10 +318,12 @@ fn read_component(file: &LocalBlob) -> Result<Vec<u8>, FailureKind> {
     Ok(bytes)
 }
 
-fn graph_cache(backend: Backend) -> Result<GraphCache, String> {
-    let backend: Arc<dyn NnBackend> = match backend {
+fn graph_cache(config: &SandboxConfig) -> Result<GraphCache, String> {
+    let backend: Arc<dyn NnBackend> = match config.backend {
         Backend::Onnx => match host_gpu::OrtLibrary::load_discovered() {
-            Ok(library) => Arc::new(host_gpu::OrtBackend::new(library)),
+            Ok(library) => {
+                Arc::new(host_gpu::OrtBackend::new(library).shared_by(config.gpu_processes))
+            }
             Err(error) => return Err(error.to_string()),
         },
         Backend::Reference => Arc::new(host_gpu::ReferenceBackend::new()),

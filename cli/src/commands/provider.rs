@@ -232,7 +232,8 @@ pub(crate) async fn execute_items_locally(
 fn local_pool(workers: usize, readable: Vec<PathBuf>) -> Result<WorkerPool> {
     let (program, arguments) = worker_program()?;
     let home = std::path::absolute(home::home()?)?;
-    let sandbox = SandboxConfig::new(home.join("compiled"));
+    let mut sandbox = SandboxConfig::new(home.join("compiled"));
+    sandbox.gpu_processes = u16::try_from(workers).unwrap_or(u16::MAX);
     let mut config = WorkerConfig::new(program, arguments, home.join("scratch"), sandbox, readable);
     config.memory_bytes_max = runtime::worker::fair_memory_bytes(workers);
     Ok(WorkerPool::new(config, workers))

@@ -21,12 +21,12 @@ fn file(name: &str) -> PathBuf {
 fn on_device(name: &str) -> OrtSession {
     let (library, options) = (library(), GraphOptions::on(Device::Cpu));
     let bytes = std::fs::read(file(name)).unwrap();
-    let session = builder(&library, &options)
+    let session = builder(&library, &options, None)
         .unwrap()
         .commit_from_memory(&bytes)
         .unwrap();
     let placement = placement::of(&session).unwrap();
-    let kernels = Arc::new(Kernels::new(move || builder(&library, &options)));
+    let kernels = Arc::new(Kernels::new(move || builder(&library, &options, None)));
     let outputs = Outputs::Device {
         device: binding::host_memory().unwrap(),
         pinned: binding::host_memory().unwrap(),
@@ -203,4 +203,22 @@ fn a_graph_of_several_sessions_is_loaded_once_and_says_where_it_runs() {
     assert_eq!(graph.sessions(), 1);
     let fingerprint = graph.fingerprint().execution_provider.clone();
     assert_eq!(graph.placement()[0].provider, fingerprint);
+}
+
+#[test]
+fn processes_that_share_a_gpu_have_an_equal_part_of_its_memory_each() {
+    let gib = |count: u64| count << 30;
+    for (device, processes, expected) in [
+        (gib(80), 1, Some(79 << 30)),
+        (gib(80), 4, Some(19 << 30)),
+        (gib(80), 0, Some(79 << 30)),
+        (gib(2), 2, None),
+        (0, 1, None),
+    ] {
+        assert_eq!(
+            arena_bytes(device, processes),
+            expected,
+            "{device} bytes, {processes} processes"
+        );
+    }
 }

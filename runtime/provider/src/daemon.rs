@@ -166,6 +166,7 @@ fn worker_pool(config: &ProviderConfig) -> WorkerPool {
     let data = &config.data;
     let mut sandbox = SandboxConfig::new(data.join("compiled"));
     sandbox.backend = config.backend;
+    sandbox.gpu_processes = config.workers;
     let (exe, args) = (config.worker_exe.clone(), config.worker_args.clone());
     let blobs = vec![data.join(BLOBS)];
     let mut workers = WorkerConfig::new(exe, args, data.join("scratch"), sandbox, blobs);

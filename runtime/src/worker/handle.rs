@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::os::fd::AsFd as _;
 use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
@@ -11,7 +12,7 @@ use tokio::time::timeout;
 
 use super::confine::Confinement;
 use super::frame::{Frame, FrameError};
-use super::harden::{GPU_ORDER, NO_TELEMETRY, WORKER_ENVIRONMENT, WORKER_HOMES};
+use super::harden::{self, GPU_ORDER, NO_TELEMETRY, WORKER_ENVIRONMENT, WORKER_HOMES};
 use super::protocol::{Request, Response};
 use super::spawner;
 use crate::failure::{Failure, FailureKind};
@@ -139,6 +140,8 @@ impl WorkerHandle {
         })?;
         let pipes = child.stdin.take().zip(child.stdout.take());
         let (input, output) = pipes.ok_or_else(|| FailureKind::lost("no pipes"))?;
+        harden::widen(input.as_fd());
+        harden::widen(output.as_fd());
         let mut worker = Self {
             child,
             input,

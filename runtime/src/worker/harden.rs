@@ -77,6 +77,25 @@ fn take_pipes() -> io::Result<Pipes> {
     Ok(Pipes { input, output })
 }
 
+/// Bytes that a pipe to or from a worker should hold: a shard's items or outputs pass in few turns of the two
+/// processes. No more than the kernel lets an ordinary user have (`fs.pipe-max-size`).
+const PIPE_BYTES: libc::c_int = 1 << 20;
+
+/// Lets a pipe hold [`PIPE_BYTES`], or leaves it as it is: then large shards take longer to pass.
+#[expect(
+    unsafe_code,
+    reason = "the safe wrapper is a feature of rustix that rebuilds wasmtime"
+)]
+pub(super) fn widen(pipe: std::os::fd::BorrowedFd<'_>) {
+    use std::os::fd::AsRawFd;
+    // SAFETY: the descriptor is borrowed, hence open, for the length of the call, which takes an integer
+    // and touches no memory of ours.
+    let size = unsafe { libc::fcntl(pipe.as_raw_fd(), libc::F_SETPIPE_SZ, PIPE_BYTES) };
+    if size < PIPE_BYTES {
+        tracing::debug!(size, "a worker's pipe stays small");
+    }
+}
+
 /// Closes whatever the parent let slip, except standard streams and pipes.
 #[expect(
     unsafe_code,
