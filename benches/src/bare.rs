@@ -71,6 +71,35 @@ impl Smallest {
     }
 }
 
+/// The same on a fiber, as whoever has to stop a guest that does not end must have it: the engine zeroes its
+/// stack after each guest.
+pub(crate) struct OnFiber {
+    engine: Engine,
+    component: InferencePre<()>,
+}
+
+impl OnFiber {
+    /// On an engine with exactly our settings.
+    pub(crate) fn new(component: &[u8]) -> Result<Self> {
+        let engine = runtime::engine::engine().map_err(|failure| format_err!("{failure}"))?;
+        let component = Component::new(&engine, component)?;
+        let mut linker = Linker::new(&engine);
+        linker.instance("assay:job/types@0.1.0")?;
+        let component = InferencePre::new(linker.instantiate_pre(&component)?)?;
+        Ok(Self { engine, component })
+    }
+
+    /// A fresh store and instance, one call, and both dropped.
+    pub(crate) async fn run(&self, items: &[Vec<u8>]) -> Result<Vec<Vec<u8>>> {
+        let mut store = Store::new(&self.engine, ());
+        store.set_fuel(u64::MAX)?;
+        store.fuel_async_yield_interval(Some(runtime::limits::FUEL_YIELD_INTERVAL))?;
+        let instance = self.component.instantiate_async(&mut store).await?;
+        let answer = instance.call_run(&mut store, items).await?;
+        answer.map_err(|error| format_err!("{error:?}"))
+    }
+}
+
 /// Compiler settings of our engine, with fuel or without.
 fn config(fuel: bool) -> Config {
     let mut pool = PoolingAllocationConfig::new();

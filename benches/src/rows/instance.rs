@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result, anyhow, ensure};
 use runtime::Backend;
 
 use super::Bench;
-use crate::bare::{Smallest, plain};
+use crate::bare::{OnFiber, Smallest, plain};
 use crate::guests;
 use crate::measure::{Clock, Samples, duel};
 use crate::ours::{Ours, executor, items, outputs};
@@ -23,10 +23,11 @@ pub(crate) fn fresh(bench: &Bench) -> Result<Vec<Row>> {
     let item = vec![b"12345678".to_vec()];
     let encoded = items(&item)?;
     let smallest = plain(Smallest::new(&component))?;
-    ensure!(
-        plain(smallest.run(&item))? == item,
-        "the bare embedding answers something else"
-    );
+    let on_fiber = plain(OnFiber::new(&component))?;
+    let by_fiber = || ours.executor.block_on(on_fiber.run(&item));
+    for answer in [plain(smallest.run(&item))?, plain(by_fiber())?] {
+        ensure!(answer == item, "the bare embedding answers something else");
+    }
     let (_, done) = ours.timed(&task, &encoded)?;
     ensure!(
         outputs(&done)? == item,
@@ -34,6 +35,7 @@ pub(crate) fn fresh(bench: &Bench) -> Result<Vec<Row>> {
     );
 
     let (mut all, mut bare) = (Samples::default(), Samples::default());
+    let mut fiber = Samples::default();
     // The first block of each warms the pools and is thrown away.
     for round in 0..=bench.pick(100, 20) {
         let mine = ours.each(&task, &encoded, BLOCK)?;
@@ -43,9 +45,11 @@ pub(crate) fn fresh(bench: &Bench) -> Result<Vec<Row>> {
             drop(plain(smallest.run(&item))?);
             theirs.push(clock.seconds() * 1e6);
         }
+        let stoppable = plain(ours.executor.block_on(each(&on_fiber, &item)))?;
         if round > 0 {
             all.extend(mine);
             bare.extend(theirs);
+            fiber.extend(stoppable);
         }
     }
     let row = Row::new("fresh store, instance, run(nop), drop", "us", &all)
@@ -65,7 +69,24 @@ pub(crate) fn fresh(bench: &Bench) -> Result<Vec<Row>> {
         &Samples::of(vec![all.quantile(0.99)]),
     )
     .against_figure(bare.quantile(0.99));
-    Ok(vec![row, p99])
+    let stoppable = Row::new("the same against one on a fiber", "us", &all)
+        .against(
+            &Samples::of(vec![all.median()]),
+            &Samples::of(vec![fiber.median()]),
+        )
+        .note("baseline: as above, on a fiber that yields by fuel and whose stack is zeroed, so that it can be stopped");
+    Ok(vec![row, p99, stoppable])
+}
+
+/// Microseconds of each of [`BLOCK`] fresh instances on a fiber.
+async fn each(on_fiber: &OnFiber, item: &[Vec<u8>]) -> wasmtime::Result<Vec<f64>> {
+    let mut all = Vec::with_capacity(BLOCK);
+    for _ in 0..BLOCK {
+        let clock = Clock::start();
+        drop(on_fiber.run(item).await?);
+        all.push(clock.seconds() * 1e6);
+    }
+    Ok(all)
 }
 
 /// Fresh instances a second on two cores.
