@@ -23,6 +23,8 @@ mod harden;
 
 mod handle;
 mod pool;
+mod relay;
+mod scratch;
 mod spawner;
 mod turns;
 
