@@ -256,6 +256,8 @@ pub(crate) mod tests {
                 atol: 1e-4,
                 rtol: 1e-3,
                 min_cosine: 0.999,
+                top1: None,
+                rms: None,
             },
             limits: Limits {
                 fuel: 1_000_000,
@@ -311,7 +313,7 @@ pub(crate) mod tests {
             atol in 0.0..1e6_f64, rtol in 0.0..1.0_f64, min_cosine in -1.0..1.0_f64,
         ) {
             let mut package = package();
-            package.comparator = Comparator::Numeric { dtype: Dtype::F32, atol, rtol, min_cosine };
+            package.comparator = Comparator::Numeric { dtype: Dtype::F32, atol, rtol, min_cosine, top1: None, rms: None };
             let bytes = package.to_canonical().unwrap();
             prop_assert_eq!(Package::from_canonical(&bytes).unwrap(), package);
         }
