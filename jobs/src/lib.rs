@@ -27,6 +27,7 @@ pub mod manifest;
 pub mod merkle;
 pub mod npy;
 pub mod package;
+pub mod policy;
 
 pub mod envelope;
 pub mod statement;

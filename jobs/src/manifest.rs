@@ -13,6 +13,7 @@ use crate::money::Amount;
 use crate::offer::DeviceKind;
 use crate::package::{Dtype, Replication};
 use crate::package::{InputRef, Limits, ModelRef, OutputFormat, PACKAGE_SCHEMA, Package};
+use crate::policy::Policy;
 
 mod bounds;
 mod toml_text;
@@ -48,6 +49,8 @@ pub struct Manifest {
     pub output: OutputFormat,
     /// How often each shard is executed.
     pub replication: Replication,
+    /// Who may execute shards.
+    pub policy: Policy,
     /// When two outputs agree.
     pub comparator: Comparator,
     /// Caps on one execution of one shard.
@@ -158,6 +161,7 @@ impl Manifest {
             items_per_shard: self.input.items_per_shard,
             output: self.output,
             replication: self.replication,
+            policy: self.policy,
             comparator: self.comparator,
             limits: self.limits,
             max_price: self.max_price,
@@ -184,6 +188,7 @@ impl Manifest {
         bounds::output(&self.output, &self.limits)?;
         bounds::shard_output(self.input.items_per_shard, &self.limits)?;
         bounds::replication(&self.replication)?;
+        bounds::policy(&self.policy, &self.replication)?;
         bounds::comparator(&self.comparator, &self.output)?;
         bounds::price(self.max_price)
     }

@@ -9,6 +9,7 @@ use crate::digest::{BlobRef, Digest};
 use crate::ids::JobId;
 use crate::money::Amount;
 use crate::offer::DeviceKind;
+use crate::policy::Policy;
 use crate::{items, merkle};
 
 /// The only package schema there is.
@@ -41,6 +42,9 @@ pub struct Package {
     pub output: OutputFormat,
     /// How often each shard is executed.
     pub replication: Replication,
+    /// Who may execute shards.
+    #[serde(default, skip_serializing_if = "Policy::is_default")]
+    pub policy: Policy,
     /// When two outputs agree.
     pub comparator: Comparator,
     /// Caps on one execution of one shard.
@@ -251,6 +255,7 @@ pub(crate) mod tests {
                 replicas: 2,
                 max_replicas: 5,
             },
+            policy: Policy::Replicate,
             comparator: Comparator::Numeric {
                 dtype: Dtype::F32,
                 atol: 1e-4,

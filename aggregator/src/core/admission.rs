@@ -6,7 +6,6 @@ use jobs::digest::BlobRef;
 use jobs::ids::{ClientId, JobId, ProviderId};
 use jobs::money::{AMOUNT_MAX, Amount};
 use jobs::offer::{CAPACITY_MAX, DEVICE_NAME_MAX, Offer};
-use jobs::package::Limits;
 use jobs::plan;
 use jobs::time::Timestamp;
 use jobs::verdict::REPLICAS_MAX;
@@ -306,7 +305,7 @@ impl Core {
         let need = u32::from(spec.replicas);
         let mut left: Vec<&Provider> = self.providers.values().collect();
         left.retain(|provider| self.is_trusted(provider));
-        let mut requirements = vec![Need::Providers];
+        let mut requirements = vec![Need::Providers, Need::Named];
         requirements.extend(spec.device.map(Need::Device));
         requirements.extend([
             Need::Memory(spec.limits.memory_bytes),
@@ -315,7 +314,7 @@ impl Core {
             Need::Price(share),
         ]);
         for missing in requirements {
-            left.retain(|provider| meets(provider, missing, &spec.limits));
+            left.retain(|provider| meets(provider, missing, spec));
             let have = u32::try_from(left.len()).unwrap_or(u32::MAX);
             if have < need {
                 return Err(Refusal::NobodyServes {
@@ -355,8 +354,9 @@ impl Core {
     /// Whether a trusted provider has all that `job` needs, at a price that its share always covers.
     pub(super) fn suits(&self, provider: &Provider, job: &Job) -> bool {
         let (spec, limits) = (&job.spec, &job.spec.limits);
-        let meets = |need| meets(provider, need, limits);
-        spec.device.is_none_or(|kind| meets(Need::Device(kind)))
+        let meets = |need| meets(provider, need, spec);
+        meets(Need::Named)
+            && spec.device.is_none_or(|kind| meets(Need::Device(kind)))
             && meets(Need::Memory(limits.memory_bytes))
             && meets(Need::Fuel(limits.fuel))
             && meets(Need::ModelBytes(spec.model_bytes_max))
@@ -404,15 +404,16 @@ impl Core {
     }
 }
 
-fn meets(provider: &Provider, need: Need, limits: &Limits) -> bool {
+fn meets(provider: &Provider, need: Need, spec: &JobSpec) -> bool {
     let offer = &provider.offer;
     match need {
         Need::Providers | Need::OneFingerprint => true,
+        Need::Named => spec.allows(offer.provider),
         Need::Device(kind) => offer.device.kind == kind,
         Need::Memory(bytes) => offer.memory_bytes_max >= bytes,
         Need::Fuel(fuel) => offer.fuel_max >= fuel,
         Need::ModelBytes(bytes) => offer.model_bytes_max >= bytes,
-        Need::Price(share) => most(&offer.price, limits) <= share,
+        Need::Price(share) => most(&offer.price, &spec.limits) <= share,
     }
 }
 

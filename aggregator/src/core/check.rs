@@ -70,6 +70,14 @@ pub enum Violation {
         /// What is missing.
         what: &'static str,
     },
+    /// Somebody executes a shard whom the job does not allow to.
+    #[error("job {job}: provider {provider} has an assignment, and the job does not name it")]
+    Uninvited {
+        /// Which job.
+        job: JobId,
+        /// Who.
+        provider: ProviderId,
+    },
     /// A verdict that the revealed replicas do not bear out.
     #[error("job {job} shard {shard}: {what}")]
     Verdict {
@@ -220,6 +228,13 @@ impl Core {
         let max = u64::from(job.spec.max_replicas);
         let live = shard.replicas.iter().filter(|r| r.is_live()).count();
         within("live replicas of a shard", live, max)?;
+        let mut providers = shard.replicas.iter().map(|replica| replica.provider);
+        if let Some(provider) = providers.find(|id| !job.spec.allows(*id)) {
+            return Err(Violation::Uninvited {
+                job: job.id,
+                provider,
+            });
+        }
         let attempts = u64::from(self.config.attempts_per_shard_max);
         within("assignments of a shard", shard.replicas.len(), attempts)?;
         check_verdict(job, shard, index)

@@ -2,6 +2,8 @@
 //! digests, who sent it. Events are persisted, so they are small and bounded; outputs, inputs and
 //! packages stay in the blob store and in the driver's tables, and enter here as digests.
 
+use std::collections::BTreeSet;
+
 use jobs::commitment::{Commitment, Opening};
 use jobs::compare::Comparator;
 use jobs::digest::{BlobRef, Digest};
@@ -9,6 +11,7 @@ use jobs::ids::{AssignmentId, ClientId, JobId, ProviderId};
 use jobs::money::Amount;
 use jobs::offer::{DeviceKind, Offer};
 use jobs::package::{Limits, Package};
+use jobs::policy::Policy;
 use serde::{Deserialize, Serialize};
 
 /// Names a request of the driver's; echoed in [`super::Action::Reply`].
@@ -95,6 +98,8 @@ pub struct JobSpec {
     pub replicas: u8,
     /// Replicas at which an undecided shard fails.
     pub max_replicas: u8,
+    /// Who alone may execute shards, if not anybody.
+    pub trusted: Option<BTreeSet<ProviderId>>,
     /// When two outputs agree.
     pub comparison: Comparison,
     /// Caps on one execution of one shard.
@@ -121,6 +126,10 @@ impl JobSpec {
             items_per_shard: package.items_per_shard,
             replicas: package.replication.replicas,
             max_replicas: package.replication.max_replicas,
+            trusted: match &package.policy {
+                Policy::Replicate => None,
+                Policy::Trusted { providers } => Some(providers.clone()),
+            },
             comparison: match &package.comparator {
                 Comparator::Exact => Comparison::Exact,
                 Comparator::Numeric { .. }
@@ -135,6 +144,13 @@ impl JobSpec {
             max_price: package.max_price,
             deadline_ms: package.deadline_ms,
         }
+    }
+
+    /// Whether a provider may execute shards of the job.
+    #[must_use]
+    pub fn allows(&self, provider: ProviderId) -> bool {
+        let trusted = self.trusted.as_ref();
+        trusted.is_none_or(|trusted| trusted.contains(&provider))
     }
 
     /// Whether all replicas of a shard must share one fingerprint: tensors are bit-exact only within

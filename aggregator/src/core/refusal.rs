@@ -11,6 +11,8 @@ use super::event::Code;
 pub enum Need {
     /// Connected, trusted providers with enough stake.
     Providers,
+    /// Being among those that the job names.
+    Named,
     /// A device of this kind.
     Device(DeviceKind),
     /// This much linear memory, in bytes.
@@ -29,6 +31,7 @@ impl std::fmt::Display for Need {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Providers => f.write_str("connected providers in good standing"),
+            Self::Named => f.write_str("providers that the job trusts"),
             Self::Device(DeviceKind::Cpu) => f.write_str("providers with a cpu"),
             Self::Device(DeviceKind::Gpu) => f.write_str("providers with a gpu"),
             Self::Memory(bytes) => write!(f, "providers granting {bytes} bytes of memory"),

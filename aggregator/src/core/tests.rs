@@ -73,6 +73,7 @@ fn spec() -> JobSpec {
         items_per_shard: 2,
         replicas: 2,
         max_replicas: 3,
+        trusted: None,
         comparison: Comparison::Exact,
         limits: Limits {
             fuel: 4_000_000_000,

@@ -1,5 +1,7 @@
 //! What a seed brings about: providers, jobs, deposits and the times of the great faults.
 
+use std::collections::BTreeSet;
+
 use jobs::digest::{BlobRef, Digest};
 use jobs::ids::{ClientId, JobId, ProviderId};
 use jobs::money::Amount;
@@ -116,7 +118,7 @@ fn offer(dice: &mut Dice, seed: u64, index: u64, class: u64) -> Offer {
         false => dice.range(1, 3),
     };
     Offer {
-        provider: ProviderId(*name("provider", seed, index).as_bytes()),
+        provider: provider(seed, index),
         device: DeviceSpec {
             kind: DeviceKind::Cpu,
             name: "simulated".into(),
@@ -139,6 +141,10 @@ fn offer(dice: &mut Dice, seed: u64, index: u64, class: u64) -> Offer {
         model_bytes_max: 1 << 30,
         issued: Timestamp(0),
     }
+}
+
+fn provider(seed: u64, index: u64) -> ProviderId {
+    ProviderId(*name("provider", seed, index).as_bytes())
 }
 
 pub(super) fn client(seed: u64, index: u64) -> ClientId {
@@ -176,6 +182,7 @@ fn job(dice: &mut Dice, seed: u64, index: u64) -> JobPlan {
             items_per_shard: 4,
             replicas,
             max_replicas: replicas.saturating_add(u8::try_from(dice.range(0, 3)).unwrap_or(0)),
+            trusted: trusted(dice, seed, replicas),
             comparison: if numeric {
                 Comparison::Numeric
             } else {
@@ -200,6 +207,17 @@ fn job(dice: &mut Dice, seed: u64, index: u64) -> JobPlan {
         bad_merge: dice.chance(30),
         scatter: if wide { 7 } else { 2 },
     }
+}
+
+/// Now and then a client trusts just enough providers, or one more.
+fn trusted(dice: &mut Dice, seed: u64, replicas: u8) -> Option<BTreeSet<ProviderId>> {
+    if !dice.chance(100) {
+        return None;
+    }
+    let first = dice.range(0, 2);
+    let count = u64::from(replicas).saturating_add(dice.range(0, 1));
+    let indices = first..first.saturating_add(count);
+    Some(indices.map(|index| provider(seed, index)).collect())
 }
 
 fn bad_guest(dice: &mut Dice) -> Option<Failure> {

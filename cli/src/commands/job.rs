@@ -11,6 +11,7 @@ use jobs::digest::BlobRef;
 use jobs::ids::JobId;
 use jobs::package::OutputFormat;
 use jobs::plan::shard_count;
+use jobs::policy::Policy;
 use serde_json::json;
 
 use crate::commands::ledger::At;
@@ -158,14 +159,22 @@ fn validate(manifest: &Path, output: Output) -> Result<()> {
     let shards = shard_count(package.input.items, package.items_per_shard);
     output.data(package, || {
         format!(
-            "valid     {} ({} items in {shards} shards, {} to {} replicas, at most {})",
+            "valid     {} ({} items in {shards} shards, {} to {} replicas{}, at most {})",
             package.name,
             package.input.items,
             package.replication.replicas,
             package.replication.max_replicas,
+            by_whom(&package.policy),
             package.max_price,
         )
     })
+}
+
+fn by_whom(policy: &Policy) -> String {
+    match policy {
+        Policy::Replicate => String::new(),
+        Policy::Trusted { providers } => format!(" of {} trusted providers", providers.len()),
+    }
 }
 
 async fn run_local(manifest: &Path, out: &Path, output: Output) -> Result<()> {

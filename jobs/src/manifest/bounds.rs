@@ -14,6 +14,7 @@ use crate::money::{AMOUNT_MAX, Amount};
 use crate::package::{Dtype, Replication};
 use crate::package::{InputRef, Limits, ModelRef, OutputFormat, PACKAGE_SCHEMA, Package};
 use crate::plan;
+use crate::policy::{Policy, TRUSTED_MAX};
 use crate::verdict::REPLICAS_MAX;
 
 /// Longest name of a job or a model, in bytes.
@@ -77,6 +78,7 @@ pub fn check_bounds(package: &Package) -> Result<(), Error> {
     output(&package.output, &package.limits)?;
     output_total(package)?;
     replication(&package.replication)?;
+    policy(&package.policy, &package.replication)?;
     comparator(&package.comparator, &package.output)?;
     price(package.max_price)?;
     nonce(&package.nonce)
@@ -256,6 +258,23 @@ pub(super) fn replication(replication: &Replication) -> Result<(), Error> {
         let most = replication.max_replicas;
         let bound = format!("must be at most verify.max_replicas, which is {most}");
         return Err(field("verify.replicas", replication.replicas, bound));
+    }
+    Ok(())
+}
+
+pub(super) fn policy(policy: &Policy, replication: &Replication) -> Result<(), Error> {
+    let Policy::Trusted { providers } = policy else {
+        return Ok(());
+    };
+    let given = format!("{} providers", providers.len());
+    if providers.len() < usize::from(replication.replicas) {
+        let least = replication.replicas;
+        let bound = format!("must be at least verify.replicas, which is {least}");
+        return Err(field("verify.trusted", given, bound));
+    }
+    if providers.len() > TRUSTED_MAX {
+        let bound = format!("must be at most {TRUSTED_MAX}");
+        return Err(field("verify.trusted", given, bound));
     }
     Ok(())
 }

@@ -111,6 +111,7 @@ pub(super) fn parse(text: &str) -> Result<Manifest, Error> {
         },
         output,
         replication: verify_text::replication(&text.verify)?,
+        policy: verify_text::policy(&text.verify)?,
         comparator: verify_text::comparator(&text.verify)?,
         limits: limits(&text.limits)?,
         max_price: price(&text.price.max)?,

@@ -10,6 +10,7 @@ use crate::compare::Comparator;
 use crate::compare::json::{Field, FieldRule, JsonRule};
 use crate::compare::sketch::{CHUNK_MAX, SketchRule, TopRule, projection, toploc};
 use crate::compare::tokens::TokensRule;
+use crate::policy::Policy;
 use crate::verdict::REPLICAS_MAX;
 
 /// What TOPLOC's authors found to tell models apart, in bfloat16.
@@ -26,6 +27,8 @@ const PUBLISHED: TopRule = TopRule {
 pub(super) struct VerifyText {
     replicas: i64,
     max_replicas: i64,
+    policy: Option<String>,
+    trusted: Option<Vec<String>>,
     comparator: String,
     dtype: Option<String>,
     atol: Option<f64>,
@@ -60,6 +63,37 @@ pub(super) fn replication(text: &VerifyText) -> Result<Replication, Error> {
         replicas: narrow("verify.replicas", text.replicas, 1..=most)?,
         max_replicas: narrow("verify.max_replicas", text.max_replicas, 1..=most)?,
     })
+}
+
+pub(super) fn policy(text: &VerifyText) -> Result<Policy, Error> {
+    const TRUSTED: &str = "verify.trusted";
+    match text.policy.as_deref() {
+        None | Some("replicate") => match &text.trusted {
+            None => Ok(Policy::Replicate),
+            Some(trusted) => {
+                let bound = "has no meaning without verify.policy = \"trusted\"";
+                Err(field(TRUSTED, format!("{trusted:?}"), bound))
+            }
+        },
+        Some("trusted") => {
+            let trusted = text.trusted.as_ref().ok_or_else(|| {
+                let bound = "must be given with verify.policy = \"trusted\"";
+                field(TRUSTED, "(nothing)", bound)
+            })?;
+            let ids = trusted.iter().map(|id| {
+                id.parse().map_err(|_| {
+                    let bound = "must be a provider's id, 64 hexadecimal digits";
+                    quoted(TRUSTED, id, bound)
+                })
+            });
+            let providers = ids.collect::<Result<_, _>>()?;
+            Ok(Policy::Trusted { providers })
+        }
+        Some(other) => {
+            let bound = "must be replicate or trusted";
+            Err(quoted("verify.policy", other, bound))
+        }
+    }
 }
 
 pub(super) fn comparator(text: &VerifyText) -> Result<Comparator, Error> {

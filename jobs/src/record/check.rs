@@ -171,6 +171,12 @@ impl<'a> Check<'a> {
                     "it has more replicas than the package allows",
                 ),
                 (
+                    providers
+                        .iter()
+                        .all(|id| self.job.package.policy.allows(*id)),
+                    "somebody executed it whom the package does not name",
+                ),
+                (
                     providers.len() == shard.replicas.len(),
                     "one provider executed it twice",
                 ),

@@ -6,6 +6,7 @@ use crate::assignment::Assignment;
 use crate::envelope::ClientKey;
 use crate::money::fee;
 use crate::package::{Package, tests::package};
+use crate::policy::Policy;
 use crate::receipt::tests::{id, key, receipt};
 use crate::{items, merkle, output, plan};
 
@@ -82,7 +83,10 @@ fn outcome(replica: &ReplicaRecord) -> crate::outcome::Outcome {
 
 /// A job of three items in two shards; each executed by providers 1 to 3, of whom 3 lies.
 fn finished() -> Job {
-    let package = package();
+    finished_as(package())
+}
+
+fn finished_as(package: Package) -> Job {
     let client = ClientKey::generate().unwrap();
     let placeholder = Settlement {
         job: package.id().unwrap(),
@@ -196,6 +200,18 @@ fn shards_refused(words: &str, change: impl FnOnce(&mut Job)) {
     change(&mut job);
     job.resettle(|_| {});
     job.refused(words);
+}
+
+#[test]
+fn only_those_whom_the_package_names_may_have_executed_it() {
+    let named = |providers: std::ops::RangeInclusive<u8>| Package {
+        policy: Policy::Trusted {
+            providers: providers.map(|p| id(&key(p))).collect(),
+        },
+        ..package()
+    };
+    finished_as(named(1..=3)).verify().unwrap();
+    finished_as(named(1..=2)).refused("whom the package does not name");
 }
 
 #[test]

@@ -120,6 +120,24 @@ fn exact_jobs_with_models_need_enough_providers_of_one_fingerprint() {
 }
 
 #[test]
+fn a_job_that_trusts_some_waits_for_them_and_is_given_to_nobody_else() {
+    let trusting = |providers: &[u8], replicas| JobSpec {
+        trusted: Some(providers.iter().map(|p| provider(*p)).collect()),
+        replicas,
+        ..spec()
+    };
+    let mut script = Script::new(4);
+    let refusal = script.submit(trusting(&[1, 9], 2)).unwrap_err();
+    let text = "nobody can serve this job: 1 providers that the job trusts, 2 needed";
+    assert_eq!(refusal.to_string(), text);
+    script.start(trusting(&[1, 3], 1));
+    assert!(!script.sent.is_empty());
+    for order in &script.sent {
+        assert!([provider(1), provider(3)].contains(&order.provider));
+    }
+}
+
+#[test]
 fn the_same_job_gets_the_same_answer_and_pays_once() {
     let mut script = Script::new(2);
     let quote = script.submit(spec()).unwrap();

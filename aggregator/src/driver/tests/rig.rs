@@ -283,6 +283,7 @@ impl TestJob {
             models: Vec::new(),
             items_per_shard: 2,
             output: OutputFormat::Jsonl,
+            policy: jobs::policy::Policy::Replicate,
             replication: Replication {
                 replicas: 2,
                 max_replicas: 3,

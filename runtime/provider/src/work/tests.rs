@@ -160,6 +160,7 @@ fn package(comparator: Comparator) -> Package {
         input,
         items_per_shard: 2,
         output: OutputFormat::Items,
+        policy: jobs::policy::Policy::Replicate,
         replication: Replication {
             replicas: 2,
             max_replicas: 3,

@@ -73,6 +73,7 @@ pub(crate) fn job(component: Vec<u8>) -> Job {
         input,
         items_per_shard: 2,
         output: OutputFormat::Items,
+        policy: jobs::policy::Policy::Replicate,
         replication: Replication {
             replicas: 2,
             max_replicas: 5,
