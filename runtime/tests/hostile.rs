@@ -14,6 +14,8 @@
     reason = "a test program, which measures how long a kill takes"
 )]
 
+#[path = "support/dice.rs"]
+mod dice;
 #[path = "support/guests.rs"]
 mod guests;
 #[path = "support/harness.rs"]
