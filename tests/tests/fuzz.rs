@@ -32,12 +32,15 @@ macro_rules! fuzz_target {
 )]
 mod fuzzer;
 
+#[path = "../../runtime/tests/support/dice.rs"]
+mod dice;
 #[path = "fuzz/seeds.rs"]
 mod seeds;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
+use dice::Dice;
 use fuzzer::targets::{TARGETS, Target};
 
 /// Mutations of each seed unless the environment says how many.
@@ -73,35 +76,25 @@ fn corpus(target: &Target) -> Vec<(String, Vec<u8>)> {
     seeds
 }
 
-struct Lot(u64);
-
-impl Lot {
-    fn draw(&mut self, sides: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 % sides.max(1) as u64) as usize
-    }
-
-    /// Some bytes changed, cut, doubled or put in.
-    fn mutate(&mut self, seed: &[u8], other: &[u8]) -> Vec<u8> {
-        let mut bytes = seed.to_vec();
-        for _ in 0..=self.draw(3) {
-            let at = self.draw(bytes.len());
-            let to = at + self.draw(bytes.len() - at.min(bytes.len()));
-            match self.draw(7) {
-                0 if at < bytes.len() => bytes[at] ^= 1 << self.draw(8),
-                1 if at < bytes.len() => bytes[at] = [0, 1, 0x7f, 0x80, 0xff][self.draw(5)],
-                2 => bytes.truncate(at),
-                3 => bytes.insert(at.min(bytes.len()), self.draw(256) as u8),
-                4 if to <= bytes.len() => drop(bytes.drain(at..to)),
-                5 if to <= bytes.len() => bytes.extend_from_within(at..to),
-                6 => bytes.extend_from_slice(&other[self.draw(other.len())..]),
-                _ => {}
-            }
+/// Some bytes changed, cut, doubled or put in.
+fn mutate(dice: &mut Dice, seed: &[u8], other: &[u8]) -> Vec<u8> {
+    let mut draw = |sides: usize| dice.roll(sides.max(1) as u64) as usize;
+    let mut bytes = seed.to_vec();
+    for _ in 0..=draw(3) {
+        let at = draw(bytes.len());
+        let to = at + draw(bytes.len() - at.min(bytes.len()));
+        match draw(7) {
+            0 if at < bytes.len() => bytes[at] ^= 1 << draw(8),
+            1 if at < bytes.len() => bytes[at] = [0, 1, 0x7f, 0x80, 0xff][draw(5)],
+            2 => bytes.truncate(at),
+            3 => bytes.insert(at.min(bytes.len()), draw(256) as u8),
+            4 if to <= bytes.len() => drop(bytes.drain(at..to)),
+            5 if to <= bytes.len() => bytes.extend_from_within(at..to),
+            6 => bytes.extend_from_slice(&other[draw(other.len())..]),
+            _ => {}
         }
-        bytes
     }
+    bytes
 }
 
 fn number(variable: &str) -> Option<u64> {
@@ -154,11 +147,11 @@ fn no_decoder_panics_on_its_seeds_or_on_mutations_of_them() {
         let seeds = corpus(target);
         assert!(!seeds.is_empty(), "{} has no seeds", target.name);
         for (at, (name, seed)) in seeds.iter().enumerate() {
-            let mut lot = Lot(at as u64 + 0x9e37_79b9);
+            let mut dice = Dice::new(at as u64);
             let other = &seeds[(at + 1) % seeds.len()].1;
             (target.run)(seed);
             for run in 0..runs {
-                let bytes = lot.mutate(seed, other);
+                let bytes = mutate(&mut dice, seed, other);
                 let tried = catch_unwind(AssertUnwindSafe(|| (target.run)(&bytes)));
                 assert!(
                     tried.is_ok(),

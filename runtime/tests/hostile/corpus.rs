@@ -160,6 +160,8 @@ pub(crate) fn report(rig: &Rig, what: &str, variable: &str) {
     );
     if let Some(path) = std::env::var_os(variable) {
         let summary = json!({
+            "what": what,
+            "machine": machine(),
             "cases": tally.cases,
             "contained": tally.contained,
             "host_deaths": tally.host_deaths,
@@ -180,6 +182,23 @@ pub(crate) fn report(rig: &Rig, what: &str, variable: &str) {
         tally.escaped.join("\n")
     );
     assert_eq!((tally.host_deaths, tally.contained), (0, tally.cases));
+}
+
+/// What the figures are of.
+fn machine() -> serde_json::Value {
+    let line = |path: &str, key: &str| {
+        let text = std::fs::read_to_string(path).unwrap_or_default();
+        let found = text.lines().find_map(|line| line.strip_prefix(key));
+        let found = found.unwrap_or_default();
+        found.trim_start_matches([' ', '\t', ':']).to_owned()
+    };
+    json!({
+        "cpu": line("/proc/cpuinfo", "model name"),
+        "cores": std::thread::available_parallelism().map_or(0, usize::from),
+        "memory": line("/proc/meminfo", "MemTotal"),
+        "os": line("/proc/sys/kernel/osrelease", ""),
+        "load": line("/proc/loadavg", ""),
+    })
 }
 
 fn percentile(tally: &Tally, percent: usize) -> f64 {

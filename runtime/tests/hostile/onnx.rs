@@ -22,7 +22,7 @@ pub(crate) const CASES: &[Case] = &[(
 )];
 
 /// What a worker may take of the machine's memory while it runs these models, in bytes.
-const WORKER_BYTES: u64 = 1 << 30;
+pub(crate) const WORKER_BYTES: u64 = 1 << 30;
 
 /// Milliseconds for models that would run for ever.
 const WALL_MS: u64 = 500;
@@ -219,7 +219,7 @@ fn more_folding() -> Vec<Hostile> {
 }
 
 /// The body of a loop that adds `one` to what it carries; `more` are further nodes and outputs.
-fn body(more: impl FnOnce(Message) -> Message) -> Message {
+pub(crate) fn body(more: impl FnOnce(Message) -> Message) -> Message {
     let body = empty("body")
         .input(&port("turn", I64, &[]))
         .input(&port("go", BOOL, &[]))
@@ -230,7 +230,7 @@ fn body(more: impl FnOnce(Message) -> Message) -> Message {
     more(body)
 }
 
-fn looping(turns: i64, outputs: &str, body: &Message) -> Message {
+pub(crate) fn looping(turns: i64, outputs: &str, body: &Message) -> Message {
     rows()
         .initial(&i64s("turns", &[], &[turns]))
         .initial(&raw_tensor("yes", BOOL, &[], &[1]))
