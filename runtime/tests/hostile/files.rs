@@ -84,17 +84,19 @@ fn branches(levels: usize, name: &str) -> Message {
         .node(&branch)
 }
 
-fn structures() -> Vec<Case> {
-    let chain = |length: usize| {
-        let name = |at: usize| match at {
-            0 => "x".to_owned(),
-            at if at == length => "y".to_owned(),
-            at => format!("v{at}"),
-        };
-        (0..length).fold(rows(), |graph, at| {
-            graph.node(&node("Neg", &name(at), &name(at + 1)))
-        })
+/// So many nodes, one after the other.
+fn chain(length: usize) -> Message {
+    let name = |at: usize| match at {
+        0 => "x".to_owned(),
+        at if at == length => "y".to_owned(),
+        at => format!("v{at}"),
     };
+    (0..length).fold(rows(), |graph, at| {
+        graph.node(&node("Neg", &name(at), &name(at + 1)))
+    })
+}
+
+fn structures() -> Vec<Case> {
     let nested = |levels| {
         rows().initial(&raw_tensor("c", BOOL, &[], &[1])).node(
             &node("If", "c", "y")

@@ -81,7 +81,7 @@ fn module(seed: u64) -> Option<Vec<u8>> {
     let bytes = drawn(seed);
     let mut source = arbitrary::Unstructured::new(&bytes);
     Some(
-        Module::new(config(seed % REFERENCES_EVERY == 0), &mut source)
+        Module::new(config(seed.is_multiple_of(REFERENCES_EVERY)), &mut source)
             .ok()?
             .to_bytes(),
     )
