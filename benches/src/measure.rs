@@ -9,6 +9,10 @@ use anyhow::{Context as _, Result};
 pub(crate) struct Samples(Vec<f64>);
 
 impl Samples {
+    pub(crate) const fn new() -> Self {
+        Self(Vec::new())
+    }
+
     pub(crate) fn of(values: Vec<f64>) -> Self {
         Self(values)
     }

@@ -75,9 +75,9 @@ impl Ours {
                 for _ in 0..count {
                     let clock = Clock::start();
                     let prepared = self.sandbox.prepare(task, limits.clone());
-                    let done = prepared.map_err(Failure::from)?.run(items).await;
+                    // What came out is dropped within the time, as it is where this is compared.
+                    drop(prepared.map_err(Failure::from)?.run(items).await?);
                     all.push(clock.seconds() * 1e6);
-                    drop(done?);
                 }
                 Ok::<_, Failure>(all)
             })

@@ -54,7 +54,7 @@ pub(crate) struct Row {
     unit: &'static str,
     ours: Option<Figure>,
     baseline: Option<Figure>,
-    ratio: Option<f64>,
+    ratio: Option<Figure>,
     samples: usize,
     targets: Vec<Target>,
     note: String,
@@ -95,22 +95,28 @@ impl Row {
         row
     }
 
-    /// Measurements that were taken in turn with ours: the ratio is the median of the pairs' ratios
-    /// where every measurement has its pair, else the ratio of the medians.
+    /// Measurements that were taken in turn with ours: the ratio is that of each pair, where every
+    /// measurement has its pair, else the ratio of the medians.
     pub(crate) fn against(mut self, ours: &Samples, baseline: &Samples) -> Self {
         let ratio = if ours.len() == baseline.len() {
-            ours.zip(baseline, |a, b| a / b).median()
+            Figure::from(&ours.zip(baseline, |a, b| a / b))
         } else {
-            ours.median() / baseline.median()
+            Figure::from(ours.median() / baseline.median())
         };
         self.baseline = Some(baseline.into());
         self.ratio = Some(ratio);
         self
     }
 
+    /// The ratio is that of what each round came to, in place of that of single measurements.
+    pub(crate) fn by_rounds(mut self, ours: &Samples, baseline: &Samples) -> Self {
+        self.ratio = Some(Figure::from(&ours.zip(baseline, |a, b| a / b)));
+        self
+    }
+
     /// A figure that was not sampled.
     pub(crate) fn against_figure(mut self, baseline: f64) -> Self {
-        self.ratio = self.ours.map(|ours| ours.median / baseline);
+        self.ratio = self.ours.map(|ours| Figure::from(ours.median / baseline));
         self.baseline = Some(baseline.into());
         self
     }
@@ -149,8 +155,8 @@ impl Row {
         Some(self.targets.iter().all(|target| match *target {
             Target::AtMost(bound) => ours <= bound,
             Target::AtLeast(bound) => ours >= bound,
-            Target::RatioAtMost(bound) => self.ratio.is_some_and(|ratio| ratio <= bound),
-            Target::RatioAtLeast(bound) => self.ratio.is_some_and(|ratio| ratio >= bound),
+            Target::RatioAtMost(bound) => self.ratio.is_some_and(|ratio| ratio.median <= bound),
+            Target::RatioAtLeast(bound) => self.ratio.is_some_and(|ratio| ratio.median >= bound),
         }))
     }
 
@@ -169,8 +175,8 @@ impl Row {
         let spread = |figure: Option<Figure>| figure.map(|f| json!([f.p10, f.p90]));
         json!({
             "row": self.group, "what": self.what, "unit": self.unit,
-            "ours": self.ours.map(|f| f.median), "baseline": self.baseline.map(|f| f.median), "ratio": self.ratio,
-            "spread": {"ours": spread(self.ours), "baseline": spread(self.baseline), "samples": self.samples},
+            "ours": self.ours.map(|f| f.median), "baseline": self.baseline.map(|f| f.median), "ratio": self.ratio.map(|f| f.median),
+            "spread": {"ours": spread(self.ours), "baseline": spread(self.baseline), "ratio": spread(self.ratio), "samples": self.samples},
             "target": self.target_text(), "met": self.met(), "note": self.note, "skipped": self.skipped,
         })
     }
@@ -211,7 +217,7 @@ pub(crate) fn text(machine: &Value, rows: &[Row]) -> String {
     }
     let _ = writeln!(
         out,
-        "\nMedian (10th..90th percentile). Ratio: ours over baseline.\n"
+        "\nMedian (10th..90th percentile). Ratio: ours over baseline, of the pairs of measurements or rounds.\n"
     );
     let head = ["what", "unit", "ours", "baseline", "ratio", "target", "met"].map(str::to_owned);
     let mut cells: Vec<[String; 7]> = vec![head];
@@ -222,13 +228,12 @@ pub(crate) fn text(machine: &Value, rows: &[Row]) -> String {
             (None, Some(false)) => "NO",
             (None, None) => "",
         };
-        let ratio = row.ratio.map_or_else(String::new, |r| format!("{r:.3}"));
         cells.push([
             row.what.clone(),
             row.unit.to_owned(),
             shown(row.ours),
             shown(row.baseline),
-            ratio,
+            shown(row.ratio),
             row.target_text(),
             met.to_owned(),
         ]);
@@ -319,7 +324,21 @@ mod tests {
         );
         assert_eq!(
             Row::new("x", "s", &ours).against(&ours, &baseline).ratio,
-            Some(2.0)
+            Some(Figure::from(2.0))
         );
+    }
+
+    #[test]
+    fn a_ratio_is_shown_with_a_spread_of_its_own() {
+        let pairs = |values: [f64; 5]| Samples::of(values.to_vec());
+        let (ours, baseline) = (
+            pairs([1.0, 2.0, 3.0, 4.0, 5.0]),
+            pairs([1.0, 1.0, 1.0, 1.0, 1.0]),
+        );
+        let row = Row::new("x", "s", &ours).against(&ours, &baseline);
+        assert_eq!(shown(row.ratio), "3.000 (1.000..5.000)");
+        assert_eq!(row.to_json()["spread"]["ratio"], json!([1.0, 5.0]));
+        let row = row.by_rounds(&pairs([2.0; 5]), &baseline);
+        assert_eq!(shown(row.ratio), "2.000");
     }
 }

@@ -13,6 +13,8 @@
     reason = "a test program"
 )]
 
+#[path = "support/dice.rs"]
+mod dice;
 #[path = "support/guests.rs"]
 #[allow(dead_code, reason = "shared by several test programs")]
 mod guests;

@@ -1,5 +1,5 @@
-//! Hostile guests and hostile models, each through a worker process as a provider has it, and random
-//! ones. This program is its own worker, as `worker.rs` is.
+//! Hostile guests and hostile models, each through a worker process as a provider has it, random
+//! ones, and two jobs that share a provider. This program is its own worker, as `worker.rs` is.
 //!
 //! * `ASSAY_CORPUS_JSON=path` and `ASSAY_MODELS_JSON=path` write the summaries as JSON.
 //! * `ASSAY_SOAK=n` runs so many more instances of random cases.
@@ -14,6 +14,8 @@
     reason = "a test program, which measures how long a kill takes"
 )]
 
+#[path = "support/dice.rs"]
+mod dice;
 #[path = "support/guests.rs"]
 mod guests;
 #[path = "support/harness.rs"]
@@ -50,6 +52,8 @@ mod shape;
 mod size;
 #[path = "hostile/smith.rs"]
 mod smith;
+#[path = "hostile/turns.rs"]
+mod turns;
 
 /// Makes this program a worker.
 const WORKER_ARGUMENT: &str = "--be-a-worker";
@@ -59,5 +63,5 @@ fn main() -> std::process::ExitCode {
     if first.as_deref() == Some(WORKER_ARGUMENT) {
         return runtime::worker::main();
     }
-    harness::run(&[corpus::CASES, onnx::CASES, smith::CASES])
+    harness::run(&[corpus::CASES, onnx::CASES, smith::CASES, turns::CASES])
 }

@@ -9,16 +9,39 @@
     reason = "a test program"
 )]
 
-#[path = "../../fuzz/src/targets.rs"]
-mod targets;
+// The fuzzer is built with other flags, in a workspace of its own, and with a library that wants a C++
+// compiler. Under that library's name this program offers the one macro that the fuzzer takes of it, so
+// that what no longer compiles there does not compile here either.
+extern crate self as libfuzzer_sys;
 
+/// What the library calls for each input that it makes up.
+#[macro_export]
+macro_rules! fuzz_target {
+    (|$data:ident: &[u8]| $body:expr) => {
+        pub(crate) fn once($data: &[u8]) {
+            $body
+        }
+    };
+}
+
+#[path = "../../fuzz/src/main.rs"]
+#[allow(
+    dead_code,
+    unused_attributes,
+    reason = "it is a program elsewhere, and here a module that nobody starts"
+)]
+mod fuzzer;
+
+#[path = "../../runtime/tests/support/dice.rs"]
+mod dice;
 #[path = "fuzz/seeds.rs"]
 mod seeds;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
-use targets::{TARGETS, Target};
+use dice::Dice;
+use fuzzer::targets::{TARGETS, Target};
 
 /// Mutations of each seed unless the environment says how many.
 const RUNS: u64 = 200;
@@ -31,6 +54,9 @@ fn folder(target: &str) -> PathBuf {
         .join("../fuzz/corpus")
         .join(target)
 }
+
+/// How the name of a seed begins that its decoder refuses.
+const BROKEN: &str = "broken-";
 
 /// The seeds of a target: files, by name.
 fn corpus(target: &Target) -> Vec<(String, Vec<u8>)> {
@@ -50,39 +76,65 @@ fn corpus(target: &Target) -> Vec<(String, Vec<u8>)> {
     seeds
 }
 
-struct Lot(u64);
-
-impl Lot {
-    fn draw(&mut self, sides: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 % sides.max(1) as u64) as usize
-    }
-
-    /// Some bytes changed, cut, doubled or put in.
-    fn mutate(&mut self, seed: &[u8], other: &[u8]) -> Vec<u8> {
-        let mut bytes = seed.to_vec();
-        for _ in 0..=self.draw(3) {
-            let at = self.draw(bytes.len());
-            let to = at + self.draw(bytes.len() - at.min(bytes.len()));
-            match self.draw(7) {
-                0 if at < bytes.len() => bytes[at] ^= 1 << self.draw(8),
-                1 if at < bytes.len() => bytes[at] = [0, 1, 0x7f, 0x80, 0xff][self.draw(5)],
-                2 => bytes.truncate(at),
-                3 => bytes.insert(at.min(bytes.len()), self.draw(256) as u8),
-                4 if to <= bytes.len() => drop(bytes.drain(at..to)),
-                5 if to <= bytes.len() => bytes.extend_from_within(at..to),
-                6 => bytes.extend_from_slice(&other[self.draw(other.len())..]),
-                _ => {}
-            }
+/// Some bytes changed, cut, doubled or put in.
+fn mutate(dice: &mut Dice, seed: &[u8], other: &[u8]) -> Vec<u8> {
+    let mut draw = |sides: usize| dice.roll(sides.max(1) as u64) as usize;
+    let mut bytes = seed.to_vec();
+    for _ in 0..=draw(3) {
+        let at = draw(bytes.len());
+        let to = at + draw(bytes.len() - at.min(bytes.len()));
+        match draw(7) {
+            0 if at < bytes.len() => bytes[at] ^= 1 << draw(8),
+            1 if at < bytes.len() => bytes[at] = [0, 1, 0x7f, 0x80, 0xff][draw(5)],
+            2 => bytes.truncate(at),
+            3 => bytes.insert(at.min(bytes.len()), draw(256) as u8),
+            4 if to <= bytes.len() => drop(bytes.drain(at..to)),
+            5 if to <= bytes.len() => bytes.extend_from_within(at..to),
+            6 => bytes.extend_from_slice(&other[draw(other.len())..]),
+            _ => {}
         }
-        bytes
     }
+    bytes
 }
 
 fn number(variable: &str) -> Option<u64> {
     std::env::var(variable).ok()?.parse().ok()
+}
+
+/// A seed that its decoder refuses leads the fuzzer nowhere behind it, however long it runs.
+#[test]
+fn every_seed_is_accepted_by_its_decoder_unless_it_says_otherwise() {
+    for target in TARGETS {
+        let seeds = corpus(target);
+        let broken = |name: &str| name.starts_with(BROKEN);
+        for (name, seed) in &seeds {
+            assert_eq!(
+                (target.run)(seed),
+                !broken(name),
+                "{} {name}: accepted or not",
+                target.name
+            );
+        }
+        assert!(
+            seeds.iter().any(|(name, _)| !broken(name)),
+            "{} has no seed that is accepted",
+            target.name
+        );
+    }
+}
+
+#[test]
+fn a_message_has_a_seed_for_each_protocol() {
+    let message = TARGETS.iter().find(|target| target.name == "message");
+    let seeds = corpus(message.unwrap());
+    let mut seen: Vec<u8> = seeds
+        .iter()
+        .filter_map(|(_, seed)| seed.first().copied())
+        .collect();
+    seen.sort_unstable();
+    seen.dedup();
+    let all: Vec<u8> = (0..network::protocol::NAMES.len() as u8).collect();
+    assert_eq!(seen, all);
 }
 
 #[test]
@@ -95,11 +147,11 @@ fn no_decoder_panics_on_its_seeds_or_on_mutations_of_them() {
         let seeds = corpus(target);
         assert!(!seeds.is_empty(), "{} has no seeds", target.name);
         for (at, (name, seed)) in seeds.iter().enumerate() {
-            let mut lot = Lot(at as u64 + 0x9e37_79b9);
+            let mut dice = Dice::new(at as u64);
             let other = &seeds[(at + 1) % seeds.len()].1;
             (target.run)(seed);
             for run in 0..runs {
-                let bytes = lot.mutate(seed, other);
+                let bytes = mutate(&mut dice, seed, other);
                 let tried = catch_unwind(AssertUnwindSafe(|| (target.run)(&bytes)));
                 assert!(
                     tried.is_ok(),

@@ -176,7 +176,17 @@ fn measure(command: &mut std::process::Command, args: &BenchArgs) -> Result<Exit
     Ok(run::exit_code(output.status))
 }
 
-/// `<date>-<machine>.json` and `.md`.
+/// Why figures of this machine are not to be quoted: it was at work when measuring began.
+fn under_load(value: &serde_json::Value) -> Option<String> {
+    let load = value.pointer("/machine/load")?.as_str()?;
+    let load: f64 = load.split_whitespace().next()?.parse().ok()?;
+    let cores = value.pointer("/machine/cores")?.as_u64()?;
+    (load > cores as f64 / 2.0).then(|| {
+        format!("the load average was {load} on {cores} cores as measuring began, more than half of them")
+    })
+}
+
+/// `<date>-<machine>.json` and `.md`, both marked in their names if the machine was under load.
 fn save(folder: &Path, table: &str, json: &str) -> Result<()> {
     let value: serde_json::Value = serde_json::from_str(json)?;
     let fact = |key: &str| {
@@ -199,17 +209,50 @@ fn save(folder: &Path, table: &str, json: &str) -> Result<()> {
     let cores = value
         .pointer("/machine/cores")
         .map_or_else(String::new, |cores| format!("-{cores}-cores"));
-    let name = format!("{day}-{}{cores}", words.join("-"));
+    let busy = under_load(&value);
+    let mark = if busy.is_some() { "-under-load" } else { "" };
+    let name = format!("{day}-{}{cores}{mark}", words.join("-"));
     fs::create_dir_all(folder)?;
     fs::write(
         folder.join(format!("{name}.json")),
         serde_json::to_string_pretty(&value)? + "\n",
     )?;
+    let busy = busy.map_or_else(String::new, |busy| {
+        eprintln!("xtask: {busy}: the results are marked");
+        format!("**Not to be quoted:** {busy}.\n\n")
+    });
     let page = format!(
-        "# `cargo xtask bench host`, {day}\n\n```\n{}\n```\n",
+        "# `cargo xtask bench host`, {day}\n\n{busy}```\n{}\n```\n",
         table.trim()
     );
     fs::write(folder.join(format!("{name}.md")), page)?;
     eprintln!("  wrote {}", folder.join(name).display());
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn results_of_a_machine_at_work_are_marked_in_name_and_page() {
+        for (load, cores, marked) in [
+            ("1.00 9.00 9.00 1/83 20938", 2, false),
+            ("1.01 0.00 0.00 1/83 20938", 2, true),
+            ("2.03 1.46 1.65 1/83 20938", 64, false),
+        ] {
+            let dir = tempfile::tempdir().unwrap();
+            let machine = serde_json::json!({
+                "date": "2026-11-22T05:01:14Z", "cpu": "AMD EPYC", "cores": cores, "load": load,
+            });
+            let value = serde_json::json!({ "bench": "host", "machine": machine, "rows": [] });
+            save(dir.path(), "a table", &value.to_string()).unwrap();
+            let mark = if marked { "-under-load" } else { "" };
+            let page = dir
+                .path()
+                .join(format!("2026-11-22-amd-epyc-{cores}-cores{mark}.md"));
+            let page = fs::read_to_string(page).unwrap();
+            assert_eq!(page.contains("Not to be quoted"), marked, "{page}");
+        }
+    }
 }

@@ -13,7 +13,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use crate::BundleArgs;
 use crate::bench;
 use crate::chores::guests_with;
-use crate::run::{self, cargo, check};
+use crate::run::{self, cargo, check, program};
 use crate::setup::{self, Wanted};
 use crate::stages::Stages;
 
@@ -25,20 +25,34 @@ const TESTS: &str = "gpu::";
 
 pub(crate) fn test(stages: &mut Stages) -> Result<ExitCode> {
     stages.run("set-up", || setup::run(Wanted::default()))?;
+    let suite = stages.run("build the GPU tests", test_program)?;
     stages.run("GPU tests", || {
-        let mut tests = cargo()?;
-        tests.args([
-            "test",
-            "--workspace",
-            "--test",
-            "suite",
-            "--",
-            TESTS,
-            "--nocapture",
-        ]);
+        has_tests(&suite)?;
+        let mut tests = program(&suite)?;
+        // Where cargo runs the tests of a crate, which look for their data beside it.
+        tests.current_dir(run::root()?.join("host-gpu"));
+        tests.args([TESTS, "--nocapture"]);
         check(tests.stdout(Stdio::inherit()))
     })?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Fails if the program has no test of that name: to the program itself that is a success.
+fn has_tests(suite: &Path) -> Result<()> {
+    let listed = run::text(program(suite)?.args([TESTS, "--list"]));
+    let listed = listed.with_context(|| format!("{} lists no tests", suite.display()))?;
+    ensure!(
+        count(&listed) > 0,
+        "{} has no test whose name has {TESTS:?}",
+        suite.display()
+    );
+    Ok(())
+}
+
+/// How many tests there are in what a test program lists.
+fn count(listed: &str) -> usize {
+    let tests = listed.lines().filter(|line| line.ends_with(": test"));
+    tests.count()
 }
 
 pub(crate) fn bundle(stages: &mut Stages, args: &BundleArgs) -> Result<ExitCode> {
@@ -50,7 +64,11 @@ pub(crate) fn bundle(stages: &mut Stages, args: &BundleArgs) -> Result<ExitCode>
     let guests = stages.run("gather the guests", bench::gather)?;
     let target = bench::target()?;
     let host = stages.run("build the benchmark", || bench::build(&target))?;
-    let suite = stages.run("build the GPU tests", test_program)?;
+    let suite = stages.run("build the GPU tests", || {
+        let suite = test_program()?;
+        has_tests(&suite)?;
+        Ok(suite)
+    })?;
     stages.run("gather the bundle", || {
         fs::create_dir_all(out.join("bin"))?;
         fs::copy(&host, out.join("bin").join("host"))?;
@@ -119,4 +137,46 @@ fn copy_files(from: &Path, to: &Path) -> Result<()> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_test_is_not_taken_for_a_success() {
+        for (listed, tests) in [
+            (
+                "gpu::one: test\ngpu::two: test\n\n2 tests, 0 benchmarks\n",
+                2,
+            ),
+            ("\n0 tests, 0 benchmarks\n", 0),
+            ("gpu::one: benchmark\n\n0 tests, 1 benchmark\n", 0),
+            ("", 0),
+        ] {
+            assert_eq!(count(listed), tests, "{listed:?}");
+        }
+    }
+
+    /// Run as it is on the other machine, with programs that list tests, or none.
+    #[test]
+    fn the_script_of_a_bundle_fails_where_there_is_no_gpu_test() {
+        for (listed, code) in [("gpu::one: test", 0), ("0 tests, 0 benchmarks", 1)] {
+            let dir = tempfile::tempdir().unwrap();
+            let write = |path: &str, text: &str| {
+                let path = dir.path().join(path);
+                fs::create_dir_all(path.parent().unwrap()).unwrap();
+                fs::write(&path, text).unwrap();
+                path
+            };
+            write("bin/gpu-tests", &format!("#!/bin/sh\necho '{listed}'\n"));
+            let script = write("run.sh", RUN);
+            for path in [&script, &dir.path().join("bin/gpu-tests")] {
+                fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+            }
+            let mut command = std::process::Command::new("sh");
+            let output = command.arg(&script).arg("test").output().unwrap();
+            assert_eq!(output.status.code(), Some(code), "{listed}: {output:?}");
+        }
+    }
 }

@@ -63,7 +63,7 @@ struct SetupArgs {
     /// Also make the Python environment that tests compare the examples against.
     #[arg(long)]
     reference: bool,
-    /// Also make the model of `examples/generate` (fetches 120 MB, writes 538 MB).
+    /// Also make the model of `examples/generate` (fetches 150 MB, writes 538 MB).
     #[arg(long)]
     generate: bool,
     /// Also build the benchmark's JavaScript and Python components (fetches 140 MB, writes 30 MB).

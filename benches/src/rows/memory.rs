@@ -102,7 +102,7 @@ pub(crate) fn bounds(bench: &Bench) -> Result<Vec<Row>> {
     ] {
         let mut growth = Samples::default();
         let (mut budget, mut how) = (f64::NAN, String::new());
-        for _ in 0..bench.pick(3, 1) {
+        for _ in 0..bench.pick(11, 1) {
             let answer = ask(kind, 0)?;
             growth.push(
                 answer

@@ -8,7 +8,8 @@ use jobs::offer::DeviceKind;
 use jobs::package::Limits;
 use runtime::{LocalBlob, LocalModel, ShardTask};
 
-use crate::guests::guest;
+use crate::dice::Dice;
+use crate::guests::{NN, guest};
 
 /// Fuel of a shard that ends by itself.
 const FUEL: u64 = 1_000_000_000;
@@ -19,29 +20,9 @@ const ENDLESS_EVERY: u32 = 2_500;
 /// One shard in so many runs the language model, which costs more than all the rest.
 const LANGUAGE_EVERY: u32 = 250;
 
-/// A small generator: the same shards on every machine.
-pub(crate) struct Dice(u64);
-
-impl Dice {
-    pub(crate) fn new(seed: u64) -> Self {
-        Self((seed + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15))
-    }
-
-    pub(crate) fn roll(&mut self, sides: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 >> 11) % sides
-    }
-
-    fn bytes(&mut self, count: usize) -> Vec<u8> {
-        (0..count).map(|_| self.roll(256) as u8).collect()
-    }
-
-    /// A number between -2 and 2.
-    fn number(&mut self) -> f32 {
-        (self.roll(1 << 24) as f32 / (1 << 22) as f32) - 2.0
-    }
+/// A number between -2 and 2.
+fn number(dice: &mut Dice) -> f32 {
+    (dice.roll(1 << 24) as f32 / (1 << 22) as f32) - 2.0
 }
 
 /// Draws an item.
@@ -153,16 +134,6 @@ const REFUSES: &str = "
       (i64.and (i64.load (local.get $i)) (i64.const 0x1f1f1f1f1f1f1f1f))))
     (return (call $err (i32.const 0) (local.get $i) (i32.const 8)))))";
 
-const NN_IMPORTS: &str = r#"
-  (import "wasi:nn/graph@0.2.0-rc-2024-10-28" "load-by-name" (func $load (param i32 i32 i32)))
-  (import "wasi:nn/graph@0.2.0-rc-2024-10-28" "[method]graph.init-execution-context"
-    (func $context (param i32 i32)))
-  (import "wasi:nn/inference@0.2.0-rc-2024-10-28" "[method]graph-execution-context.compute"
-    (func $compute (param i32 i32 i32 i32)))
-  (import "wasi:nn/tensor@0.2.0-rc-2024-10-28" "[constructor]tensor"
-    (func $tensor (param i32 i32 i32 i32 i32) (result i32)))
-  (import "wasi:nn/tensor@0.2.0-rc-2024-10-28" "[method]tensor.data" (func $data (param i32 i32)))"#;
-
 /// Puts the tensors of the item (see [`inputs`]) through graph "m"; all outputs, one after the other
 /// as memory was handed out for them, become the output.
 const ASKS: &str = r#"
@@ -237,7 +208,7 @@ fn inputs(tensors: &[Input]) -> Vec<u8> {
 fn row(dims: &'static [u32]) -> impl Fn(&mut Dice) -> Vec<u8> + Send + Sync {
     move |dice| {
         let count = dims.iter().product::<u32>();
-        let data = (0..count).flat_map(|_| dice.number().to_le_bytes());
+        let data = (0..count).flat_map(|_| number(dice).to_le_bytes());
         inputs(&[("x".to_owned(), 1, dims.to_vec(), data.collect())])
     }
 }
@@ -285,7 +256,7 @@ impl Kinds {
     pub(crate) fn new(dir: &Path) -> Self {
         let here = Path::new(env!("CARGO_MANIFEST_DIR"));
         let model = |path: PathBuf| written(dir, &std::fs::read(path).unwrap());
-        let asks = written(dir, &guest(NN_IMPORTS, 2, ASKS, EACH_ITEM));
+        let asks = written(dir, &guest(NN, 2, ASKS, EACH_ITEM));
         let plain = |component: &[u8], bytes: u64| Kind {
             component: written(dir, component),
             model: None,

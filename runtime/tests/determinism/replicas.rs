@@ -12,8 +12,9 @@ use jobs::offer::DeviceKind;
 use jobs::outcome::Fingerprint;
 use runtime::{Cause, Failure, SandboxConfig, ShardOutcome, WorkerConfig, WorkerPool};
 
+use crate::dice::Dice;
 use crate::harness::Case;
-use crate::kinds::{Dice, Kinds};
+use crate::kinds::Kinds;
 
 pub(crate) const CASES: &[Case] = &[
     (

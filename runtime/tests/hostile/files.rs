@@ -1,7 +1,7 @@
 //! Models whose ports or whose structure is hostile.
 
 use crate::case::{Case, fails_as};
-use crate::onnx::{FAILED, REFUSED, asks, ends, honest, item};
+use crate::onnx::{asks, ends, failed, honest, item, refused};
 use crate::proto::{
     ANY, BOOL, F32, Message, STRING, empty, model, new, node, port, port_of, raw_tensor, rows,
     tensor_type,
@@ -37,27 +37,34 @@ fn ports() -> Vec<Case> {
             "ports of text",
             &typed(STRING),
             1.0,
-            REFUSED,
-            "which wasi:nn cannot carry",
+            &refused("which wasi:nn cannot carry"),
         ),
         ends(
             "ports of truth",
             &typed(BOOL),
             1.0,
-            REFUSED,
-            "which wasi:nn cannot carry",
+            &refused("which wasi:nn cannot carry"),
         ),
-        ends("ports of sequences", &of(4), 1.0, REFUSED, "is no tensor"),
+        ends("ports of sequences", &of(4), 1.0, &refused("is no tensor")),
         ends(
             "ports that may be empty",
             &of(9),
             1.0,
-            REFUSED,
-            "is no tensor",
+            &refused("is no tensor"),
         ),
-        ends("ports of seventeen dimensions", &ranked, 1.0, REFUSED, ""),
-        ends("eleven hundred ports", &many, 1.0, REFUSED, "the bound is"),
-        ends("a port of four billion", &fixed, 1.0, FAILED, ""),
+        ends(
+            "ports of seventeen dimensions",
+            &ranked,
+            1.0,
+            &refused("has rank 17, the bound is 16"),
+        ),
+        ends("eleven hundred ports", &many, 1.0, &refused("the bound is")),
+        ends(
+            "a port of four billion",
+            &fixed,
+            1.0,
+            &failed("the graph wants [4000000000]"),
+        ),
     ]
 }
 
@@ -77,17 +84,19 @@ fn branches(levels: usize, name: &str) -> Message {
         .node(&branch)
 }
 
-fn structures() -> Vec<Case> {
-    let chain = |length: usize| {
-        let name = |at: usize| match at {
-            0 => "x".to_owned(),
-            at if at == length => "y".to_owned(),
-            at => format!("v{at}"),
-        };
-        (0..length).fold(rows(), |graph, at| {
-            graph.node(&node("Neg", &name(at), &name(at + 1)))
-        })
+/// So many nodes, one after the other.
+fn chain(length: usize) -> Message {
+    let name = |at: usize| match at {
+        0 => "x".to_owned(),
+        at if at == length => "y".to_owned(),
+        at => format!("v{at}"),
     };
+    (0..length).fold(rows(), |graph, at| {
+        graph.node(&node("Neg", &name(at), &name(at + 1)))
+    })
+}
+
+fn structures() -> Vec<Case> {
     let nested = |levels| {
         rows().initial(&raw_tensor("c", BOOL, &[], &[1])).node(
             &node("If", "c", "y")
@@ -115,7 +124,7 @@ fn structures() -> Vec<Case> {
     let mut newer = model(&rows().node(&node("Identity", "x", "y")));
     newer.extend(new().bytes(8, new().bytes(1, "").number(2, 9_999)).0);
     let raw = |name, bytes: Vec<u8>, words| {
-        fails_as(name, asks, REFUSED, words)
+        fails_as(name, asks, &refused(words))
             .model("m", bytes)
             .item(item(1.0))
     };
@@ -125,20 +134,29 @@ fn structures() -> Vec<Case> {
             "branches nine deep",
             &nested(9),
             1.0,
-            REFUSED,
-            "nested more than 8 deep",
+            &refused("nested more than 8 deep"),
         ),
         honest("a chain of ten thousand nodes", &chain(10_000)),
         honest("five thousand empty weights", &many),
-        ends("a circle", &circle, 1.0, REFUSED, ""),
-        ends("a name given twice", &twice, 1.0, REFUSED, ""),
-        ends("an operator of nobody", &function, 1.0, REFUSED, ""),
+        ends("a circle", &circle, 1.0, &refused("not acyclic")),
+        ends(
+            "a name given twice",
+            &twice,
+            1.0,
+            &refused("Duplicate definition"),
+        ),
+        ends(
+            "an operator of nobody",
+            &function,
+            1.0,
+            &refused("No Op registered"),
+        ),
         raw("a function that calls itself", local, "defines functions"),
-        raw("operators of tomorrow", newer, ""),
+        raw("operators of tomorrow", newer, "Opset 9999"),
         raw(
             "no model",
             b"assay-reference-graph 1\ninput x f32 -1\n".to_vec(),
-            "",
+            "is no protobuf message",
         ),
     ]
 }

@@ -1,27 +1,19 @@
 //! Guests that misuse `wasi:nn`.
 
 use crate::case::{Case, fails, works};
-use crate::guests::guest;
+use crate::guests::{NN, guest};
 
 /// The graph that these guests know: `y = x + x` over rows of f32 of any number.
 pub(crate) const DOUBLE: &str = "assay-reference-graph 1\ninput x f32 -1\noutput y = add x x\n";
 
-/// Every function of the four interfaces.
-const IMPORTS: &str = r#"
+/// The rest of the functions of the four interfaces.
+const MORE: &str = r#"
   (import "wasi:nn/graph@0.2.0-rc-2024-10-28" "load" (func $load-bytes (param i32 i32 i32 i32 i32)))
-  (import "wasi:nn/graph@0.2.0-rc-2024-10-28" "load-by-name" (func $load (param i32 i32 i32)))
-  (import "wasi:nn/graph@0.2.0-rc-2024-10-28" "[method]graph.init-execution-context"
-    (func $context (param i32 i32)))
   (import "wasi:nn/graph@0.2.0-rc-2024-10-28" "[resource-drop]graph" (func $drop-graph (param i32)))
-  (import "wasi:nn/inference@0.2.0-rc-2024-10-28" "[method]graph-execution-context.compute"
-    (func $compute (param i32 i32 i32 i32)))
   (import "wasi:nn/inference@0.2.0-rc-2024-10-28" "[resource-drop]graph-execution-context"
     (func $drop-context (param i32)))
-  (import "wasi:nn/tensor@0.2.0-rc-2024-10-28" "[constructor]tensor"
-    (func $tensor (param i32 i32 i32 i32 i32) (result i32)))
   (import "wasi:nn/tensor@0.2.0-rc-2024-10-28" "[method]tensor.dimensions" (func $dims (param i32 i32)))
   (import "wasi:nn/tensor@0.2.0-rc-2024-10-28" "[method]tensor.ty" (func $type (param i32) (result i32)))
-  (import "wasi:nn/tensor@0.2.0-rc-2024-10-28" "[method]tensor.data" (func $data (param i32 i32)))
   (import "wasi:nn/tensor@0.2.0-rc-2024-10-28" "[resource-drop]tensor" (func $drop-tensor (param i32)))
   (import "wasi:nn/errors@0.2.0-rc-2024-10-28" "[method]error.code" (func $code (param i32) (result i32)))
   (import "wasi:nn/errors@0.2.0-rc-2024-10-28" "[method]error.data" (func $text (param i32 i32)))
@@ -73,7 +65,7 @@ fn functions(dims: &[u32]) -> String {
 
 /// A guest with the graph `m` at hand.
 fn asks(dims: &'static [u32], body: String) -> impl Fn() -> Vec<u8> {
-    move || guest(IMPORTS, 8, &functions(dims), &body)
+    move || guest(&[NN, MORE].concat(), 8, &functions(dims), &body)
 }
 
 fn repeat(times: u32, body: &str) -> String {
@@ -233,7 +225,7 @@ fn tensors() -> Vec<Case> {
                     .to_owned(),
             ),
             "Trap",
-            "",
+            "list pointer/length out of bounds",
         ),
     ]
 }
@@ -254,7 +246,7 @@ fn more_tensors() -> Vec<Case> {
                 "(drop (call $make (i32.const 1) (i32.const 4) (i32.const 0x40000000)))".to_owned(),
             ),
             "Trap",
-            "",
+            "list pointer/length out of bounds",
         ),
         fails(
             "a gigabyte that is there",
@@ -371,7 +363,7 @@ fn computes() -> Vec<Case> {
             "four billion inputs",
             asks(&[2], "(call $run (call $ready) (i32.const -1))".to_owned()),
             "Trap",
-            "",
+            "list pointer/length out of bounds",
         )),
         on(works(
             "ten thousand computes",
@@ -415,7 +407,7 @@ fn more_computes() -> Vec<Case> {
                     .to_owned(),
             ),
             "Deadline",
-            "",
+            "the guest took longer than 200 ms",
         )
         .under(|limits| {
             limits.fuel = u64::MAX / 2;

@@ -58,16 +58,17 @@ fn table(elements: u32, body: &str) -> Vec<u8> {
     with(2, &format!("(table $t {elements} funcref)"), body)
 }
 
+/// Three memories: two of so many pages, and the echo's two pages.
+fn three(pages: u32) -> Vec<u8> {
+    by_hand(&format!(
+        "(core module $other (memory {pages}))
+         (core instance (instantiate $other)) (core instance (instantiate $other))
+         {} (core instance $main (instantiate $echo))",
+        echo_module("", "")
+    ))
+}
+
 fn memories() -> Vec<Case> {
-    let other = |count: u32| {
-        let parts = format!(
-            "(core module $other (memory {count}))
-             (core instance (instantiate $other)) (core instance (instantiate $other))
-             {} (core instance $main (instantiate $echo))",
-            echo_module("", "")
-        );
-        by_hand(&parts)
-    };
     vec![
         pages(works("memory to the last page", || with(100, "", "")), 100),
         pages(
@@ -107,25 +108,16 @@ fn memories() -> Vec<Case> {
             "MemoryLimit",
             "4294967296 bytes of memory",
         ),
-        pages(works("three memories", move || other(10)), 22),
+        pages(works("three memories", || three(10)), 22),
     ]
 }
 
 fn more_memories() -> Vec<Case> {
-    let other = |count: u32| {
-        let parts = format!(
-            "(core module $other (memory {count}))
-             (core instance (instantiate $other)) (core instance (instantiate $other))
-             {} (core instance $main (instantiate $echo))",
-            echo_module("", "")
-        );
-        by_hand(&parts)
-    };
     vec![
         pages(
             fails(
                 "three memories and a page",
-                move || other(10),
+                || three(10),
                 "MemoryLimit",
                 "1441792 bytes of memory",
             ),

@@ -1,41 +1,10 @@
 //! ONNX models, written field by field.
 
-/// A protobuf message.
-#[derive(Clone, Default)]
-pub(crate) struct Message(pub(crate) Vec<u8>);
+// What the host writes its own small graphs with: pure code, in a file that refers to nothing else.
+#[path = "../../../host-gpu/src/onnx/write.rs"]
+mod write;
 
-pub(crate) fn new() -> Message {
-    Message::default()
-}
-
-impl Message {
-    fn varint(&mut self, mut value: u64) {
-        while value >= 0x80 {
-            self.0.push((value & 0x7f) as u8 | 0x80);
-            value >>= 7;
-        }
-        self.0.push(value as u8);
-    }
-
-    pub(crate) fn number(mut self, field: u64, value: i64) -> Self {
-        self.varint(field << 3);
-        self.varint(value.cast_unsigned());
-        self
-    }
-
-    pub(crate) fn bytes(mut self, field: u64, bytes: impl AsRef<[u8]>) -> Self {
-        self.varint(field << 3 | 2);
-        self.varint(bytes.as_ref().len() as u64);
-        self.0.extend_from_slice(bytes.as_ref());
-        self
-    }
-}
-
-impl AsRef<[u8]> for Message {
-    fn as_ref(&self) -> &[u8] {
-        &self.0
-    }
-}
+pub(crate) use write::{Message, new};
 
 /// Element types.
 pub(crate) const F32: i64 = 1;

@@ -116,7 +116,7 @@ fn broken() -> Vec<Case> {
             changed(|bytes| bytes.extend([0xff_u8; 12])),
             MALFORMED,
         ),
-        refused("another version", changed(|bytes| bytes[4] = 0x0c), ""),
+        refused("another version", changed(|bytes| bytes[4] = 0x0c), HEADER),
         refused(
             "a component in a component",
             || nested(1),
@@ -133,7 +133,7 @@ fn broken() -> Vec<Case> {
                 let length = &mut bytes[9];
                 *length = length.wrapping_add(1);
             }),
-            "",
+            "malformed",
         ),
     ]
 }
@@ -174,7 +174,7 @@ fn features() -> Vec<Case> {
         with(
             "typed references",
             "(core module (type $f (func)) (func (param (ref $f))))",
-            "",
+            "function references required",
         ),
         with(
             "relaxed vectors",
@@ -196,7 +196,7 @@ fn features() -> Vec<Case> {
         with(
             "stack switching",
             "(core module (type $f (func)) (type $c (cont $f)))",
-            "",
+            "stack switching is disabled",
         ),
         works("vectors and tail calls", || {
             job("(core module (func $f (result v128)
@@ -242,20 +242,20 @@ fn imports() -> Vec<Case> {
         with(
             "a function that an interface lacks",
             r#"(import "assay:job/log@0.1.0" (instance (export "erase" (func))))"#,
-            "",
+            "function implementation is missing",
         ),
         with(
             "a function by another type",
             r#"(import "assay:job/context@0.1.0"
                  (instance (export "shard-index" (func (result string)))))"#,
-            "",
+            "expected `u32` found `string`",
         ),
         with(
             "a resource that is another",
             r#"(import "wasi:nn/tensor@0.2.0-rc-2024-10-28"
                  (instance (export "tensor" (type (sub resource)))
                    (export "grap" (type (sub resource)))))"#,
-            "",
+            "resource implementation is missing",
         ),
     ]);
     cases
@@ -283,13 +283,6 @@ fn options() -> Vec<Case> {
     let lift =
         |name, options: &'static str, words| refused(name, move || lifted(options, RUN), words);
     let run = |name, ty: &'static str| refused(name, move || lifted("", ty), "its \"run\" is not");
-    let canon = |name, canon: &'static str| {
-        refused(
-            name,
-            move || job(&format!("(core func (canon {canon}))")),
-            "",
-        )
-    };
     vec![
         lift("texts in UTF-16", "string-encoding=utf16", "UTF16"),
         lift(
@@ -319,12 +312,8 @@ fn options() -> Vec<Case> {
                        (result (result (list (list u8)) (error (record (field "a" u8)))))"#,
                 )
             },
-            "",
+            "not valid to be used as export",
         ),
-        canon("threads of the component model", "thread.index"),
-        canon("a task that is cancelled", "task.cancel"),
-        canon("a context of a task", "context.get i32 0"),
-        canon("sets of what is waited for", "waitable-set.new"),
         refused(
             "a component that starts itself",
             || {
@@ -333,7 +322,7 @@ fn options() -> Vec<Case> {
                 bytes.extend([9, 3, 0, 0, 0]);
                 bytes
             },
-            "",
+            "has a start function",
         ),
         works("a name of the guest's own", || {
             guest("", 2, r#"(@custom "names" "nonsense")"#, "")
@@ -341,9 +330,42 @@ fn options() -> Vec<Case> {
     ]
 }
 
+/// What the component model offers for tasks that wait for one another, which no job may use.
+fn canons() -> Vec<Case> {
+    let canon = |name, canon: &'static str, words| {
+        refused(
+            name,
+            move || job(&format!("(core func (canon {canon}))")),
+            words,
+        )
+    };
+    vec![
+        canon(
+            "threads of the component model",
+            "thread.index",
+            "it uses ThreadIndex",
+        ),
+        canon(
+            "a task that is cancelled",
+            "task.cancel",
+            "it uses TaskCancel",
+        ),
+        canon(
+            "a context of a task",
+            "context.get i32 0",
+            "it uses ContextGet",
+        ),
+        canon(
+            "sets of what is waited for",
+            "waitable-set.new",
+            "it uses WaitableSetNew",
+        ),
+    ]
+}
+
 pub(crate) fn cases() -> Vec<Case> {
     let mut cases = broken();
-    for more in [features(), imports(), options()] {
+    for more in [features(), imports(), options(), canons()] {
         cases.extend(more);
     }
     cases

@@ -64,6 +64,18 @@ const FUNCTIONS: &[(&str, &str, &str, &str)] = &[
     ("tensor", "[resource-drop]tensor", "i32", ""),
 ];
 
+/// What a guest imports that gives a graph one tensor and reads what comes out.
+#[allow(dead_code, reason = "shared by several test programs")]
+pub(crate) const NN: &str = r#"
+  (import "wasi:nn/graph@0.2.0-rc-2024-10-28" "load-by-name" (func $load (param i32 i32 i32)))
+  (import "wasi:nn/graph@0.2.0-rc-2024-10-28" "[method]graph.init-execution-context"
+    (func $context (param i32 i32)))
+  (import "wasi:nn/inference@0.2.0-rc-2024-10-28" "[method]graph-execution-context.compute"
+    (func $compute (param i32 i32 i32 i32)))
+  (import "wasi:nn/tensor@0.2.0-rc-2024-10-28" "[constructor]tensor"
+    (func $tensor (param i32 i32 i32 i32 i32) (result i32)))
+  (import "wasi:nn/tensor@0.2.0-rc-2024-10-28" "[method]tensor.data" (func $data (param i32 i32)))"#;
+
 /// A component that imports everything the world has.
 #[allow(dead_code, reason = "shared by several test programs")]
 pub(crate) fn whole_world() -> Vec<u8> {

@@ -4,7 +4,7 @@ use jobs::digest::BlobRef;
 use jobs::offer::DeviceKind;
 use runtime::{Backend, FailureKind, LocalBlob, LocalModel, WorkerPool};
 
-use crate::guests::guest;
+use crate::guests::{NN, guest};
 use crate::harness::Case;
 use crate::lifecycle::{block_on, config, task};
 
@@ -12,16 +12,6 @@ pub(crate) const CASES: &[Case] = &[(
     "a_guest_runs_a_graph_in_a_worker",
     a_guest_runs_a_graph_in_a_worker,
 )];
-
-const IMPORTS: &str = r#"
-  (import "wasi:nn/graph@0.2.0-rc-2024-10-28" "load-by-name" (func $load (param i32 i32 i32)))
-  (import "wasi:nn/graph@0.2.0-rc-2024-10-28" "[method]graph.init-execution-context"
-    (func $context (param i32 i32)))
-  (import "wasi:nn/inference@0.2.0-rc-2024-10-28" "[method]graph-execution-context.compute"
-    (func $compute (param i32 i32 i32 i32)))
-  (import "wasi:nn/tensor@0.2.0-rc-2024-10-28" "[constructor]tensor"
-    (func $tensor (param i32 i32 i32 i32 i32) (result i32)))
-  (import "wasi:nn/tensor@0.2.0-rc-2024-10-28" "[method]tensor.data" (func $data (param i32 i32)))"#;
 
 /// Puts the first item (a row of three f32) through graph "identity" and answers with what came out.
 /// Its only input and output are `x` and `y`; 2048 holds both names and the dimensions `[1, 3]`.
@@ -48,7 +38,7 @@ fn asks_the_graph() -> Vec<u8> {
       ;; The bytes of the only output become the only item of the answer.
       (call $data (i32.load offset=8 (i32.load (i32.const 3076))) (i32.const 3136))
       (return (call $ok (i32.const 3136) (i32.const 1)))"#;
-    guest(IMPORTS, 2, strings, body)
+    guest(NN, 2, strings, body)
 }
 
 fn a_guest_runs_a_graph_in_a_worker() {

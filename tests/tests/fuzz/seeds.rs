@@ -2,9 +2,23 @@
 
 use std::path::{Path, PathBuf};
 
+use ed25519_dalek::SigningKey;
+use jobs::assignment::Assignment;
+use jobs::commitment::{Commitment, Opening, Reveal};
 use jobs::digest::{BlobRef, Digest};
+use jobs::envelope::SignedPackage;
+use jobs::ids::{AssignmentId, JobId, ProviderId};
+use jobs::money::Amount;
+use jobs::offer::{DeviceKind, DeviceSpec, Offer, Price};
+use jobs::outcome::{Fingerprint, Meters, Outcome, Placement};
 use jobs::package::Package;
-use network::protocol::{BlobRequest, NAMES};
+use jobs::receipt::Envelope;
+use jobs::statement::{Signed, Statement};
+use jobs::time::Timestamp;
+use network::protocol::{
+    AssignRequest, BlobReply, BlobRequest, CancelRequest, CommitRequest, NAMES, OfferRequest,
+    RevealReply, RevealRequest,
+};
 use runtime::worker::Confinement;
 use runtime::worker::frame::Frame;
 use runtime::worker::protocol::{Request, Response};
@@ -35,21 +49,169 @@ fn read(path: &str) -> Vec<u8> {
     std::fs::read(root().join(path)).unwrap()
 }
 
-/// A signed package as it travels, and the same as a blob with its bundle and key.
-fn signed() -> Vec<(&'static str, &'static str, Vec<u8>)> {
-    let key = jobs::envelope::ClientKey::generate().unwrap();
-    let text = read("jobs/tests/signed/package.json");
-    let package = Package::from_canonical(text.trim_ascii_end()).unwrap();
-    let signed = key.sign_package(&package).unwrap();
+type Seed = (&'static str, &'static str, Vec<u8>);
+
+/// A package, the same signed as it travels, and a blob with its bundle and key.
+fn signed(signed: &SignedPackage, key: &jobs::envelope::ClientKey) -> Vec<Seed> {
     let bundle = key.sign_blob(b"blob").unwrap();
-    let blob = format!(
-        "{}\nblob\n{bundle}",
-        key.public_key_pem().replace('\n', " ")
-    );
+    let blob = [&key.public_key_pem(), "blob", &bundle].join("\0");
     vec![
-        ("package", "one", text.trim_ascii_end().to_vec()),
-        ("envelope", "package", postcard::to_stdvec(&signed).unwrap()),
+        ("package", "one", signed.package.clone().into_bytes()),
+        ("envelope", "package", postcard::to_stdvec(signed).unwrap()),
         ("envelope", "blob", blob.into_bytes()),
+    ]
+}
+
+/// Signs for a provider. The key is no secret.
+fn sign<T: Statement>(statement: &T) -> Signed<T> {
+    Signed::sign(statement, &SigningKey::from_bytes(&[7; 32])).unwrap()
+}
+
+fn provider() -> ProviderId {
+    ProviderId(SigningKey::from_bytes(&[7; 32]).verifying_key().to_bytes())
+}
+
+fn assignment() -> Assignment {
+    let (job, aggregator) = (JobId(Digest::of(b"job")), ProviderId([2; 32]));
+    Assignment {
+        id: AssignmentId::derive(aggregator, job, 3, 1, provider()),
+        job,
+        shard: 3,
+        attempt: 1,
+        provider: provider(),
+        aggregator,
+        input: BlobRef::of(b"input"),
+        first_item: 30,
+        items: 10,
+        reward_max: Amount(1_000_000),
+        due_ms: 60_000,
+    }
+}
+
+fn fingerprint() -> Fingerprint {
+    Fingerprint {
+        engine: "wasmtime".into(),
+        library: "onnxruntime".into(),
+        execution_provider: "cpu".into(),
+        device: "x86_64".into(),
+        options: "threads=1".into(),
+    }
+}
+
+fn opening() -> Opening {
+    let outcome = Outcome {
+        root: Digest::of(b"root"),
+        outputs: BlobRef::of(b"outputs"),
+        items: 10,
+        meters: Meters {
+            fuel: 1 << 40,
+            device_us: 2,
+            tensor_bytes: 3,
+            memory_bytes: 4,
+            tokens: 5,
+        },
+        fingerprint: fingerprint(),
+        placement: vec![Placement {
+            model: "m".into(),
+            execution_provider: "cpu".into(),
+            nodes: 6,
+        }],
+    };
+    Opening {
+        nonce: [1; 32],
+        outcome,
+    }
+}
+
+fn commitment() -> Commitment {
+    let Assignment { id, job, shard, .. } = assignment();
+    Commitment::bind(id, job, shard, provider(), &opening())
+}
+
+fn offer() -> Offer {
+    Offer {
+        provider: provider(),
+        device: DeviceSpec {
+            kind: DeviceKind::Gpu,
+            name: "a device".into(),
+            memory_bytes: 1 << 34,
+        },
+        price: Price {
+            per_gfuel: Amount(7),
+            per_device_second: Amount(8),
+        },
+        fingerprint: fingerprint(),
+        capacity: 2,
+        memory_bytes_max: 1 << 30,
+        fuel_max: 1 << 40,
+        model_bytes_max: 1 << 31,
+        issued: Timestamp(1_700_000_000_000),
+    }
+}
+
+fn statements() -> Vec<Seed> {
+    vec![
+        ("statement", "assignment", encoded(&sign(&assignment()))),
+        ("statement", "commitment", encoded(&sign(&commitment()))),
+        ("statement", "offer", encoded(&sign(&offer()))),
+        // Not a statement at all, and one whose signature is another's.
+        ("statement", "broken-digest", encoded(&BlobRef::of(b"x"))),
+        ("statement", "broken-signature", {
+            let mut bytes = encoded(&sign(&commitment()));
+            *bytes.last_mut().unwrap() ^= 1;
+            bytes
+        }),
+    ]
+}
+
+fn encoded<T: serde::Serialize>(value: &T) -> Vec<u8> {
+    postcard::to_stdvec(value).unwrap()
+}
+
+/// A request of each protocol, and the replies that are more than an acknowledgement.
+fn messages(package: &SignedPackage) -> Vec<Seed> {
+    let digest = Digest::of(b"blob");
+    let (offset, len) = (0, 1024);
+    let assignment = assignment();
+    let id = assignment.id;
+    let assign = AssignRequest {
+        id,
+        assignment: sign(&assignment),
+        package: package.clone(),
+    };
+    let commit = CommitRequest::Committed {
+        assignment: id,
+        commitment: sign(&commitment()),
+    };
+    let revealed = RevealReply::Revealed(Box::new(Reveal {
+        assignment: id,
+        opening: opening(),
+        receipt: Envelope("{}".to_owned()),
+    }));
+    let chunk = BlobReply::Chunk {
+        digest,
+        total: 4,
+        slice: b"blob".to_vec(),
+    };
+    let offer = OfferRequest {
+        offer: sign(&offer()),
+    };
+    let asked = BlobRequest {
+        digest,
+        offset,
+        len,
+    };
+    let reveal = RevealRequest { assignment: id };
+    let cancel = CancelRequest { assignment: id };
+    vec![
+        ("message", "offer", message("/assay/offer/1", &offer)),
+        ("message", "assign", message("/assay/assign/1", &assign)),
+        ("message", "commit", message("/assay/commit/1", &commit)),
+        ("message", "reveal", message("/assay/reveal/1", &reveal)),
+        ("message", "revealed", message("/assay/reveal/1", &revealed)),
+        ("message", "cancel", message("/assay/cancel/1", &cancel)),
+        ("message", "blob", message("/assay/blob/1", &asked)),
+        ("message", "chunk", message("/assay/blob/1", &chunk)),
     ]
 }
 
@@ -69,14 +231,10 @@ const ECHO: &str = r#"(component
     (canon lift (core func $i "run") (memory $i "memory") (realloc (func $i "realloc"))))
   (export "run" (func $run)))"#;
 
-fn all() -> Vec<(&'static str, &'static str, Vec<u8>)> {
+/// All of them: target, name and bytes. What begins with `broken-` is refused by its decoder.
+fn all() -> Vec<Seed> {
     let items = jobs::items::encode(&["one", "", "three"]).unwrap();
     let array = jobs::npy::write(jobs::package::Dtype::F32, &[2], &[[0; 8], [1; 8]]);
-    let ask = BlobRequest {
-        digest: Digest::of(b"blob"),
-        offset: 0,
-        len: 1024,
-    };
     let dir = || PathBuf::from("/tmp/assay");
     let hello = Request::Hello(Confinement::default(), SandboxConfig::new(dir()));
     let failed = Response::Failed(
@@ -87,13 +245,18 @@ fn all() -> Vec<(&'static str, &'static str, Vec<u8>)> {
         .into(),
     );
     let component = wat::parse_str(ECHO).unwrap();
-    let mut seeds = signed();
+    let key = jobs::envelope::ClientKey::generate().unwrap();
+    let text = read("jobs/tests/signed/package.json");
+    let package = Package::from_canonical(text.trim_ascii_end()).unwrap();
+    let package = key.sign_package(&package).unwrap();
+    let mut seeds = signed(&package, &key);
+    seeds.extend(statements());
+    seeds.extend(messages(&package));
     seeds.extend([
         ("manifest", "embed", read("examples/embed/job.toml")),
         ("items", "three", items.clone()),
         ("array", "rows", array.unwrap()),
         ("component", "echo", component),
-        ("message", "blob", message("/assay/blob/1", &ask)),
         ("frame", "hello", frame(&hello, &[])),
         ("frame", "probe", frame(&Request::Probe, &items)),
         ("frame", "failed", frame(&failed, &[])),
@@ -105,11 +268,6 @@ fn all() -> Vec<(&'static str, &'static str, Vec<u8>)> {
         ("model", "endless", read("host-gpu/tests/data/endless.onnx")),
         ("tensor", "two", [&[1, 1, 2, 0, 0, 0][..], &[0; 8]].concat()),
         ("tensor", "none", vec![6, 2, 0, 0, 0, 0, 255, 255, 255, 255]),
-        (
-            "statement",
-            "commitment",
-            postcard::to_stdvec(&BlobRef::of(b"x")).unwrap(),
-        ),
     ]);
     seeds
 }

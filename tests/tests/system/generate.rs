@@ -1,4 +1,9 @@
 //! The `generate` example: its tokens against those of the same models under Python, and its own promises.
+//!
+//! The reference is the same ONNX file on the same build of ONNX Runtime, driven by other code: one
+//! prompt at a time, nothing padded, another tokenizer's host and another loop. It shows that guest,
+//! batches, caches and host change no token; whether the file is the model it claims to be is what
+//! `independent.py` shows, when set-up converts the checkpoint.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -14,6 +19,9 @@ use crate::reference::home;
 /// 1e-5, so that with this margin tokens are the same on every processor.
 const MIN_MARGIN: f64 = 1e-3;
 
+/// Prompts whose answers run to their limit of 64 tokens, at least; the others end by themselves.
+const WHOLE_MIN: u64 = 20;
+
 /// `fresh` runs the reference instead of reading what it wrote (it takes a minute or two).
 const FRESH: &str = "ASSAY_REFERENCE";
 
@@ -28,9 +36,8 @@ fn a_language_model_writes_the_tokens_of_its_reference() -> Result<()> {
         model.display()
     );
     let summary = agrees("job.toml", "prompts.reference.json")?;
-    // At least 20 prompts, of which most run to their limit of 64 tokens.
-    ensure!(summary["items"].as_u64() >= Some(20), "{summary}");
-    ensure!(summary["tokens"].as_u64() >= Some(1000), "{summary}");
+    let whole = summary["of_64_tokens"].as_u64();
+    ensure!(whole >= Some(WHOLE_MIN), "{summary}");
     Ok(())
 }
 
@@ -63,7 +70,7 @@ fn agrees(manifest: &str, reference: &str) -> Result<Value> {
     let expected = reference["items"].as_array().context("no items")?;
     let outputs = outputs(scratch.path())?;
     ensure!(outputs.len() == expected.len(), "{} outputs", outputs.len());
-    let mut tokens = 0;
+    let (mut tokens, mut whole) = (0, 0);
     for (output, expected) in outputs.iter().zip(expected) {
         let (item, mut expected) = (&expected[0], expected[1].clone());
         expected
@@ -71,7 +78,9 @@ fn agrees(manifest: &str, reference: &str) -> Result<Value> {
             .context("no object")?
             .remove("margin");
         ensure!(*output == expected, "{item}: {output}, not {expected}");
-        tokens += expected["tokens"].as_array().map_or(0, Vec::len);
+        let count = expected["tokens"].as_array().map_or(0, Vec::len);
+        tokens += count;
+        whole += usize::from(count == 64);
     }
     // Every token was chosen on the host, and so were those that ended a row without being written.
     let chosen = run["meters"]["tokens"].as_u64().context("no tokens")?;
@@ -81,6 +90,7 @@ fn agrees(manifest: &str, reference: &str) -> Result<Value> {
     let summary = json!({
         "items": outputs.len(),
         "tokens": tokens,
+        "of_64_tokens": whole,
         "tokens_per_s": run["tokens_per_s"],
         "least_margin": reference["least_margin"],
     });

@@ -12,6 +12,12 @@ use crate::run;
 /// What the conversion needs, each with its digest; the checkpoint itself is among it.
 const REQUIREMENTS: &str = "examples/generate/requirements.txt";
 
+/// What the check of the conversion needs besides.
+const CHECKED_WITH: &str = "examples/embed/requirements.txt";
+
+/// Computes an answer without the model that was converted, from the checkpoint, and compares.
+const CHECK: &str = "examples/generate/independent.py";
+
 /// SmolLM2-135M-Instruct (Apache-2.0) in 32-bit floats. The same bytes on every machine, so that a job
 /// can name it by digest.
 const MODEL: Member = Member {
@@ -26,7 +32,7 @@ pub(super) fn run(home: &Path) -> Result<usize> {
     if fetch::is_in_place(home, &MODEL) {
         return Ok(0);
     }
-    eprintln!("  fetching what {} needs (120 MB)", MODEL.from);
+    eprintln!("  fetching what {} needs (150 MB)", MODEL.from);
     let staging = home
         .join("tmp")
         .join(format!("convert-{}", std::process::id()));
@@ -42,11 +48,15 @@ pub(super) fn run(home: &Path) -> Result<usize> {
 fn convert(home: &Path, staging: &Path) -> Result<()> {
     let root = run::root()?;
     let venv = staging.join("venv");
-    reference::make(&venv, &[root.join(REQUIREMENTS)])?;
+    reference::make(
+        &venv,
+        &[REQUIREMENTS, CHECKED_WITH].map(|list| root.join(list)),
+    )?;
     eprintln!("  converting SmolLM2-135M-Instruct (538 MB, half a minute)");
     let fresh = staging.join("model.onnx");
+    let python = || run::program(venv.join("bin").join("python"));
     run::check_quietly(
-        run::program(venv.join("bin").join("python"))?
+        python()?
             .arg(root.join(MODEL.from))
             .arg("--model")
             .arg(&fresh),
@@ -59,6 +69,9 @@ fn convert(home: &Path, staging: &Path) -> Result<()> {
             MODEL.sha256
         );
     }
+    eprintln!("  computing an answer without it, from the checkpoint (half a minute)");
+    run::check_quietly(python()?.arg(root.join(CHECK)).arg(&fresh))
+        .context("the converted model is not the checkpoint")?;
     let to = home.join(MODEL.to);
     if let Some(dir) = to.parent() {
         fs::create_dir_all(dir).with_context(|| format!("could not create {}", dir.display()))?;

@@ -2,9 +2,10 @@
 
 use std::fs::{self, File};
 use std::io::Read as _;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use sha2::{Digest as _, Sha256};
 
 use crate::run;
@@ -35,8 +36,9 @@ pub(super) struct Member {
     pub(super) sha256: &'static str,
 }
 
-/// Files above this many bytes are hashed when they are installed and only measured afterwards: the
-/// CUDA libraries are 2 GB, and hashing them would cost every run seconds.
+/// Files of up to this many bytes are hashed on every run. Those above, up to 2 GB of CUDA libraries and a
+/// model of half a GB, would cost every run seconds: they are hashed once, and again whenever anything
+/// about them is not as it was then (see [`Stamp`]).
 const ALWAYS_HASHED_BYTES: u64 = 64 << 20;
 /// The wheels that carry native code are tagged for one CPython version; any one serves, so it is
 /// always this one.
@@ -66,9 +68,68 @@ pub(super) fn are_in_place(home: &Path, members: &[Member]) -> bool {
 
 /// Whether the file is there with the pinned content.
 pub(super) fn is_in_place(home: &Path, member: &Member) -> bool {
-    let path = home.join(member.to);
-    fs::metadata(&path).is_ok_and(|m| m.is_file() && m.len() == member.size)
-        && (member.size > ALWAYS_HASHED_BYTES || sha256(&path).is_ok_and(|d| d == member.sha256))
+    has_content(&home.join(member.to), member, ALWAYS_HASHED_BYTES)
+}
+
+/// The same, with the size above which a stamp is believed.
+fn has_content(path: &Path, member: &Member, always_hashed: u64) -> bool {
+    // Looked at before it is read: what changes the file afterwards, changes it beside this stamp.
+    let Ok(stamp) = Stamp::of(path, member) else {
+        return false;
+    };
+    if stamp.size != member.size {
+        return false;
+    }
+    let large = stamp.size > always_hashed;
+    if large && stamp.is_kept() {
+        return true;
+    }
+    let good = sha256(path).is_ok_and(|digest| digest == member.sha256);
+    if good && large {
+        stamp.keep();
+    }
+    good
+}
+
+/// What a file was like when its content was found to be the pinned one: kept beside it, as a hidden
+/// file. The kernel sets the time of the last change, which nobody can set back, whenever content, name
+/// or other times are changed; so only who can write the stamp as well can deceive it.
+struct Stamp {
+    size: u64,
+    text: String,
+    beside: PathBuf,
+}
+
+impl Stamp {
+    fn of(path: &Path, member: &Member) -> Result<Self> {
+        let about = fs::metadata(path)?;
+        ensure!(about.is_file(), "{} is no file", path.display());
+        let name = path.file_name().context("no name")?.to_string_lossy();
+        let text = format!(
+            "size {} mtime {}.{:09} ctime {}.{:09} inode {} sha256 {}\n",
+            about.len(),
+            about.mtime(),
+            about.mtime_nsec(),
+            about.ctime(),
+            about.ctime_nsec(),
+            about.ino(),
+            member.sha256,
+        );
+        Ok(Self {
+            size: about.len(),
+            text,
+            beside: path.with_file_name(format!(".{name}.hashed")),
+        })
+    }
+
+    fn is_kept(&self) -> bool {
+        fs::read_to_string(&self.beside).is_ok_and(|kept| kept == self.text)
+    }
+
+    /// A stamp that cannot be written costs the next run the time to hash, and nothing else.
+    fn keep(&self) {
+        fs::write(&self.beside, &self.text).ok();
+    }
 }
 
 fn install(home: &Path, bundle: &Bundle) -> Result<()> {
@@ -205,6 +266,66 @@ mod tests {
         assert!(!in_place(None, 3, ABC), "missing");
         assert!(!in_place(Some(b"abd"), 3, ABC), "tampered");
         assert!(!in_place(Some(b"abcd"), 3, ABC), "longer");
+    }
+
+    fn abc(sha256: &'static str) -> Member {
+        Member {
+            from: "f",
+            to: "f",
+            size: 3,
+            sha256,
+        }
+    }
+
+    #[test]
+    fn up_to_the_border_a_file_is_hashed_on_every_run_and_above_it_once() {
+        for (always_hashed, kept) in [(3, false), (2, true)] {
+            let dir = tempfile::tempdir().unwrap();
+            let path = dir.path().join("f");
+            fs::write(&path, b"abc").unwrap();
+            assert!(has_content(&path, &abc(ABC), always_hashed));
+            let stamp = Stamp::of(&path, &abc(ABC)).unwrap();
+            assert_eq!(stamp.is_kept(), kept, "{always_hashed}");
+            // Whether the content is read again: it is another, under a stamp that says otherwise.
+            fs::write(&path, b"abd").unwrap();
+            Stamp::of(&path, &abc(ABC)).unwrap().keep();
+            assert_eq!(has_content(&path, &abc(ABC), always_hashed), kept);
+        }
+    }
+
+    #[test]
+    fn a_large_file_is_hashed_again_when_anything_about_it_is_not_as_it_was() {
+        const OTHER: &str = "0000000000000000000000000000000000000000000000000000000000000000";
+        type Change = fn(&Path);
+        let changes: [(&str, &'static str, Change); 4] = [
+            ("longer", ABC, |path| fs::write(path, b"abcd").unwrap()),
+            ("another time", ABC, |path| {
+                fs::write(path, b"abd").unwrap();
+                let file = File::options().write(true).open(path).unwrap();
+                file.set_modified(std::time::UNIX_EPOCH).unwrap();
+            }),
+            ("another file of the same time", ABC, |path| {
+                let then = fs::metadata(path).unwrap().modified().unwrap();
+                let fresh = path.with_file_name("fresh");
+                fs::write(&fresh, b"abd").unwrap();
+                File::options()
+                    .write(true)
+                    .open(&fresh)
+                    .unwrap()
+                    .set_modified(then)
+                    .unwrap();
+                fs::rename(&fresh, path).unwrap();
+            }),
+            ("another pin", OTHER, |_| {}),
+        ];
+        for (what, sha256, change) in changes {
+            let dir = tempfile::tempdir().unwrap();
+            let path = dir.path().join("f");
+            fs::write(&path, b"abc").unwrap();
+            assert!(has_content(&path, &abc(ABC), 0), "{what}");
+            change(&path);
+            assert!(!has_content(&path, &abc(sha256), 0), "{what}");
+        }
     }
 
     #[test]
