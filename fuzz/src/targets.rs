@@ -24,6 +24,13 @@ pub(crate) const TARGETS: &[Target] = &[
     target("frame", frame),
     target("model", model),
     target("tensor", tensor),
+    target("compare-numeric", compare_numeric),
+    target("compare-tokens", compare_tokens),
+    target("compare-json", compare_json),
+    target("compare-sketch", compare_sketch),
+    target("tokens", tokens),
+    target("toploc", toploc),
+    target("projection", projection),
 ];
 
 /// `job.toml`.
@@ -153,5 +160,159 @@ fn tensor(bytes: &[u8]) {
         };
         assert_eq!(elements * ty.size_bytes(), data.len());
         assert_eq!(tensor.host_bytes().unwrap(), data);
+    }
+}
+
+/// Two outputs: the first two bytes are the length of one, little-endian, the rest is both. No comparator
+/// minds their order, and what means anything to it agrees with itself.
+fn pair(comparator: &jobs::compare::Comparator, bytes: &[u8]) {
+    use jobs::compare::{Grade, compare};
+    let Some((length, both)) = bytes.split_first_chunk::<2>() else {
+        return;
+    };
+    let length = usize::from(u16::from_le_bytes(*length)).min(both.len());
+    let (left, right) = both.split_at(length);
+    let grade = |a: &[u8], b: &[u8]| compare(comparator, &[a], &[b]).err().map(|d| d.grade);
+    assert_eq!(grade(left, right), grade(right, left));
+    for one in [left, right] {
+        assert!(matches!(grade(one, one), None | Some(Grade::Incomparable)));
+    }
+}
+
+/// Arrays. The first byte says of what, and which of the further rules hold.
+fn compare_numeric(bytes: &[u8]) {
+    use jobs::package::Dtype;
+    let Some((how, bytes)) = bytes.split_first() else {
+        return;
+    };
+    let types = [Dtype::F16, Dtype::F32, Dtype::F64];
+    let comparator = jobs::compare::Comparator::Numeric {
+        dtype: types[usize::from(*how) % types.len()],
+        atol: 1e-3,
+        rtol: 1e-3,
+        min_cosine: if how & 16 == 0 { -1.0 } else { 0.999 },
+        top1: (how & 32 != 0).then_some(1e-4),
+        rms: (how & 64 != 0).then_some(0.5),
+    };
+    pair(&comparator, bytes);
+}
+
+/// What two models wrote.
+fn compare_tokens(bytes: &[u8]) {
+    let rule = jobs::compare::tokens::TokensRule {
+        atol: 0.01,
+        draws: None,
+        rms: Some(0.5),
+    };
+    pair(&jobs::compare::Comparator::Tokens(rule), bytes);
+}
+
+/// Two JSON values. The first line is a pointer to a field that is compared by a tolerance.
+fn compare_json(bytes: &[u8]) {
+    use jobs::compare::json::{Field, FieldRule, JsonRule};
+    let Some(end) = bytes.iter().position(|byte| *byte == b'\n') else {
+        return;
+    };
+    let rule = FieldRule::Numeric {
+        atol: 0.01,
+        rtol: 0.01,
+    };
+    let pointer = String::from_utf8_lossy(&bytes[..end]).into_owned();
+    let fields = vec![Field { pointer, rule }];
+    let comparator = jobs::compare::Comparator::Json(JsonRule { fields });
+    pair(&comparator, &bytes[end + 1..]);
+}
+
+/// A rule of small chunks, so that a small input has several.
+fn sketch_rule(how: u8) -> jobs::compare::sketch::SketchRule {
+    use jobs::compare::sketch::{SketchRule, TopRule};
+    let top = TopRule {
+        chunk: 64,
+        top_k: 1,
+        mismatches: 0,
+        mean: 2.0,
+        median: 2.0,
+    };
+    match how % 3 {
+        0 => SketchRule::Toploc(top),
+        1 => SketchRule::ToplocF32(top),
+        _ => SketchRule::Projection {
+            dims: 16,
+            distance: 0.1,
+        },
+    }
+}
+
+/// Two tensors by their sketches, and one against bytes that may be a sketch.
+fn compare_sketch(bytes: &[u8]) {
+    use jobs::compare::sketch::{check, sketch};
+    let Some((how, bytes)) = bytes.split_first() else {
+        return;
+    };
+    let rule = sketch_rule(*how);
+    pair(&jobs::compare::Comparator::Fingerprint(rule), bytes);
+    let middle = bytes.len() / 2;
+    let (output, claimed) = bytes.split_at(middle - middle % 4);
+    drop(check(&rule, output, claimed, &[7; 32]));
+    if let Ok(own) = sketch(&rule, output, &[7; 32]) {
+        check(&rule, output, &own, &[7; 32]).unwrap();
+    }
+}
+
+/// Tokens v1 has one encoding.
+fn tokens(bytes: &[u8]) {
+    use jobs::compare::tokens::{Rescored, Step, Tokens, TokensRule, encode, rescore};
+    let Ok(tokens) = Tokens::decode(bytes) else {
+        return;
+    };
+    let steps: Vec<Step> = tokens.steps().collect();
+    assert_eq!(encode(&steps, tokens.text()).unwrap(), bytes);
+    let scored = |step: &Step| Rescored::likeliest(step.token, step.logprob, step.token, 0.0);
+    let scored: Vec<Rescored> = steps.iter().map(scored).collect();
+    let rule = TokensRule {
+        atol: 0.0,
+        draws: None,
+        rms: None,
+    };
+    rescore(&rule, &tokens, &scored).unwrap();
+}
+
+/// A TOPLOC proof has one encoding, and whatever is one says how far a tensor is. The first byte is the
+/// number of its values and the form, the rest the proof and a tensor.
+fn toploc(bytes: &[u8]) {
+    use jobs::compare::sketch::toploc::{Form, Proof};
+    let Some((how, bytes)) = bytes.split_first() else {
+        return;
+    };
+    let (form, top_k) = match how & 1 {
+        0 => (Form::Bf16, u16::from(how / 2) % 16),
+        _ => (Form::F32, u16::from(how / 2) % 16),
+    };
+    let length = usize::from(top_k) * form.size() + if form == Form::Bf16 { 2 } else { 0 };
+    let (proof, tensor) = bytes.split_at(length.min(bytes.len()));
+    if let Ok(read) = Proof::decode(form, top_k, proof) {
+        assert_eq!(read.encode(), proof);
+        if let Ok(distance) = read.distance(tensor) {
+            assert!(distance.mismatches <= u32::from(top_k));
+            assert!(distance.mean >= 0.0 && distance.median >= 0.0);
+        }
+    }
+    if let Ok(made) = Proof::build(form, tensor, top_k) {
+        assert_eq!(made.distance(tensor).unwrap().mean, 0.0);
+    }
+}
+
+/// A projection has one encoding. The first byte is the number of its numbers.
+fn projection(bytes: &[u8]) {
+    use jobs::compare::sketch::projection::Projection;
+    let Some((dims, bytes)) = bytes.split_first() else {
+        return;
+    };
+    if let Ok(read) = Projection::decode(*dims, bytes) {
+        assert_eq!(read.encode(), bytes);
+        assert_eq!(read.distance(&read), Some(0.0));
+    }
+    if let Ok(made) = Projection::of(bytes, *dims, &[7; 32]) {
+        assert_eq!(Projection::decode(*dims, &made.encode()).unwrap(), made);
     }
 }
