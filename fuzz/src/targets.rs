@@ -31,6 +31,8 @@ pub(crate) const TARGETS: &[Target] = &[
     target("tokens", tokens),
     target("toploc", toploc),
     target("projection", projection),
+    target("merkle", merkle),
+    target("verdict", verdict),
 ];
 
 /// `job.toml`.
@@ -314,5 +316,55 @@ fn projection(bytes: &[u8]) {
     }
     if let Ok(made) = Projection::of(bytes, *dims, &[7; 32]) {
         assert_eq!(Projection::decode(*dims, &made.encode()).unwrap(), made);
+    }
+}
+
+/// Nothing but an item of the list, at its own place, is proved to be in it. The first byte is the length
+/// of a proof, in postcard; the rest of the input is cut at its zeros into items.
+fn merkle(bytes: &[u8]) {
+    use jobs::merkle::{Proof, prove, root, verify};
+    let Some((length, rest)) = bytes.split_first() else {
+        return;
+    };
+    let (proof, rest) = rest.split_at(usize::from(*length).min(rest.len()));
+    let items: Vec<&[u8]> = rest.split(|byte| *byte == 0).collect();
+    let root = root(&items);
+    if let Ok(proof) = postcard::from_bytes::<Proof>(proof) {
+        for item in &items {
+            let found = items.get(proof.index as usize);
+            assert!(!verify(&root, item, &proof) || found == Some(item));
+        }
+    }
+    let last = (items.len() - 1) as u32;
+    for index in [0, last] {
+        let proof = prove(&items, index).unwrap();
+        assert!(verify(&root, items[index as usize], &proof));
+    }
+    assert!(prove(&items, last + 1).is_none());
+}
+
+/// The accepted agree with one another and are a quorum. The first byte is the number of replicas, the
+/// second the quorum, the rest who agrees with whom, a bit each.
+fn verdict(bytes: &[u8]) {
+    use jobs::verdict::{REPLICAS_MAX, Verdict, judge};
+    let [replicas, quorum, bits @ ..] = bytes else {
+        return;
+    };
+    let (replicas, quorum) = (usize::from(*replicas) % 16, usize::from(*quorum) % 16);
+    let agree = |i: usize, j: usize| {
+        assert!(i < j && j < REPLICAS_MAX);
+        let at = i * REPLICAS_MAX + j;
+        bits.get(at / 8)
+            .is_some_and(|byte| byte >> (at % 8) & 1 == 1)
+    };
+    match judge(replicas, quorum, agree) {
+        Verdict::Accepted { agreeing } => {
+            assert!(agreeing.len() >= quorum.max(1));
+            let pairs = agreeing.iter().enumerate();
+            for (at, i) in pairs {
+                assert!(agreeing[at + 1..].iter().all(|j| agree(*i, *j)));
+            }
+        }
+        Verdict::Undecided { more } => assert!(more > 0),
     }
 }

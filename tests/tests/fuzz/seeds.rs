@@ -123,6 +123,13 @@ fn f32s(values: impl IntoIterator<Item = f32>) -> Vec<u8> {
     values.into_iter().flat_map(f32::to_le_bytes).collect()
 }
 
+/// A proof, and the items that it is about.
+fn merkle() -> Vec<u8> {
+    let proof = jobs::merkle::prove(&["one", "two", "three"], 1).unwrap();
+    let proof = postcard::to_stdvec(&proof).unwrap();
+    [&[proof.len() as u8][..], &proof, b"one\0two\0three"].concat()
+}
+
 /// Outputs that a comparator reads, and sketches of them.
 fn compared() -> Vec<(&'static str, &'static str, Vec<u8>)> {
     use jobs::compare::sketch::projection::Projection;
@@ -185,6 +192,12 @@ fn compared() -> Vec<(&'static str, &'static str, Vec<u8>)> {
         ("toploc", "bf16", bf16),
         ("toploc", "f32", f32),
         ("projection", "sixteen", [&[16][..], &projected].concat()),
+        ("merkle", "three", merkle()),
+        (
+            "verdict",
+            "tie",
+            vec![4, 2, 0b0000_0010, 0, 0, 0, 0b0000_1000],
+        ),
     ]
 }
 
