@@ -25,6 +25,15 @@ pub(crate) const TARGETS: &[Target] = &[
     target("frame", frame),
     target("model", model),
     target("tensor", tensor),
+    target("compare-numeric", compare_numeric),
+    target("compare-tokens", compare_tokens),
+    target("compare-json", compare_json),
+    target("compare-sketch", compare_sketch),
+    target("tokens", tokens),
+    target("toploc", toploc),
+    target("projection", projection),
+    target("merkle", merkle),
+    target("verdict", verdict),
 ];
 
 /// `job.toml`.
@@ -182,5 +191,221 @@ fn tensor(bytes: &[u8]) -> bool {
     };
     assert_eq!(elements * ty.size_bytes(), data.len());
     assert_eq!(tensor.host_bytes().unwrap(), data);
+    true
+}
+
+/// Two outputs: the first two bytes are the length of one, little-endian, the rest is both. No comparator
+/// minds their order, and what means anything to it agrees with itself. Whether both do.
+fn pair(comparator: &jobs::compare::Comparator, bytes: &[u8]) -> bool {
+    use jobs::compare::{Grade, compare};
+    let Some((length, both)) = bytes.split_first_chunk::<2>() else {
+        return false;
+    };
+    let length = usize::from(u16::from_le_bytes(*length)).min(both.len());
+    let (left, right) = both.split_at(length);
+    let grade = |a: &[u8], b: &[u8]| compare(comparator, &[a], &[b]).err().map(|d| d.grade);
+    assert_eq!(grade(left, right), grade(right, left));
+    [left, right].iter().all(|one| match grade(one, one) {
+        None => true,
+        Some(Grade::Incomparable) => false,
+        Some(other) => panic!("an output and itself: {other:?}"),
+    })
+}
+
+/// Arrays. The first byte says of what, and which of the further rules hold.
+fn compare_numeric(bytes: &[u8]) -> bool {
+    use jobs::package::Dtype;
+    let Some((how, bytes)) = bytes.split_first() else {
+        return false;
+    };
+    let types = [Dtype::F16, Dtype::F32, Dtype::F64];
+    let comparator = jobs::compare::Comparator::Numeric {
+        dtype: types[usize::from(*how) % types.len()],
+        atol: 1e-3,
+        rtol: 1e-3,
+        min_cosine: if how & 16 == 0 { -1.0 } else { 0.999 },
+        top1: (how & 32 != 0).then_some(1e-4),
+        rms: (how & 64 != 0).then_some(0.5),
+    };
+    pair(&comparator, bytes)
+}
+
+/// What two models wrote.
+fn compare_tokens(bytes: &[u8]) -> bool {
+    let rule = jobs::compare::tokens::TokensRule {
+        atol: 0.01,
+        draws: None,
+        rms: Some(0.5),
+    };
+    pair(&jobs::compare::Comparator::Tokens(rule), bytes)
+}
+
+/// Two JSON values. The first line is a pointer to a field that is compared by a tolerance.
+fn compare_json(bytes: &[u8]) -> bool {
+    use jobs::compare::json::{Field, FieldRule, JsonRule};
+    let Some(end) = bytes.iter().position(|byte| *byte == b'\n') else {
+        return false;
+    };
+    let rule = FieldRule::Numeric {
+        atol: 0.01,
+        rtol: 0.01,
+    };
+    let pointer = String::from_utf8_lossy(&bytes[..end]).into_owned();
+    let fields = vec![Field { pointer, rule }];
+    let comparator = jobs::compare::Comparator::Json(JsonRule { fields });
+    pair(&comparator, &bytes[end + 1..])
+}
+
+/// A rule of small chunks, so that a small input has several.
+fn sketch_rule(how: u8) -> jobs::compare::sketch::SketchRule {
+    use jobs::compare::sketch::{SketchRule, TopRule};
+    let top = TopRule {
+        chunk: 64,
+        top_k: 1,
+        mismatches: 0,
+        mean: 2.0,
+        median: 2.0,
+    };
+    match how % 3 {
+        0 => SketchRule::Toploc(top),
+        1 => SketchRule::ToplocF32(top),
+        _ => SketchRule::Projection {
+            dims: 16,
+            distance: 0.1,
+        },
+    }
+}
+
+/// Two tensors by their sketches, and one against bytes that may be a sketch.
+fn compare_sketch(bytes: &[u8]) -> bool {
+    use jobs::compare::sketch::{check, sketch};
+    let Some((how, bytes)) = bytes.split_first() else {
+        return false;
+    };
+    let rule = sketch_rule(*how);
+    let both = pair(&jobs::compare::Comparator::Fingerprint(rule), bytes);
+    let middle = bytes.len() / 2;
+    let (output, claimed) = bytes.split_at(middle - middle % 4);
+    drop(check(&rule, output, claimed, &[7; 32]));
+    if let Ok(own) = sketch(&rule, output, &[7; 32]) {
+        check(&rule, output, &own, &[7; 32]).unwrap();
+        return true;
+    }
+    both
+}
+
+/// Tokens v1 has one encoding.
+fn tokens(bytes: &[u8]) -> bool {
+    use jobs::compare::tokens::{Rescored, Step, Tokens, TokensRule, encode, rescore};
+    let Ok(tokens) = Tokens::decode(bytes) else {
+        return false;
+    };
+    let steps: Vec<Step> = tokens.steps().collect();
+    assert_eq!(encode(&steps, tokens.text()).unwrap(), bytes);
+    let scored = |step: &Step| Rescored::likeliest(step.token, step.logprob, step.token, 0.0);
+    let scored: Vec<Rescored> = steps.iter().map(scored).collect();
+    let rule = TokensRule {
+        atol: 0.0,
+        draws: None,
+        rms: None,
+    };
+    rescore(&rule, &tokens, &scored).unwrap();
+    true
+}
+
+/// A TOPLOC proof has one encoding, and whatever is one says how far a tensor is. The first byte is the
+/// number of its values and the form, the rest the proof and a tensor.
+fn toploc(bytes: &[u8]) -> bool {
+    use jobs::compare::sketch::toploc::{Form, Proof};
+    let Some((how, bytes)) = bytes.split_first() else {
+        return false;
+    };
+    let (form, top_k) = match how & 1 {
+        0 => (Form::Bf16, u16::from(how / 2) % 16),
+        _ => (Form::F32, u16::from(how / 2) % 16),
+    };
+    let length = usize::from(top_k) * form.size() + if form == Form::Bf16 { 2 } else { 0 };
+    let (proof, tensor) = bytes.split_at(length.min(bytes.len()));
+    if let Ok(read) = Proof::decode(form, top_k, proof) {
+        assert_eq!(read.encode(), proof);
+        if let Ok(distance) = read.distance(tensor) {
+            assert!(distance.mismatches <= u32::from(top_k));
+            assert!(distance.mean >= 0.0 && distance.median >= 0.0);
+        }
+    }
+    let made = Proof::build(form, tensor, top_k);
+    if let Ok(made) = &made {
+        assert_eq!(made.distance(tensor).unwrap().mean, 0.0);
+    }
+    made.is_ok()
+}
+
+/// A projection has one encoding. The first byte is the number of its numbers.
+fn projection(bytes: &[u8]) -> bool {
+    use jobs::compare::sketch::projection::Projection;
+    let Some((dims, bytes)) = bytes.split_first() else {
+        return false;
+    };
+    if let Ok(read) = Projection::decode(*dims, bytes) {
+        assert_eq!(read.encode(), bytes);
+        assert_eq!(read.distance(&read), Some(0.0));
+    }
+    let made = Projection::of(bytes, *dims, &[7; 32]);
+    if let Ok(made) = &made {
+        assert_eq!(Projection::decode(*dims, &made.encode()).unwrap(), *made);
+    }
+    made.is_ok()
+}
+
+/// Nothing but an item of the list, at its own place, is proved to be in it. The first byte is the length
+/// of a proof, in postcard; the rest of the input is cut at its zeros into items.
+fn merkle(bytes: &[u8]) -> bool {
+    use jobs::merkle::{Proof, prove, root, verify};
+    let Some((length, rest)) = bytes.split_first() else {
+        return false;
+    };
+    let (proof, rest) = rest.split_at(usize::from(*length).min(rest.len()));
+    let items: Vec<&[u8]> = rest.split(|byte| *byte == 0).collect();
+    let root = root(&items);
+    let proof = postcard::from_bytes::<Proof>(proof);
+    if let Ok(proof) = &proof {
+        for item in &items {
+            let found = items.get(proof.index as usize);
+            assert!(!verify(&root, item, proof) || found == Some(item));
+        }
+    }
+    let last = (items.len() - 1) as u32;
+    for index in [0, last] {
+        let proof = prove(&items, index).unwrap();
+        assert!(verify(&root, items[index as usize], &proof));
+    }
+    assert!(prove(&items, last + 1).is_none());
+    proof.is_ok()
+}
+
+/// The accepted agree with one another and are a quorum. The first byte is the number of replicas, the
+/// second the quorum, the rest who agrees with whom, a bit each.
+fn verdict(bytes: &[u8]) -> bool {
+    use jobs::verdict::{REPLICAS_MAX, Verdict, judge};
+    let [replicas, quorum, bits @ ..] = bytes else {
+        return false;
+    };
+    let (replicas, quorum) = (usize::from(*replicas) % 16, usize::from(*quorum) % 16);
+    let agree = |i: usize, j: usize| {
+        assert!(i < j && j < REPLICAS_MAX);
+        let at = i * REPLICAS_MAX + j;
+        bits.get(at / 8)
+            .is_some_and(|byte| byte >> (at % 8) & 1 == 1)
+    };
+    match judge(replicas, quorum, agree) {
+        Verdict::Accepted { agreeing } => {
+            assert!(agreeing.len() >= quorum.max(1));
+            let pairs = agreeing.iter().enumerate();
+            for (at, i) in pairs {
+                assert!(agreeing[at + 1..].iter().all(|j| agree(*i, *j)));
+            }
+        }
+        Verdict::Undecided { more } => assert!(more > 0),
+    }
     true
 }

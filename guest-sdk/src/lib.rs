@@ -39,7 +39,8 @@
 //! Outside a guest the crate compiles too, so that a job's own functions can be tested with `cargo test`: the log goes
 //! to stderr, the context is that of an empty job, and asking for a model is an error.
 //!
-//! Start at [`job!`], then [`Tensor`] and [`model`](fn@model). The contract itself is `wit/world.wit`, with what
+//! Start at [`job!`], then [`Tensor`] and [`model`](fn@model); [`tokens`] writes what a language model wrote so that
+//! replicas can be compared. The contract itself is `wit/world.wit`, with what
 //! a decoder of text needs beside it in `wit/nn-ext.wit`: [`Resident`] and [`Model::signature`].
 
 pub mod context;

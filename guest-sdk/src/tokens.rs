@@ -68,6 +68,10 @@ impl Step {
         let Some(&(_, first)) = picks.first() else {
             return Err(Error::failed("no logits to draw from"));
         };
+        if !(how.temperature > 0.0 && how.temperature.is_finite() && how.top_p > 0.0) {
+            let text = format!("{how:?}: nothing can be drawn so");
+            return Err(Error::failed(text));
+        }
         let weigh =
             |value: f32| ((f64::from(value) - f64::from(first)) / f64::from(how.temperature)).exp();
         let weights: Vec<f64> = picks
@@ -260,6 +264,13 @@ mod tests {
         }
         assert!(Step::likeliest(&[(1, f32::INFINITY), (2, 0.0)]).is_err());
         assert!(Step::drawn(&[], how(1.0), 0).is_err());
+        let cold = Sampling {
+            temperature: 0.0,
+            ..how(1.0)
+        };
+        for how in [cold, how(0.0), how(f32::NAN)] {
+            assert!(Step::drawn(&picks(), how, 0).is_err(), "{how:?}");
+        }
     }
 
     /// Probabilities 1/2, 1/4, 1/8, 1/8.

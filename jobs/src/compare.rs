@@ -141,6 +141,31 @@ impl Finding {
     }
 }
 
+/// The gravest finding about one item so far.
+#[derive(Default)]
+struct Gravest(Option<Finding>);
+
+impl Gravest {
+    /// Keeps a finding if it is graver than those before.
+    ///
+    /// # Errors
+    /// The finding, if none can be graver: the search is over.
+    fn note(&mut self, found: Result<(), Finding>) -> Result<(), Finding> {
+        match found {
+            Err(finding) if finding.grade == Grade::Clear => return Err(finding),
+            Err(finding) if self.0.as_ref().is_none_or(|g| g.grade < finding.grade) => {
+                self.0 = Some(finding);
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn end(self) -> Result<(), Finding> {
+        self.0.map_or(Ok(()), Err)
+    }
+}
+
 /// Whether a value is within a bound; neither is if either is NaN.
 fn within(value: f64, bound: f64) -> bool {
     value <= bound

@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Finding, within};
+use super::{Finding, Gravest, within};
 use crate::Error;
 use crate::manifest::{ATOL_MAX, RTOL_MAX};
 use value::{Number, Value};
@@ -154,13 +154,13 @@ pub(super) fn compare(rule: &JsonRule, left: &[u8], right: &[u8]) -> Result<(), 
         .collect();
     let mut walk = Walk {
         path: String::new(),
-        ambiguous: None,
+        gravest: Gravest::default(),
     };
     let here = fields.iter().find(|field| field.path.is_empty());
     let rule = here.map_or(FieldRule::Exact, |field| field.rule);
     let inner: Vec<&Known> = fields.iter().filter(|f| !f.path.is_empty()).collect();
     walk.pair(rule, &inner, 0, &left, &right)?;
-    walk.ambiguous.map_or(Ok(()), Err)
+    walk.gravest.end()
 }
 
 /// A field with its pointer taken apart.
@@ -173,8 +173,7 @@ struct Known {
 struct Walk {
     /// Where it is.
     path: String,
-    /// The first finding that is not the gravest there is.
-    ambiguous: Option<Finding>,
+    gravest: Gravest,
 }
 
 impl Walk {
@@ -283,12 +282,8 @@ impl Walk {
             return Ok(());
         }
         let reason = self.at(format!("{a} against {b}, more than {bound:e} apart"));
-        let finding = Finding::beyond(difference, bound, reason);
-        if finding.grade == super::Grade::Clear {
-            return Err(finding);
-        }
-        self.ambiguous.get_or_insert(finding);
-        Ok(())
+        self.gravest
+            .note(Err(Finding::beyond(difference, bound, reason)))
     }
 
     fn clear(&self, reason: String) -> Finding {

@@ -1,6 +1,6 @@
 //! Closeness of arrays.
 
-use super::{Finding, same_length, whole, within};
+use super::{Finding, Gravest, same_length, whole, within};
 use crate::package::Dtype;
 
 /// The fields of [`super::Comparator::Numeric`], which says what they mean.
@@ -50,22 +50,28 @@ impl Rule {
             return Ok(());
         }
         let bound = self.atol + self.rtol * found.left_max.max(found.right_max);
+        let mut gravest = Gravest::default();
         // A NaN bound, which no checked comparator has, disagrees.
         if !within(found.worst, bound) {
             let (worst, at) = (found.worst, found.worst_at);
             let reason = format!("element {at} differs by {worst:e}, more than {bound:e}");
-            return Err(Finding::beyond(worst, bound, reason));
+            gravest.note(Err(Finding::beyond(worst, bound, reason)))?;
         }
-        self.check_rms(pairs(), &found, bound)?;
-        let cosine = cosine(pairs(), found.left_max, found.right_max);
-        if !within(self.min_cosine, cosine) {
-            let least = self.min_cosine;
-            let reason = format!("cosine {cosine} is below {least}");
-            // What is missing from one grows with the square of a difference.
-            let [missing, allowed] = [1.0 - cosine, 1.0 - least].map(|m| m.max(0.0).sqrt());
-            return Err(Finding::beyond(missing, allowed, reason));
+        gravest.note(self.check_rms(pairs(), &found, bound))?;
+        gravest.note(self.check_cosine(cosine(pairs(), found.left_max, found.right_max)))?;
+        gravest.note(self.check_top1(&found))?;
+        gravest.end()
+    }
+
+    fn check_cosine(&self, cosine: f64) -> Result<(), Finding> {
+        let least = self.min_cosine;
+        if within(least, cosine) {
+            return Ok(());
         }
-        self.check_top1(&found)
+        // What is missing from one grows with the square of a difference.
+        let [missing, allowed] = [1.0 - cosine, 1.0 - least].map(|m| m.max(0.0).sqrt());
+        let reason = format!("cosine {cosine} is below {least}");
+        Err(Finding::beyond(missing, allowed, reason))
     }
 
     fn check_rms(

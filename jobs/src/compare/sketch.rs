@@ -10,7 +10,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Disagreement, Finding, Grade, same_length, whole, within};
+use super::{Disagreement, Finding, Gravest, same_length, whole, within};
 use crate::Error;
 use crate::manifest::within as in_bounds;
 use toploc::{Form, Proof};
@@ -110,14 +110,14 @@ impl TopRule {
         let found = proof.distance(tensor).map_err(incomparable)?;
         let [mismatches, most, all] =
             [found.mismatches, self.mismatches.into(), self.top_k.into()].map(f64::from);
+        let mut gravest = Gravest::default();
         if !within(mismatches, most) {
             let reason = format!("{mismatches} of {all} exponents differ, more than {most}");
             // There are only so many: what is more than half of what was not allowed is as clear.
-            let clear = mismatches > (most + all) / 2.0;
-            return Err(match clear {
+            gravest.note(Err(match mismatches > (most + all) / 2.0 {
                 true => Finding::clear(reason),
                 false => Finding::beyond(mismatches, most, reason),
-            });
+            }))?;
         }
         for (what, value, most) in [
             ("mean", found.mean, self.mean),
@@ -125,10 +125,10 @@ impl TopRule {
         ] {
             if !within(value, most) {
                 let reason = format!("mantissas differ by {value} in the {what}, more than {most}");
-                return Err(Finding::beyond(value, most, reason));
+                gravest.note(Err(Finding::beyond(value, most, reason)))?;
             }
         }
-        Ok(())
+        gravest.end()
     }
 }
 
@@ -171,7 +171,7 @@ fn not_empty(output: &[u8]) -> Result<(), Error> {
 ///
 /// # Errors
 /// The gravest disagreement, and of equally grave ones the first. It has no item: the caller knows
-/// which. It is [`Grade::Incomparable`] if the sketch or the output is none of the rule's.
+/// which. It is [`Incomparable`](super::Grade::Incomparable) if the sketch or the output is none of the rule's.
 pub fn check(
     rule: &SketchRule,
     output: &[u8],
@@ -208,24 +208,12 @@ fn check_output(
         let reason = format!("a sketch of {found} proofs, the output has {wanted} chunks");
         return Err(Finding::incomparable(reason));
     }
-    let mut gravest = None;
+    let mut gravest = Gravest::default();
     for (chunk, proof) in top.chunks(form, output).zip(proofs) {
         let proof = Proof::decode(form, top.top_k, proof).map_err(incomparable)?;
-        keep(&mut gravest, top.judge(&proof, chunk))?;
+        gravest.note(top.judge(&proof, chunk))?;
     }
-    gravest.map_or(Ok(()), Err)
-}
-
-/// Keeps the graver finding; ends the search if none can be graver.
-fn keep(gravest: &mut Option<Finding>, judged: Result<(), Finding>) -> Result<(), Finding> {
-    match judged {
-        Err(finding) if finding.grade == Grade::Clear => return Err(finding),
-        Err(finding) if gravest.as_ref().is_none_or(|g| g.grade < finding.grade) => {
-            *gravest = Some(finding);
-        }
-        _ => {}
-    }
-    Ok(())
+    gravest.end()
 }
 
 fn far(distance: f64, most: f64) -> Result<(), Finding> {
@@ -249,7 +237,7 @@ pub(super) fn compare(rule: &SketchRule, left: &[u8], right: &[u8]) -> Result<()
         };
         return compare_whole(left, right, distance);
     };
-    let mut gravest = None;
+    let mut gravest = Gravest::default();
     for (left_chunk, right_chunk) in top.chunks(form, left).zip(top.chunks(form, right)) {
         let build = |chunk| Proof::build(form, chunk, top.top_k).map_err(incomparable);
         let proof = build(left_chunk)?;
@@ -257,10 +245,10 @@ pub(super) fn compare(rule: &SketchRule, left: &[u8], right: &[u8]) -> Result<()
             // It agrees with its own proof, which could be made.
             continue;
         }
-        keep(&mut gravest, top.judge(&proof, right_chunk))?;
-        keep(&mut gravest, top.judge(&build(right_chunk)?, left_chunk))?;
+        gravest.note(top.judge(&proof, right_chunk))?;
+        gravest.note(top.judge(&build(right_chunk)?, left_chunk))?;
     }
-    gravest.map_or(Ok(()), Err)
+    gravest.end()
 }
 
 /// The distance itself, where nothing needs to be estimated.

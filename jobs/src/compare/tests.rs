@@ -186,6 +186,9 @@ fn the_gravest_disagreement_is_told_and_of_equals_the_first() {
         let found = found.map(|d| (d.item.unwrap(), d.grade));
         assert_eq!(found, expected, "{values:?}");
     }
+    // So it is within an item: a little too far, and pointing elsewhere.
+    let pointing = numeric(Dtype::F64, 1.0, 0.0, 0.99);
+    check_grade(&pointing, &[1.0, 0.0], &[0.0, 1.5], Some(Grade::Clear));
     let error = compare(&close, &zero(), &[item(0.0)]).unwrap_err();
     assert_eq!((error.item, error.grade), (None, Grade::Incomparable));
 }

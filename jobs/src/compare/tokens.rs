@@ -4,7 +4,7 @@
 //! to any other. Replicas of other processors come to slightly other numbers, so these are compared
 //! within a tolerance; and where two tokens are nearly as good, replicas may honestly part. What
 //! follows is then another text, which nobody can compare token by token: such a pair is
-//! [`Grade::Ambiguous`], and [`rescore`] by a model of one's own decides.
+//! [`Ambiguous`](super::Grade::Ambiguous), and [`rescore`] by a model of one's own decides.
 //!
 //! All integers and floats are little-endian:
 //!
@@ -25,7 +25,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Disagreement, Finding, Grade, within};
+use super::{Disagreement, Finding, Gravest, within};
 use crate::Error;
 
 /// What an output begins with.
@@ -257,7 +257,7 @@ fn parted(rule: &TokensRule, at: usize, left: Option<Step>, right: Option<Step>)
 /// The gravest finding so far, and how far the log-probabilities differ on the whole.
 struct Drift<'r> {
     rule: &'r TokensRule,
-    gravest: Option<Finding>,
+    gravest: Gravest,
     squares: f64,
     count: f64,
 }
@@ -266,25 +266,15 @@ impl<'r> Drift<'r> {
     fn new(rule: &'r TokensRule) -> Self {
         Self {
             rule,
-            gravest: None,
+            gravest: Gravest::default(),
             squares: 0.0,
             count: 0.0,
         }
     }
 
-    /// Keeps a finding; ends the search if none can be graver.
+    /// As [`Gravest::note`].
     fn note(&mut self, finding: Finding) -> Result<(), Finding> {
-        if finding.grade == Grade::Clear {
-            return Err(finding);
-        }
-        if self
-            .gravest
-            .as_ref()
-            .is_none_or(|g| g.grade < finding.grade)
-        {
-            self.gravest = Some(finding);
-        }
-        Ok(())
+        self.gravest.note(Err(finding))
     }
 
     fn logprob(&mut self, at: usize, a: f32, b: f32) -> Result<(), Finding> {
@@ -312,7 +302,7 @@ impl<'r> Drift<'r> {
                 self.note(Finding::beyond(rms, most, reason))?;
             }
         }
-        self.gravest.map_or(Ok(()), Err)
+        self.gravest.end()
     }
 }
 

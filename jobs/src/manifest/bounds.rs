@@ -294,6 +294,11 @@ pub(super) fn comparator(comparator: &Comparator, output: &OutputFormat) -> Resu
             within("verify.rtol", *rtol, 0.0..=RTOL_MAX)?;
             within("verify.min_cosine", *min_cosine, -1.0..=1.0)?;
             within("verify.top1", top1.unwrap_or(0.0), 0.0..=ATOL_MAX)?;
+            if let Some(top1) = top1.filter(|top1| *rtol == 0.0 && top1 >= atol) {
+                // Elements that differ by less cannot be preferred by more than twice that.
+                let bound = format!("must be less than verify.atol, which is {atol}");
+                return Err(field("verify.top1", top1, bound));
+            }
             within("verify.rms", rms.unwrap_or(0.0), 0.0..=1.0)?;
             arrays("numeric", Some(*dtype), output)
         }

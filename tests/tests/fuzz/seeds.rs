@@ -272,9 +272,96 @@ fn all() -> Vec<Seed> {
     seeds
 }
 
+/// Two outputs, after what says how they are compared.
+fn pair(how: &[u8], left: &[u8], right: &[u8]) -> Vec<u8> {
+    [how, &(left.len() as u16).to_le_bytes(), left, right].concat()
+}
+
+fn f32s(values: impl IntoIterator<Item = f32>) -> Vec<u8> {
+    values.into_iter().flat_map(f32::to_le_bytes).collect()
+}
+
+/// A proof, and the items that it is about.
+fn merkle() -> Vec<u8> {
+    let proof = jobs::merkle::prove(&["one", "two", "three"], 1).unwrap();
+    let proof = postcard::to_stdvec(&proof).unwrap();
+    [&[proof.len() as u8][..], &proof, b"one\0two\0three"].concat()
+}
+
+/// Outputs that a comparator reads, and sketches of them.
+fn compared() -> Vec<(&'static str, &'static str, Vec<u8>)> {
+    use jobs::compare::sketch::projection::Projection;
+    use jobs::compare::sketch::toploc::{Form, Proof};
+    let golden = read("jobs/tests/tokens/v1.hex");
+    let digit = |byte: u8| char::from(byte).to_digit(16).unwrap() as u8;
+    let (digits, _) = golden.trim_ascii_end().as_chunks::<2>();
+    let written: Vec<u8> = digits
+        .iter()
+        .map(|[a, b]| digit(*a) << 4 | digit(*b))
+        .collect();
+    let parted = {
+        let mut other = written.clone();
+        other[16] ^= 1;
+        other
+    };
+    let numbers = || f32s((0..130_u8).map(|i| f32::from(i) - 64.5));
+    let close = f32s((0..130_u8).map(|i| f32::from(i) - 64.4999));
+    let sketches = [Form::Bf16, Form::F32].map(|form| {
+        let proof = Proof::build(form, &numbers(), 5).unwrap();
+        let how = 10 | u8::from(form == Form::F32);
+        [&[how][..], &proof.encode(), &numbers()].concat()
+    });
+    let [bf16, f32] = sketches;
+    let projected = Projection::of(&numbers(), 16, &[7; 32]).unwrap().encode();
+    vec![
+        ("compare-numeric", "all", pair(&[0x71], &numbers(), &close)),
+        (
+            "compare-numeric",
+            "half",
+            pair(&[0x70], &[0, 60, 1, 60], &[1, 60, 0, 60]),
+        ),
+        ("compare-tokens", "same", pair(&[], &written, &written)),
+        ("compare-tokens", "parted", pair(&[], &written, &parted)),
+        (
+            "compare-json",
+            "field",
+            pair(
+                b"/a\n",
+                br#"{"a":[1,2.5],"b":"x"}"#,
+                br#"{"b":"\u0078","a":[1.001,2.5e0]}"#,
+            ),
+        ),
+        (
+            "compare-sketch",
+            "toploc",
+            pair(&[0], &numbers(), &numbers()),
+        ),
+        (
+            "compare-sketch",
+            "toploc-f32",
+            pair(&[1], &numbers(), &close),
+        ),
+        (
+            "compare-sketch",
+            "projection",
+            pair(&[2], &numbers(), &close),
+        ),
+        ("tokens", "golden", written),
+        ("toploc", "bf16", bf16),
+        ("toploc", "f32", f32),
+        ("projection", "sixteen", [&[16][..], &projected].concat()),
+        ("merkle", "three", merkle()),
+        (
+            "verdict",
+            "tie",
+            vec![4, 2, 0b0000_0010, 0, 0, 0, 0b0000_1000],
+        ),
+    ]
+}
+
 /// Writes them to the folder of their target.
 pub(crate) fn write(folder: impl Fn(&str) -> PathBuf) {
-    for (target, name, bytes) in all() {
+    for (target, name, bytes) in all().into_iter().chain(compared()) {
         std::fs::create_dir_all(folder(target)).unwrap();
         std::fs::write(folder(target).join(name), bytes).unwrap();
     }

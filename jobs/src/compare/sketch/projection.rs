@@ -5,10 +5,10 @@
 //! (Johnson and Lindenstrauss). Unlike TOPLOC it sees every element, and says nothing about where two tensors differ.
 //!
 //! Whoever knows the signs can make a wrong tensor with the right projection, so they are drawn from
-//! a seed that nobody knew when the tensor was committed to: a beacon's later word, with what it is
-//! used for hashed into it.
+//! a seed that nobody knew when the tensor was committed to: [`seed`] makes it of a beacon's later word.
 
 use crate::Error;
+use crate::digest::{Digest, Domain};
 
 /// Fewest numbers in a projection.
 pub const DIMS_MIN: u8 = 16;
@@ -18,13 +18,20 @@ pub const DIMS_MAX: u8 = 64;
 pub const ELEMENTS_MAX: usize = 1 << 28;
 
 /// Under which the signs are derived from the seed.
-const CONTEXT: &str = "assay 2026-11 sketch projection signs v1";
+const CONTEXT: &str = "assay 2026-11-22 projection signs v1";
 /// Elements whose signs are drawn at once.
 const AT_ONCE: usize = 512;
 /// Bytes of one element, and of one number.
 const SIZE: usize = 4;
 
 const KIND: &str = "projection";
+
+/// The seed for one output: of a beacon's word that came after the commitment, which is hashed into it so
+/// that no two outputs share their signs.
+pub fn seed(beacon: &[u8; 32], commitment: &Digest, item: u32) -> [u8; 32] {
+    let parts: [&[u8]; 3] = [beacon, commitment.as_bytes(), &item.to_le_bytes()];
+    *Digest::bind(Domain::Projection, &parts).as_bytes()
+}
 
 /// A projection: [`DIMS_MIN`] to [`DIMS_MAX`] finite numbers.
 #[derive(Clone, Debug, PartialEq)]

@@ -1,4 +1,5 @@
 use super::*;
+use crate::compare::Grade;
 
 const SEED: [u8; 32] = [9; 32];
 

@@ -15,7 +15,7 @@
 //! agrees with the proof of the other.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeSet, BinaryHeap};
+use std::collections::BinaryHeap;
 
 use super::field::{evaluate, interpolate};
 use crate::Error;
@@ -307,15 +307,33 @@ fn largest(form: Form, tensor: &[u8], top_k: u16) -> Result<Vec<(u64, u32)>, Err
 }
 
 /// The largest modulus up to the prime under which no two places are one.
+///
+/// Two places are one if the modulus divides how far they are apart. All those distances are marked
+/// first, so that a modulus is tried by looking at its multiples: however the places were chosen, this
+/// takes a few steps for each element and each pair.
 fn modulus(largest: &[(u64, u32)]) -> Result<u64, Error> {
-    let least = (largest.len() as u64).max(1);
-    let apart = |modulus: &u64| {
-        let mut seen = BTreeSet::new();
-        largest
-            .iter()
-            .all(|(place, _)| seen.insert(place.rem_euclid(*modulus)))
+    let furthest = largest.iter().map(|(place, _)| *place).max().unwrap_or(0);
+    if furthest < PRIME_16 {
+        return Ok(PRIME_16);
+    }
+    let mut marks = vec![0_u64; (furthest.div_euclid(64) as usize).saturating_add(1)];
+    for (at, (one, _)) in largest.iter().enumerate() {
+        for (other, _) in largest.iter().take(at) {
+            let apart = one.abs_diff(*other);
+            if let Some(word) = marks.get_mut(apart.div_euclid(64) as usize) {
+                *word |= 1_u64.wrapping_shl(apart.rem_euclid(64) as u32);
+            }
+        }
+    }
+    let marked = |apart: u64| {
+        let word = marks.get(apart.div_euclid(64) as usize);
+        word.is_some_and(|word| word.wrapping_shr(apart.rem_euclid(64) as u32) & 1 == 1)
     };
-    let found = (least..=PRIME_16).rev().find(apart);
+    let least = (largest.len() as u64).max(1);
+    let found = (least..=PRIME_16).rev().find(|modulus| {
+        let mut multiples = (*modulus..=furthest).step_by(*modulus as usize);
+        !multiples.any(marked)
+    });
     found.ok_or_else(|| {
         bad(format!(
             "no modulus of {least} to {PRIME_16} keeps the places apart"

@@ -1,6 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::compare::Grade;
 
 const RULE: TokensRule = TokensRule {
     atol: 0.01,

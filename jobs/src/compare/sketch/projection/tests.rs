@@ -76,6 +76,26 @@ fn a_wrong_tensor_made_for_one_seed_is_found_by_another() {
 }
 
 #[test]
+fn every_output_has_its_own_seed() {
+    let seeds: std::collections::BTreeSet<[u8; 32]> = [
+        seed(&[0; 32], &Digest::of(b"a"), 0),
+        seed(&[1; 32], &Digest::of(b"a"), 0),
+        seed(&[0; 32], &Digest::of(b"b"), 0),
+        seed(&[0; 32], &Digest::of(b"a"), 1),
+    ]
+    .into();
+    assert_eq!(seeds.len(), 4);
+    let tensor = bytes(&values(100, 1));
+    let projected = seeds
+        .iter()
+        .map(|seed| Projection::of(&tensor, DIMS_MIN, seed).unwrap().encode());
+    assert_eq!(
+        projected.collect::<std::collections::BTreeSet<_>>().len(),
+        4
+    );
+}
+
+#[test]
 fn it_is_the_same_on_every_machine() {
     let projection = project(&[1.0, -2.5, 1e-3, 1e6, 0.0], DIMS_MIN, 1);
     let expected = "c8237448e8237448c823744818247448182474c8182474c8382474483824744838247448182474c8e82374c8c82374c8e8237448182474c8c8237448e82374c8";

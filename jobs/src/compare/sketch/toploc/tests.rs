@@ -83,6 +83,37 @@ fn proofs_are_those_of_the_library() {
     assert_eq!(moduli, [65_497, 65_496, 65_497, 65_497]);
 }
 
+/// Places whose distances rule out as many moduli as they can, in many chunks: what is found is what
+/// trying each modulus finds, and the search takes no longer for it.
+#[test]
+fn the_modulus_is_the_largest_that_keeps_all_places_apart() {
+    let apart = |places: &[u64], modulus: u64| {
+        let reduced: std::collections::BTreeSet<u64> = places.iter().map(|p| p % modulus).collect();
+        reduced.len() == places.len()
+    };
+    // The differences of 128 small and 128 large places are all numbers of 65,497 down to 49,114.
+    let small = (0..128_u64).map(|i| i * 128);
+    let comb: Vec<u64> = small.chain((0..128).map(|i| 65_497 - i)).collect();
+    for places in [
+        comb,
+        vec![0, 65_497, 130_993],
+        vec![5],
+        vec![0, 1 << 27],
+        (0..256).collect(),
+    ] {
+        let points: Vec<(u64, u32)> = places.iter().map(|place| (*place, 0)).collect();
+        let expected = (1..=PRIME_16)
+            .rev()
+            .find(|modulus| apart(&places, *modulus));
+        assert_eq!(
+            modulus(&points).ok(),
+            expected,
+            "{:?}",
+            &places[..places.len().min(3)]
+        );
+    }
+}
+
 #[test]
 fn a_proof_of_128_values_has_258_bytes() {
     assert_eq!(Form::Bf16.proof_bytes(128), 258);
