@@ -111,12 +111,12 @@ mod tests {
         let room = params.trusted.complement();
         for (passed, risk, peer) in [
             (0, Risk::ORDINARY, room),
-            (100, Risk::ORDINARY, Ppb::millionths(530_000)),
-            (199, Risk::ORDINARY, Ppb::millionths(64_700)),
+            (100, Risk::ORDINARY, Ppb::millionths(537_500)),
+            (199, Risk::ORDINARY, Ppb::millionths(79_625)),
             (200, Risk::ORDINARY, params.peer),
             (u64::MAX, Risk::ORDINARY, params.peer),
             (u64::MAX, Risk::new(0), params.peer),
-            (u64::MAX, Risk::new(2_000), Ppb::millionths(120_000)),
+            (u64::MAX, Risk::new(2_000), Ppb::millionths(150_000)),
             (u64::MAX, Risk::new(u32::MAX), room),
         ] {
             let rates = audit_rate(&params, passed, risk);

@@ -37,14 +37,21 @@ pub struct Inequality {
     pub name: &'static str,
     /// What it says.
     pub says: &'static str,
-    /// Left side.
+    /// Left side; in JSON a string of decimal digits, which has no bound.
+    #[serde(serialize_with = "as_text")]
     pub left: u128,
     /// `>=` or `<=`.
     pub relation: &'static str,
-    /// Right side, the bound.
+    /// Right side, the bound; written like the left.
+    #[serde(serialize_with = "as_text")]
     pub right: u128,
     /// What both sides are counted in.
     pub unit: Unit,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
+fn as_text<S: serde::Serializer>(value: &u128, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(value)
 }
 
 impl Inequality {

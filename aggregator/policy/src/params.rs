@@ -90,8 +90,8 @@ pub struct Params {
 impl Default for Params {
     fn default() -> Self {
         Self {
-            peer: Ppb::millionths(60_000),
-            trusted: Ppb::millionths(15_000),
+            peer: Ppb::millionths(75_000),
+            trusted: Ppb::millionths(7_000),
             ramp_checks: 200,
             window: 250_000,
             recheck: Ppb::ONE,
@@ -236,7 +236,7 @@ mod tests {
             ),
             (
                 |p| p.trusted = Ppb::millionths(950_000),
-                "peer is 60000000, at most 50000000 is allowed",
+                "peer is 75000000, at most 50000000 is allowed",
             ),
             (
                 |p| p.ramp_checks = 0,

@@ -21,6 +21,7 @@ mod cell;
 mod draw;
 mod policies;
 mod stats;
+mod svg;
 mod world;
 
 mod boinc;
@@ -43,6 +44,7 @@ use attack::{ATTACKS, Attack, NOBODY};
 use cell::Cell;
 use policies::Policy;
 
+pub use voting::majority_error;
 pub use world::Noise;
 
 /// Most threads a run uses.
@@ -55,6 +57,9 @@ pub const LIVES_MAX: u64 = 1_000_000;
 pub const SHARES: [f64; 4] = [0.0, 0.1, 0.3, 0.45];
 /// The horizons, in items of one provider.
 pub const HORIZONS: [u64; 3] = [10_000, 1_000_000, 10_000_000];
+
+/// The adversaries of the shorter horizons; the longest meets all, unless some are named.
+const SHORT: [&str; 4] = ["independent", "colluding", "sleeper", "burst and exit"];
 
 /// What to simulate.
 #[derive(Clone, Debug, PartialEq)]
@@ -143,7 +148,7 @@ pub struct Row {
     pub delay_p99: Option<f64>,
     /// What cheating brought one malicious provider, at this rate, beyond honest work, in rewards.
     pub profit: f64,
-    /// The most it brought at any rate.
+    /// The most it brought at any rate that enough wrong items were seen of.
     pub profit_max: f64,
     /// The least stake at which no rate brings anything, in rewards; none where nothing is slashed.
     pub stake_min: Option<f64>,
@@ -202,6 +207,11 @@ fn cells(campaign: &Campaign) -> Vec<Cell> {
         .iter()
         .filter(|p| wanted(&campaign.policies, &p.name));
     let policies: Vec<&Policy> = policies.collect();
+    let longest = campaign.horizons.iter().max().copied().unwrap_or(1);
+    let meets = |horizon: u64, name: &str| {
+        let short = horizon < longest && campaign.adversaries.is_empty();
+        wanted(&campaign.adversaries, name) && (!short || SHORT.contains(&name))
+    };
     let mut cells = Vec::new();
     let cell = |group, policy: &Policy, attack: &'static Attack, share, horizon, noise| Cell {
         group,
@@ -216,9 +226,7 @@ fn cells(campaign: &Campaign) -> Vec<Cell> {
     };
     for &horizon in &campaign.horizons {
         for &share in &campaign.shares {
-            let attacks = ATTACKS
-                .iter()
-                .filter(|a| wanted(&campaign.adversaries, a.name));
+            let attacks = ATTACKS.iter().filter(|a| meets(horizon, a.name));
             let attacks: Vec<&Attack> = if share > 0.0 {
                 attacks.collect()
             } else {
@@ -231,11 +239,10 @@ fn cells(campaign: &Campaign) -> Vec<Cell> {
         }
     }
     if campaign.sweeps {
-        let horizon = campaign.horizons.iter().max().copied().unwrap_or(1);
         for share in [0.1, 0.3] {
             let worst: &'static Attack = &attack::COLLUDING;
             for policy in policies::sweep(&campaign.params) {
-                let horizon = policy.horizon.unwrap_or(horizon);
+                let horizon = policy.horizon.unwrap_or(longest);
                 cells.push(cell(
                     "sweep",
                     &policy,
@@ -250,7 +257,7 @@ fn cells(campaign: &Campaign) -> Vec<Cell> {
                     silent,
                     ..campaign.noise
                 };
-                cells.push(cell("noise", &policy, worst, share, horizon, noise));
+                cells.push(cell("noise", &policy, worst, share, longest, noise));
             }
         }
     }

@@ -28,7 +28,7 @@ fn an_unsafe_configuration_is_refused_by_name_with_value_and_bound() {
         ("audits-are-done", |p| p.canary = Ppb::millionths(1)),
         ("accomplices-talk", |p| p.bounty = Ppb::millionths(100_000)),
         ("no-self-report", |p| p.bounty = Ppb::millionths(900_000)),
-        ("residual-error", |p| p.trusted = Ppb::millionths(10_000)),
+        ("residual-error", |p| p.trusted = Ppb::millionths(3_000)),
         ("residual-error", |p| p.horizon = 1_000_000),
         ("overhead", |p| p.peer = Ppb::millionths(100_000)),
         ("honest-losses", |p| p.silent_faults = Ppb::millionths(10)),

@@ -74,7 +74,7 @@ pub const NOBODY: Attack = Attack {
 };
 
 /// Every adversary of the campaign.
-pub const ATTACKS: [Attack; 17] = [
+pub const ATTACKS: [Attack; 16] = [
     Attack {
         name: "independent",
         colludes: false,
@@ -149,12 +149,6 @@ pub const ATTACKS: [Attack; 17] = [
     Attack {
         name: "aggregator",
         aggregator: true,
-        ..COLLUDING
-    },
-    Attack {
-        name: "lazy ring",
-        lazy: LAZY_AUDITORS,
-        sleeps: 0.5,
         ..COLLUDING
     },
 ];

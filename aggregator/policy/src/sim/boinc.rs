@@ -11,7 +11,7 @@ use super::world::{Honest, Tally, World};
 const TRUSTED_FROM: u64 = 10;
 /// Replicated items after which a life is stopped, and its rates stand for the rest: without bans, a life is
 /// the same story again and again.
-const EVENTS_MAX: u64 = 3_000;
+const EVENTS_MAX: u64 = 1_500;
 /// Valid results in a row that somebody has who deals to itself.
 const SELF_DEALT: u64 = 1_000;
 
@@ -108,7 +108,7 @@ fn live(world: &World<'_>, mut draw: Draw, rate: f64) -> (Host, u64) {
 }
 
 /// Malicious lives, at most so many: each is long.
-const LIVES_MAX: u64 = 400;
+const LIVES_MAX: u64 = 150;
 
 pub(super) fn run(world: &World<'_>, honest: &Honest) -> Tally {
     let mut tally = Tally::default();

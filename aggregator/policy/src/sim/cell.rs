@@ -14,8 +14,8 @@ const PILOT_LIVES: u64 = 250;
 const REFINEMENTS: u32 = 2;
 /// Slashes that a point needs to say something about the stake that deters.
 const SLASHES_MIN: f64 = 10.0;
-/// Networks of honest lives behind the count of slashed ones, per cell.
-const HONEST_NETWORKS: u64 = 1;
+/// Wrong items that a point needs to say something about profit: fines are rare and large.
+const CHEATS_MIN: f64 = 2_000.0;
 
 /// One policy, one adversary, one share, one horizon.
 #[derive(Clone, Debug)]
@@ -36,7 +36,7 @@ pub(super) struct Cell {
 struct Point {
     rate: f64,
     error: f64,
-    profit: f64,
+    profit: Option<f64>,
     stake_min: Option<f64>,
 }
 
@@ -57,8 +57,10 @@ impl Cell {
 
     /// Searches with one set of seeds, reports with another.
     pub(super) fn run(&self) -> Row {
-        let world = self.world(0.0, self.seed, 0);
-        let honest_lives = (self.providers as f64 * (1.0 - self.share)) as u64 * HONEST_NETWORKS;
+        // Other honest lives in each cell, so that a campaign has many.
+        let name = blake3::hash(self.attack.name.as_bytes());
+        let world = self.world(0.0, self.seed ^ crate::audit::first_u64(&name), 0);
+        let honest_lives = (self.providers as f64 * (1.0 - self.share)) as u64;
         let honest = self.policy.honest(&world, honest_lives);
         if self.share <= 0.0 {
             let tally = Tally {
@@ -73,7 +75,7 @@ impl Cell {
                 &[Point {
                     rate: 0.0,
                     error: 0.0,
-                    profit: 0.0,
+                    profit: None,
                     stake_min: None,
                 }],
             );
@@ -114,7 +116,8 @@ impl Cell {
         Point {
             rate,
             error: tally.wrong / tally.items,
-            profit: (gain - slashes * stake) / tally.lives.max(1.0),
+            profit: (tally.cheats >= CHEATS_MIN)
+                .then(|| (gain - slashes * stake) / tally.lives.max(1.0)),
             stake_min: (slashes >= SLASHES_MIN).then(|| (gain / slashes).max(0.0)),
         }
     }
@@ -142,26 +145,27 @@ impl Cell {
         delays.sort_by(f64::total_cmp);
         let executions = tally.executions / tally.items;
         let profit = (self.gain(tally) - tally.slashed * self.stake()) / tally.lives.max(1.0);
-        let of = |value: fn(&Point) -> f64| points.iter().map(value).fold(f64::MIN, f64::max);
+        let profits = points.iter().filter_map(|point| point.profit);
         let stakes = points.iter().filter_map(|point| point.stake_min);
         let window = self.policy.window().min(self.horizon);
+        let (low, high) = interval(
+            tally.wrong,
+            tally.wrong_squared,
+            tally.clusters,
+            tally.items,
+        );
         Row {
             group: self.group,
             policy: self.policy.name.clone(),
             adversary: self.attack.name,
             share: self.share,
             horizon: self.horizon,
-            rate: points.first().map_or(0.0, |point| point.rate),
-            executions,
-            sent: executions / (1.0 - self.noise.no_reply),
-            error: tally.wrong / tally.items,
-            error_ci95: interval(
-                tally.wrong,
-                tally.wrong_squared,
-                tally.clusters,
-                tally.items,
-            ),
-            error_faults: honest.error,
+            rate: digits(points.first().map_or(0.0, |point| point.rate)),
+            executions: digits(executions),
+            sent: digits(executions / (1.0 - self.noise.no_reply)),
+            error: digits(tally.wrong / tally.items),
+            error_ci95: (digits(low), digits(high)),
+            error_faults: digits(honest.error),
             slashed_honest: honest.slashed,
             fined_honest: honest.fined,
             honest_lives: honest.lives,
@@ -169,11 +173,24 @@ impl Cell {
             finality_p99: window,
             delay_p50: quantile(&delays, 0.5),
             delay_p99: quantile(&delays, 0.99),
-            profit,
-            profit_max: of(|point| point.profit).max(profit),
-            stake_min: stakes.reduce(f64::max),
+            profit: digits(profit),
+            profit_max: digits(profits.fold(profit, f64::max)),
+            stake_min: stakes.reduce(f64::max).map(digits),
             clusters: tally.clusters as u64,
         }
+    }
+}
+
+/// A figure with five digits, which is more than any of them is worth.
+fn digits(value: f64) -> f64 {
+    if value == 0.0 || !value.is_finite() {
+        return value;
+    }
+    let scale = 10f64.powi(4 - value.abs().log10().floor() as i32);
+    if scale.is_finite() && scale > 0.0 {
+        (value * scale).round() / scale
+    } else {
+        value
     }
 }
 

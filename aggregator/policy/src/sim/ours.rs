@@ -305,7 +305,11 @@ pub(super) fn run(world: &World<'_>, ablation: Ablation, honest: &Honest) -> Tal
     for life in 0..world.lives {
         let draw = Draw::new(world.seed, life);
         let life = Life::new(world.params, habit, draw);
-        let life = if habit.foreseen { life.unseen(world.horizon) } else { life.run(world.horizon) };
+        let life = if habit.foreseen {
+            life.unseen(world.horizon)
+        } else {
+            life.run(world.horizon)
+        };
         tally.add_wrong(life.wrong as f64);
         tally.lives += 1.0;
         tally.items += horizon / world.active();

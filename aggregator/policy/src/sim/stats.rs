@@ -59,13 +59,21 @@ pub(super) fn binomial_tail(tries: u64, probability: f64, successes: u64) -> f64
             (-z * z / 2.0).exp() / 2.0
         };
     }
-    let mut term = (n * (-p).ln_1p()).exp();
-    let mut below = 0.0;
-    for k in 0..successes.min(tries + 1) {
-        below += term;
+    if successes > tries {
+        return 0.0;
+    }
+    // From the first term of the tail upwards, so that small tails keep their digits.
+    let first = successes as f64;
+    let choose: f64 = (0..successes)
+        .map(|k| ((n - k as f64) / (first - k as f64)).ln())
+        .sum();
+    let mut term = (choose + first * p.ln() + (n - first) * (-p).ln_1p()).exp();
+    let mut tail = 0.0;
+    for k in successes..=tries {
+        tail += term;
         term *= (n - k as f64) / (k as f64 + 1.0) * p / (1.0 - p);
     }
-    (1.0 - below).max(0.0)
+    tail.min(1.0)
 }
 
 #[cfg(test)]

@@ -88,3 +88,11 @@ pub(super) fn honest(copies: Copies, world: &World<'_>) -> Honest {
         ..Honest::default()
     }
 }
+
+/// The probability that the first of two camps to `needed` votes is the wrong one, when each vote is wrong with
+/// probability `wrong`, and alike: Sarmenta's m-first voting.
+#[must_use]
+pub fn majority_error(wrong: f64, needed: u32) -> f64 {
+    let votes = 2 * u64::from(needed.max(1)) - 1;
+    super::stats::binomial_tail(votes, wrong, u64::from(needed.max(1)))
+}
