@@ -4,6 +4,7 @@ pub(crate) mod aggregator;
 pub(crate) mod component;
 pub(crate) mod demo;
 pub(crate) mod devnet;
+pub(crate) mod economics;
 pub(crate) mod job;
 pub(crate) mod key;
 pub(crate) mod ledger;

@@ -61,7 +61,7 @@ enum Command {
     /// Check what a finished job left behind.
     #[command(subcommand)]
     Receipt(receipt::ReceiptCommand),
-    /// Attack the aggregator's core with simulated providers.
+    /// Attack the aggregator's core, or the policy of its audits, with simulated providers.
     #[command(subcommand)]
     Sim(sim::SimCommand),
     /// Run a whole market on this machine.

@@ -8,11 +8,11 @@ use std::process::{ExitCode, Stdio};
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::BenchArgs;
 use crate::chores::{assay_binary, guests_with};
 use crate::run::{self, cargo, check, program};
 use crate::setup::{self, Wanted, interpreters_ready};
 use crate::stages::Stages;
+use crate::{BenchArgs, VerifyArgs};
 
 /// Programs that are measured against, each in a workspace of its own.
 const BASELINES: &str = "benches/baseline";
@@ -75,7 +75,38 @@ pub(crate) fn host(stages: &mut Stages, args: &BenchArgs) -> Result<ExitCode> {
             .args(&args.rest)
             .stdout(Stdio::piped())
             .stderr(Stdio::inherit());
-        measure(&mut command, args)
+        measure(&mut command, args.json, args.save.as_deref(), "host")
+    })
+}
+
+/// Needs no guests, models or baselines: the simulator is a program of one small crate.
+pub(crate) fn verify(stages: &mut Stages, args: &VerifyArgs) -> Result<ExitCode> {
+    let target = target()?;
+    let bench = stages.run("build the simulator", || {
+        let mut build = cargo()?;
+        build.args([
+            "build",
+            "--release",
+            "--package",
+            "policy",
+            "--bin",
+            "verify",
+        ]);
+        check(build.env("CARGO_TARGET_DIR", &target))?;
+        Ok(target.join("release").join("verify"))
+    })?;
+    stages.run("simulate", || {
+        let mut command = program(&bench)?;
+        command.args((args.json || args.save.is_some()).then_some("--json"));
+        command.args(args.quick.then_some("--quick"));
+        if let Some(seed) = args.seed {
+            command.args(["--seed", &seed.to_string()]);
+        }
+        if let Some(folder) = &args.save {
+            command.arg("--plots").arg(folder);
+        }
+        command.stdout(Stdio::piped()).stderr(Stdio::inherit());
+        measure(&mut command, args.json, args.save.as_deref(), "verify")
     })
 }
 
@@ -154,7 +185,12 @@ fn copy_components(from: &Path, to: &Path) -> Result<()> {
 }
 
 /// Runs the benchmark, shows what it prints and keeps it where that was asked for.
-fn measure(command: &mut std::process::Command, args: &BenchArgs) -> Result<ExitCode> {
+fn measure(
+    command: &mut std::process::Command,
+    wants_json: bool,
+    save_in: Option<&Path>,
+    bench: &str,
+) -> Result<ExitCode> {
     eprintln!("  $ {}", run::describe(command));
     let output = command.output().context("could not start the benchmark")?;
     let text = String::from_utf8(output.stdout)?;
@@ -164,14 +200,14 @@ fn measure(command: &mut std::process::Command, args: &BenchArgs) -> Result<Exit
     };
     let mut out = std::io::stdout().lock();
     write!(out, "{table}")?;
-    if args.json {
+    if wants_json {
         write!(out, "{json}")?;
     }
-    if let Some(folder) = &args.save {
+    if let Some(folder) = save_in {
         if json.is_empty() {
             bail!("the benchmark printed no JSON");
         }
-        save(folder, table, json)?;
+        save(folder, table, json, bench)?;
     }
     Ok(run::exit_code(output.status))
 }
@@ -186,8 +222,19 @@ fn under_load(value: &serde_json::Value) -> Option<String> {
     })
 }
 
-/// `<date>-<machine>.json` and `.md`, both marked in their names if the machine was under load.
-fn save(folder: &Path, table: &str, json: &str) -> Result<()> {
+/// A result of many small rows: one a line, for people and for version control.
+fn one_row_a_line(mut value: serde_json::Value) -> Result<String> {
+    let rows = value["rows"].take();
+    let rows = rows.as_array().context("the benchmark gave no rows")?;
+    let rows: Vec<String> = rows.iter().map(|row| format!("    {row}")).collect();
+    let head = serde_json::to_string_pretty(&value)?;
+    let place = "\"rows\": null";
+    Ok(head.replace(place, &format!("\"rows\": [\n{}\n  ]", rows.join(",\n"))) + "\n")
+}
+
+/// `<date>-<machine>.json` and `.md`, with the benchmark's name in front unless it is the first; marked in their names if
+/// times were measured on a machine under load.
+fn save(folder: &Path, table: &str, json: &str, bench: &str) -> Result<()> {
     let value: serde_json::Value = serde_json::from_str(json)?;
     let fact = |key: &str| {
         value
@@ -209,20 +256,27 @@ fn save(folder: &Path, table: &str, json: &str) -> Result<()> {
     let cores = value
         .pointer("/machine/cores")
         .map_or_else(String::new, |cores| format!("-{cores}-cores"));
-    let busy = under_load(&value);
+    let front = if bench == "host" {
+        String::new()
+    } else {
+        format!("{bench}-")
+    };
+    // A simulation comes to the same however busy the machine is.
+    let busy = under_load(&value).filter(|_| bench == "host");
     let mark = if busy.is_some() { "-under-load" } else { "" };
-    let name = format!("{day}-{}{cores}{mark}", words.join("-"));
+    let name = format!("{front}{day}-{}{cores}{mark}", words.join("-"));
     fs::create_dir_all(folder)?;
-    fs::write(
-        folder.join(format!("{name}.json")),
-        serde_json::to_string_pretty(&value)? + "\n",
-    )?;
+    let pretty = match bench {
+        "host" => serde_json::to_string_pretty(&value)? + "\n",
+        _ => one_row_a_line(value)?,
+    };
+    fs::write(folder.join(format!("{name}.json")), pretty)?;
     let busy = busy.map_or_else(String::new, |busy| {
         eprintln!("xtask: {busy}: the results are marked");
         format!("**Not to be quoted:** {busy}.\n\n")
     });
     let page = format!(
-        "# `cargo xtask bench host`, {day}\n\n{busy}```\n{}\n```\n",
+        "# `cargo xtask bench {bench}`, {day}\n\n{busy}```\n{}\n```\n",
         table.trim()
     );
     fs::write(folder.join(format!("{name}.md")), page)?;
@@ -246,7 +300,7 @@ mod tests {
                 "date": "2026-11-22T05:01:14Z", "cpu": "AMD EPYC", "cores": cores, "load": load,
             });
             let value = serde_json::json!({ "bench": "host", "machine": machine, "rows": [] });
-            save(dir.path(), "a table", &value.to_string()).unwrap();
+            save(dir.path(), "a table", &value.to_string(), "host").unwrap();
             let mark = if marked { "-under-load" } else { "" };
             let page = dir
                 .path()
@@ -254,5 +308,19 @@ mod tests {
             let page = fs::read_to_string(page).unwrap();
             assert_eq!(page.contains("Not to be quoted"), marked, "{page}");
         }
+    }
+
+    #[test]
+    fn a_saved_result_has_one_row_a_line_and_is_the_same() {
+        let value = serde_json::json!({"bench": "verify", "rows": [{"a": 1}, {"a": 2}], "seed": 1});
+        let text = one_row_a_line(value.clone()).unwrap();
+        assert_eq!(
+            serde_json::from_str::<serde_json::Value>(&text).unwrap(),
+            value
+        );
+        assert!(
+            text.lines().any(|line| line.trim() == "{\"a\":1},"),
+            "{text}"
+        );
     }
 }

@@ -40,7 +40,7 @@ enum Chore {
     Demo(DemoArgs),
     /// Install what is missing, then run every test.
     Test(TestArgs),
-    /// Measure: what the sandbox costs, beside what others cost.
+    /// Measure: what the sandbox costs, and what checking answers costs, beside what others cost.
     #[command(subcommand)]
     Bench(BenchChore),
     /// GPU tests and benchmarks, for a machine without a network.
@@ -103,6 +103,24 @@ enum BenchChore {
     /// Instances, inference, limits and memory against bare wasmtime, bare ONNX Runtime, Python and
     /// wasmtime's wasi-nn, in one run.
     Host(BenchArgs),
+    /// Replication and residual error of every checking policy against every adversary, simulated.
+    Verify(VerifyArgs),
+}
+
+#[derive(Debug, clap::Args)]
+struct VerifyArgs {
+    /// End with one line of JSON.
+    #[arg(long)]
+    json: bool,
+    /// Fewer lives and the longest horizon only: a look, not a figure to quote.
+    #[arg(long)]
+    quick: bool,
+    /// Where the seeds begin.
+    #[arg(long)]
+    seed: Option<u64>,
+    /// Write table, JSON and pictures into this folder.
+    #[arg(long, value_name = "FOLDER")]
+    save: Option<PathBuf>,
 }
 
 #[derive(Debug, clap::Args)]
@@ -158,6 +176,7 @@ fn main() -> ExitCode {
         Chore::Demo(a) => chores::demo(&mut stages, a),
         Chore::Test(a) => chores::test(&mut stages, a),
         Chore::Bench(BenchChore::Host(a)) => bench::host(&mut stages, a),
+        Chore::Bench(BenchChore::Verify(a)) => bench::verify(&mut stages, a),
         Chore::Gpu(GpuChore::Test) => gpu::test(&mut stages),
         Chore::Gpu(GpuChore::Bundle(a)) => gpu::bundle(&mut stages, a),
         Chore::Guests => chores::guests(&mut stages),

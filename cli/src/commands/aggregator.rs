@@ -10,7 +10,7 @@ use jobs::envelope::SignerPolicy;
 use jobs::ids::ClientId;
 
 use crate::commands::ledger::At;
-use crate::commands::wait_for_stop;
+use crate::commands::{economics, wait_for_stop};
 use crate::devnet::{Parent, Ready};
 use crate::exit::{Coded, Exit};
 use crate::home;
@@ -42,6 +42,9 @@ pub(crate) enum AggregatorCommand {
         #[command(flatten)]
         parent: Parent,
     },
+    /// Show what cheating costs under the parameters of the audit policy; refuse unsafe ones by name, with
+    /// code 2.
+    Economics(economics::EconomicsArgs),
     /// Show an aggregator's health.
     Status {
         #[command(flatten)]
@@ -78,6 +81,7 @@ pub(crate) async fn run(command: AggregatorCommand, output: Output) -> Result<()
             };
             start(config, output).await
         }
+        AggregatorCommand::Economics(args) => economics::run(&args, output),
         AggregatorCommand::Status { at } => {
             let health = at.client().health().await?;
             output.data(&health, || {

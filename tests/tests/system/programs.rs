@@ -91,3 +91,49 @@ fn the_demo_ends_with_one_object_of_the_promised_keys() -> Result<()> {
     );
     Ok(())
 }
+
+#[test]
+fn an_unsafe_configuration_of_audits_is_refused_by_name() -> Result<()> {
+    let safe = assay(&["--json", "aggregator", "economics"])?
+        .ok()?
+        .json()?;
+    let holds = safe["holds"].as_array().context("no list")?;
+    assert!(
+        holds.len() >= 11 && holds.iter().all(|holds| holds == true),
+        "{safe}"
+    );
+    for (change, named) in [
+        (
+            "stake=0",
+            "unsafe configuration: fines-are-covered: 0 units is not >= 250 units",
+        ),
+        ("peer=5", "peer is 5, at least 1000000 is needed"),
+        ("colour=5", "there is no parameter \"colour\""),
+    ] {
+        assay(&["aggregator", "economics", "--set", change])?.refused(2, named)?;
+    }
+    Ok(())
+}
+
+#[test]
+fn the_campaign_prints_one_object_with_a_row_for_each_cell() -> Result<()> {
+    let arguments = [
+        "sim",
+        "verify",
+        "--policy",
+        "ours, no holdback",
+        "--adversary",
+        "colluding",
+    ];
+    let fewer = ["--lives", "50", "--share", "0.1", "--no-sweeps"];
+    let report = assay(&[&["--json"][..], &arguments[..], &fewer[..]].concat())?
+        .ok()?
+        .json()?;
+    let rows = report["rows"].as_array().context("no rows")?;
+    assert_eq!(rows.len(), 1, "{report}");
+    for key in ["R", "error", "error_ci95", "slashed_honest", "horizon"] {
+        assert!(!rows[0][key].is_null(), "{key}: {report}");
+    }
+    assay(&["sim", "verify", "--policy", "magic"])?.refused(2, "magic")?;
+    Ok(())
+}

@@ -1,0 +1,81 @@
+//! `assay aggregator economics`: what cheating costs, as inequalities with their numbers.
+
+use anyhow::{Context, Result};
+use clap::Args;
+use policy::Params;
+use policy::economics::{Report, check, inequalities, stake_min};
+use serde_json::{Value, json};
+
+use crate::exit::{Coded, Exit, fail};
+use crate::output::Output;
+
+#[derive(Debug, Args)]
+pub(crate) struct EconomicsArgs {
+    /// Another value of a parameter, as NAME=VALUE: rates in parts per billion, money in micro-units; may be
+    /// repeated. `--json` lists the names.
+    #[arg(long, value_name = "NAME=VALUE")]
+    set: Vec<String>,
+}
+
+pub(crate) fn run(args: &EconomicsArgs, output: Output) -> Result<()> {
+    let params = params(&args.set).code(Exit::Usage)?;
+    params.validate().code(Exit::Usage)?;
+    let rows = inequalities(&params);
+    let holds: Vec<bool> = rows
+        .iter()
+        .map(policy::economics::Inequality::holds)
+        .collect();
+    let value = json!({
+        "params": params,
+        "stake_min": stake_min(&params).to_string(),
+        "inequalities": rows,
+        "holds": holds,
+    });
+    output.data(&value, || Report(&params).to_string())?;
+    check(&params).code(Exit::Usage)
+}
+
+/// The defaults, with what the user wants changed.
+fn params(changes: &[String]) -> Result<Params> {
+    let mut value = serde_json::to_value(Params::default())?;
+    for change in changes {
+        let (name, text) = change
+            .split_once('=')
+            .with_context(|| format!("{change:?} is not NAME=VALUE"))?;
+        let number: u64 = text
+            .parse()
+            .with_context(|| format!("{name}: {text:?} is not a whole number"))?;
+        match value.get_mut(name) {
+            Some(place) => *place = Value::from(number),
+            None => return fail(Exit::Usage, format!("there is no parameter {name:?}")),
+        }
+    }
+    serde_json::from_value(value).context("the parameters")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::params;
+
+    #[test]
+    fn parameters_are_changed_by_name_and_nonsense_is_named() {
+        let owned = |texts: &[&str]| {
+            texts
+                .iter()
+                .map(|text| (*text).to_owned())
+                .collect::<Vec<_>>()
+        };
+        let changed = params(&owned(&["window=5", "stake=7"])).unwrap();
+        assert_eq!((changed.window, changed.stake), (5, 7));
+        for (text, named) in [
+            ("window", "\"window\" is not NAME=VALUE"),
+            ("window=x", "\"x\" is not a whole number"),
+            ("widow=1", "no parameter \"widow\""),
+            ("peer=1000000001", "1000000001"),
+            ("confirmations=256", "256"),
+        ] {
+            let error = format!("{:#}", params(&owned(&[text])).unwrap_err());
+            assert!(error.contains(named), "{error}");
+        }
+    }
+}
