@@ -81,6 +81,8 @@ pub enum Domain {
     Seed,
     /// Link of the aggregator's event log.
     EventLog,
+    /// Identity of a tolerance profile.
+    Profile,
 }
 
 impl Domain {
@@ -97,6 +99,7 @@ impl Domain {
             Self::Journal => "assay 2026-11-21 journal v1",
             Self::Seed => "assay 2026-11-21 seed v1",
             Self::EventLog => "assay 2026-11-21 event log v1",
+            Self::Profile => "assay 2026-11-22 tolerance profile v1",
         }
     }
 }

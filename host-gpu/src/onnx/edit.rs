@@ -139,10 +139,7 @@ fn weights(network: &Network<'_>) -> Result<Vec<Target>, String> {
 }
 
 /// The stored weights that a node reads, with the axis of their output channels.
-fn weights_of<'n, 'a>(
-    network: &'n Network<'a>,
-    node: &Node<'a>,
-) -> Vec<(Found<'n, 'a>, usize)> {
+fn weights_of<'n, 'a>(network: &'n Network<'a>, node: &Node<'a>) -> Vec<(Found<'n, 'a>, usize)> {
     // Position of a weight, axis of its channels counted from the end, position of a zero point.
     let places: &[(usize, Axis, Option<usize>)] = match node.op {
         "MatMul" | "FusedMatMul" => &[(1, Axis::Last, None), (0, Axis::BeforeLast, None)],
@@ -168,7 +165,11 @@ fn weights_of<'n, 'a>(
             return None;
         }
         let axis = axis.of(rank);
-        let axis = if found.transposed { 1 - axis.min(1) } else { axis };
+        let axis = if found.transposed {
+            1 - axis.min(1)
+        } else {
+            axis
+        };
         Some((found, axis))
     });
     found.collect()
@@ -233,7 +234,12 @@ fn skipped(network: &Network<'_>) -> Result<(String, Vec<Target>), String> {
         else {
             continue;
         };
-        let label = format!("{} {:?} (node {at} of {})", node.op, shown(node.name), network.nodes.len());
+        let label = format!(
+            "{} {:?} (node {at} of {})",
+            node.op,
+            shown(node.name),
+            network.nodes.len()
+        );
         match biases(network, node) {
             Some(biases) => closing.push((label.clone(), weight, biases)),
             None => all.push((label, weight, Vec::new())),
@@ -363,7 +369,9 @@ fn by_channel(values: &mut [f32], target: &Target, most: usize, change: impl Fn(
 
 /// Rounds to so many steps on either side of zero.
 fn symmetric(group: &mut [f32], steps: f32) {
-    let largest = group.iter().fold(0.0_f32, |most, value| most.max(value.abs()));
+    let largest = group
+        .iter()
+        .fold(0.0_f32, |most, value| most.max(value.abs()));
     let scale = largest / steps;
     if scale > 0.0 && scale.is_finite() {
         for value in group {

@@ -184,7 +184,10 @@ impl<'a> Network<'a> {
 
     /// Where a part of the model lies in it.
     fn place(&self, part: &[u8]) -> Option<Range<usize>> {
-        let start = part.as_ptr().addr().checked_sub(self.model.as_ptr().addr())?;
+        let start = part
+            .as_ptr()
+            .addr()
+            .checked_sub(self.model.as_ptr().addr())?;
         let range = start..start.checked_add(part.len())?;
         self.model.get(range.clone()).map(|_| range)
     }
