@@ -391,3 +391,6 @@ fn sixteen_levels(group: &mut [f32]) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
