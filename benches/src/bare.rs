@@ -8,7 +8,7 @@ use wasmtime::{
     format_err,
 };
 
-use crate::measure::{Clock, Samples};
+use crate::measure::Clock;
 
 mod bindings {
     #![allow(
@@ -195,39 +195,84 @@ impl Fuelled {
     }
 }
 
-/// Milliseconds of each of `count` fresh instances of a large component, dropped included, with traps
-/// for imports, after one that does not count.
-pub(crate) fn instances(component: &[u8], count: usize) -> Result<Samples> {
+/// Core instances in one component for [`scaled`]: what componentize-py links are 42.
+const SCALED_INSTANCES: u32 = 64;
+
+/// Our engine but for the number of core instances in one component. Its bounds on tables, memories and
+/// their sizes, and what its pools keep resident, are ours.
+fn scaled() -> Result<Engine> {
     let mut pool = PoolingAllocationConfig::new();
     pool.total_component_instances(2)
-        .total_core_instances(64)
-        .total_memories(8)
-        .total_tables(64)
-        .max_tables_per_component(64)
-        .max_tables_per_module(16)
-        .max_memories_per_component(8)
+        .total_core_instances(2 * SCALED_INSTANCES)
+        .total_memories(2 * runtime::limits::MEMORIES_MAX)
+        .total_tables(2 * runtime::limits::TABLES_MAX)
+        .total_stacks(2)
+        .max_component_instance_size(8 << 20)
+        .max_core_instance_size(4 << 20)
+        .max_core_instances_per_component(SCALED_INSTANCES)
+        .max_memories_per_component(runtime::limits::MEMORIES_MAX)
+        .max_tables_per_component(runtime::limits::TABLES_MAX)
+        .max_tables_per_module(runtime::limits::TABLES_MAX)
+        .table_elements(runtime::limits::TABLE_ELEMENTS_MAX)
         .max_memory_size(4 << 30)
-        .max_component_instance_size(16 << 20)
-        .max_core_instance_size(16 << 20)
-        .table_elements(100_000)
-        .linear_memory_keep_resident(32 << 20);
+        .linear_memory_keep_resident(1 << 20)
+        .table_keep_resident(64 << 10)
+        .max_unused_warm_slots(2);
     let mut config = config(true);
-    config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
-    let engine = Engine::new(&config)?;
-    let component = Component::new(&engine, component)?;
-    let mut linker = Linker::<()>::new(&engine);
-    linker.define_unknown_imports_as_traps(&component)?;
-    let pre = linker.instantiate_pre(&component)?;
-    let mut samples = Samples::default();
-    for round in 0..=count {
-        let clock = Clock::start();
-        let mut store = Store::new(&engine, ());
-        store.set_fuel(u64::MAX)?;
-        pre.instantiate(&mut store)?;
-        drop(store);
-        if round > 0 {
-            samples.push(clock.seconds() * 1e3);
-        }
+    config
+        .memory_init_cow(true)
+        .allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
+    Engine::new(&config)
+}
+
+/// A component with an interpreter inside. Whatever it imports traps when called: where it answers, it
+/// needed nothing.
+pub(crate) struct Interpreter {
+    engine: Engine,
+    component: sync::InferencePre<()>,
+}
+
+impl Interpreter {
+    /// Compiles it, which takes seconds: on exactly the engine that runs jobs, or, for what cannot be
+    /// one, on an engine that has room for more core instances.
+    pub(crate) fn new(component: &[u8], is_job: bool) -> Result<Self> {
+        let engine = if is_job {
+            runtime::engine::engine().map_err(|failure| format_err!("{failure}"))?
+        } else {
+            scaled()?
+        };
+        let component = Component::new(&engine, component)?;
+        let mut linker = Linker::new(&engine);
+        linker.define_unknown_imports_as_traps(&component)?;
+        let component = sync::InferencePre::new(linker.instantiate_pre(&component)?)?;
+        Ok(Self { engine, component })
     }
-    Ok(samples)
+
+    /// A fresh store and instance, both dropped: milliseconds.
+    pub(crate) fn instance(&self) -> Result<f64> {
+        let clock = Clock::start();
+        let mut store = self.store()?;
+        self.component.instantiate(&mut store)?;
+        drop(store);
+        Ok(clock.seconds() * 1e3)
+    }
+
+    /// The same with a call in between: milliseconds and what it answered.
+    pub(crate) fn run(&self, items: &[Vec<u8>]) -> Result<(f64, Vec<Vec<u8>>)> {
+        let clock = Clock::start();
+        let mut store = self.store()?;
+        let instance = self.component.instantiate(&mut store)?;
+        let answer = instance.call_run(&mut store, items)?;
+        drop(store);
+        let taken = clock.seconds() * 1e3;
+        let outputs = answer.map_err(|error| format_err!("{error:?}"))?;
+        Ok((taken, outputs))
+    }
+
+    fn store(&self) -> Result<Store<()>> {
+        let mut store = Store::new(&self.engine, ());
+        // The engine counts fuel, so there has to be some.
+        store.set_fuel(u64::MAX)?;
+        Ok(store)
+    }
 }

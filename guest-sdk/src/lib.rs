@@ -50,6 +50,7 @@ mod model;
 mod random;
 mod resident;
 mod tensor;
+pub mod tokens;
 
 #[doc(hidden)]
 pub mod bindings;

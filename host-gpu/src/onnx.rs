@@ -55,6 +55,10 @@ const FORBIDDEN: [&str; 6] = [
     "RemoteCall",
 ];
 
+/// By these bytes, from the fourth on, ONNX Runtime tells models in a format of its own from ONNX: bytes that are
+/// both would be one model here and another there.
+const OTHER_FORMAT: &[u8] = b"ORTM";
+
 /// What a model holds.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Census {
@@ -71,6 +75,11 @@ pub struct Census {
 /// # Errors
 /// What is wrong with the model, or which bound it breaks.
 pub fn inspect(model: &[u8]) -> Result<Census, String> {
+    if model.get(4..8) == Some(OTHER_FORMAT) {
+        return Err(
+            "it is in a format of its own of ONNX Runtime's: give the ONNX file".to_owned(),
+        );
+    }
     let mut census = Census::default();
     let mut graph = None;
     for field in Fields::of(model) {

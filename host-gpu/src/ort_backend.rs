@@ -32,6 +32,9 @@ use std::sync::{Arc, OnceLock};
 /// Where a model's weights in other files would be looked for. A model here is one file, which its
 /// digest covers; what it names besides must not be found.
 const EXTERNAL_FOLDER: &str = "session.model_external_initializers_file_folder_path";
+/// What the bytes of a model are. If the library may guess, it reads some that are ONNX as something else,
+/// which nobody has looked at.
+const FORMAT: &str = "session.load_model_format";
 /// No folder at all.
 const NO_FOLDER: &str = "/dev/null";
 
@@ -119,6 +122,7 @@ fn builder(
             .with_parallel_execution(false)?
             .with_intra_op_spinning(false)?
             .with_config_entry(EXTERNAL_FOLDER, NO_FOLDER)?
+            .with_config_entry(FORMAT, "ONNX")?
             .with_config_entry(placement::RECORD, "1")?
             .with_deterministic_compute(true)?)
     };

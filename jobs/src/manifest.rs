@@ -16,14 +16,15 @@ use crate::package::{InputRef, Limits, ModelRef, OutputFormat, PACKAGE_SCHEMA, P
 
 mod bounds;
 mod toml_text;
+mod verify_text;
 
-pub(crate) use bounds::row_bytes;
 pub use bounds::{
     ATOL_MAX, DEADLINE_MS_MAX, DEADLINE_MS_MIN, FUEL_MAX, INPUT_BYTES_MAX, ITEMS_PER_SHARD_MAX,
     MEMORY_BYTES_MAX, MEMORY_BYTES_MIN, MODEL_BYTES_MAX, MODELS_BYTES_MAX, MODELS_MAX, NAME_MAX,
     NONCE_DIGITS, RANK_MAX, RESULT_BYTES_MAX, RTOL_MAX, SHARD_OUTPUT_BYTES_MAX, SHARDS_MAX,
     WALL_MS_MAX, WALL_MS_MIN, check_bounds,
 };
+pub(crate) use bounds::{row_bytes, within};
 
 /// Largest manifest in bytes.
 pub const MANIFEST_BYTES_MAX: usize = 64 * 1024;

@@ -256,6 +256,8 @@ pub(crate) mod tests {
                 atol: 1e-4,
                 rtol: 1e-3,
                 min_cosine: 0.999,
+                top1: None,
+                rms: None,
             },
             limits: Limits {
                 fuel: 1_000_000,
@@ -303,6 +305,57 @@ pub(crate) mod tests {
         assert_eq!(package().blobs().count(), 3);
     }
 
+    #[test]
+    fn every_comparator_survives_the_canonical_form() {
+        use crate::compare::{json, sketch, tokens};
+        let rule = |kind| json::Field {
+            pointer: "/a".into(),
+            rule: kind,
+        };
+        let (atol, rtol) = (1e-3, 0.0);
+        let top = sketch::TopRule {
+            chunk: 8192,
+            top_k: 128,
+            mismatches: 38,
+            mean: 10.0,
+            median: 8.0,
+        };
+        let (dims, distance) = (16, 0.125);
+        for comparator in [
+            Comparator::Exact,
+            Comparator::Tokens(tokens::TokensRule {
+                atol,
+                draws: None,
+                rms: Some(0.5),
+            }),
+            Comparator::Json(json::JsonRule { fields: vec![] }),
+            Comparator::Json(json::JsonRule {
+                fields: vec![rule(json::FieldRule::Numeric { atol, rtol })],
+            }),
+            Comparator::Fingerprint(sketch::SketchRule::Toploc(top)),
+            Comparator::Fingerprint(sketch::SketchRule::ToplocF32(top)),
+            Comparator::Fingerprint(sketch::SketchRule::Projection { dims, distance }),
+        ] {
+            let mut package = package();
+            package.output = OutputFormat::Items;
+            package.comparator = comparator;
+            let bytes = package.to_canonical().unwrap();
+            assert_eq!(Package::from_canonical(&bytes).unwrap(), package);
+            // What is off has one spelling, which is none: so have packages of before.
+            let text = String::from_utf8(bytes).unwrap();
+            let other = text.replace(
+                "\"atol\":0.001,\"kind\"",
+                "\"atol\":0.001,\"draws\":null,\"kind\"",
+            );
+            assert!(other == text || Package::from_canonical(other.as_bytes()).is_err());
+            let unknown = text.replace("\"kind\":\"", "\"kinds\":0,\"kind\":\"");
+            assert!(
+                Package::from_canonical(unknown.as_bytes()).is_err(),
+                "{unknown}"
+            );
+        }
+    }
+
     proptest! {
         /// Tolerances are floats, and a float that came back one bit off would break every
         /// signature over its package.
@@ -311,7 +364,7 @@ pub(crate) mod tests {
             atol in 0.0..1e6_f64, rtol in 0.0..1.0_f64, min_cosine in -1.0..1.0_f64,
         ) {
             let mut package = package();
-            package.comparator = Comparator::Numeric { dtype: Dtype::F32, atol, rtol, min_cosine };
+            package.comparator = Comparator::Numeric { dtype: Dtype::F32, atol, rtol, min_cosine, top1: None, rms: None };
             let bytes = package.to_canonical().unwrap();
             prop_assert_eq!(Package::from_canonical(&bytes).unwrap(), package);
         }

@@ -25,6 +25,8 @@ mod models;
 
 mod handle;
 mod pool;
+mod relay;
+mod scratch;
 mod spawner;
 mod turns;
 

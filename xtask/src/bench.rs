@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result, bail};
 use crate::BenchArgs;
 use crate::chores::{assay_binary, guests_with};
 use crate::run::{self, cargo, check, program};
-use crate::setup::{self, Wanted};
+use crate::setup::{self, Wanted, interpreters_ready};
 use crate::stages::Stages;
 
 /// Programs that are measured against, each in a workspace of its own.
@@ -59,6 +59,14 @@ pub(crate) fn host(stages: &mut Stages, args: &BenchArgs) -> Result<ExitCode> {
             .arg(python);
         // The JSON is wanted for the folder whether or not it is wanted on standard output.
         command.args((args.json || args.save.is_some()).then_some("--json"));
+        // Not built unless somebody asks: the rows about them say how.
+        let named = args
+            .rest
+            .iter()
+            .any(|arg| arg.starts_with("--interpreters"));
+        if let Some(folder) = interpreters_ready(&run::assay_home()?)?.filter(|_| !named) {
+            command.arg("--interpreters").arg(folder);
+        }
         command.args(args.quick.then_some("--quick"));
         args.only.iter().for_each(|only| {
             command.args(["--only", only]);

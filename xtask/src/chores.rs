@@ -16,6 +16,7 @@ pub(crate) fn setup(stages: &mut Stages, args: &SetupArgs) -> Result<ExitCode> {
         gpu: args.gpu,
         reference: args.reference,
         generate: args.generate,
+        interpreters: args.interpreters,
     };
     stages.run("set-up", || setup::run(wanted))?;
     Ok(ExitCode::SUCCESS)
@@ -56,9 +57,9 @@ pub(crate) fn demo(stages: &mut Stages, args: &DemoArgs) -> Result<ExitCode> {
 pub(crate) fn test(stages: &mut Stages, args: &TestArgs) -> Result<ExitCode> {
     stages.run("set-up", || {
         setup::run(Wanted {
-            gpu: false,
             reference: !args.quick,
             generate: !args.quick,
+            ..Wanted::default()
         })
     })?;
     if args.quick {
@@ -170,7 +171,7 @@ pub(crate) fn clean(stages: &mut Stages, args: &CleanArgs) -> Result<ExitCode> {
     })?;
     if args.all {
         stages.run("remove what set-up fetched", || {
-            ["ort", "models", "venv", "conformance"]
+            ["ort", "models", "venv", "conformance", "interpreters"]
                 .into_iter()
                 .try_for_each(|dir| remove(run::assay_home()?.join(dir)))
         })?;

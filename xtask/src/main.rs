@@ -66,6 +66,9 @@ struct SetupArgs {
     /// Also make the model of `examples/generate` (fetches 120 MB, writes 538 MB).
     #[arg(long)]
     generate: bool,
+    /// Also build the benchmark's JavaScript and Python components (fetches 140 MB, writes 30 MB).
+    #[arg(long)]
+    interpreters: bool,
 }
 
 #[derive(Debug, clap::Args)]

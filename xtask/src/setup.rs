@@ -9,10 +9,12 @@ use std::path::Path;
 use anyhow::Result;
 
 use crate::run;
+pub(crate) use interpreters::ready as interpreters_ready;
 
 mod apt;
 mod convert;
 mod fetch;
+mod interpreters;
 mod pins;
 mod reference;
 
@@ -25,10 +27,12 @@ pub(crate) struct Wanted {
     pub(crate) reference: bool,
     /// The model of `examples/generate`, which is fetched in another form and converted.
     pub(crate) generate: bool,
+    /// The JavaScript and the Python component of the benchmark.
+    pub(crate) interpreters: bool,
 }
 
 pub(crate) fn run(wanted: Wanted) -> Result<()> {
-    apt::run(wanted.reference || wanted.generate)?;
+    apt::run(wanted.reference || wanted.generate || wanted.interpreters)?;
     let home = run::assay_home()?;
     let mut installed = fetch::run(&home, &pins::bundles(wanted.gpu)?)?;
     if wanted.reference {
@@ -36,6 +40,9 @@ pub(crate) fn run(wanted: Wanted) -> Result<()> {
     }
     if wanted.generate {
         installed += convert::run(&home)?;
+    }
+    if wanted.interpreters {
+        installed += interpreters::run(&home)?;
     }
     if installed == 0 {
         eprintln!("  everything is there ({})", home.display());

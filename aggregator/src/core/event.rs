@@ -79,7 +79,8 @@ impl Failure {
 pub enum Comparison {
     /// Equal roots agree, different roots do not.
     Exact,
-    /// Different roots may still agree: the driver compares the bytes ([`super::Action::Compare`]).
+    /// Different roots may still agree, whatever the comparator is about: the driver compares the bytes
+    /// ([`super::Action::Compare`]).
     Numeric,
 }
 
@@ -120,9 +121,12 @@ impl JobSpec {
             items_per_shard: package.items_per_shard,
             replicas: package.replication.replicas,
             max_replicas: package.replication.max_replicas,
-            comparison: match package.comparator {
+            comparison: match &package.comparator {
                 Comparator::Exact => Comparison::Exact,
-                Comparator::Numeric { .. } => Comparison::Numeric,
+                Comparator::Numeric { .. }
+                | Comparator::Tokens(_)
+                | Comparator::Json(_)
+                | Comparator::Fingerprint(_) => Comparison::Numeric,
             },
             limits: package.limits,
             models: u32::try_from(package.models.len()).unwrap_or(u32::MAX),

@@ -1,15 +1,13 @@
 //! Components that were never seen, and components that are large.
 
-use std::path::Path;
-
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use runtime::{Backend, ShardTask};
 
 use super::{Bench, read};
-use crate::bare::{instances, plain};
+use crate::bare::{Interpreter, plain};
 use crate::guests;
-use crate::measure::Samples;
-use crate::ours::{Ours, items};
+use crate::measure::{Samples, duel};
+use crate::ours::{Ours, items, outputs};
 use crate::table::{Row, Target};
 
 /// More than a sandbox keeps in memory, so that the second visit of each finds it on disk.
@@ -57,40 +55,96 @@ pub(crate) fn unseen(bench: &Bench) -> Result<Vec<Row>> {
     ])
 }
 
-/// Components with an interpreter inside: a warm fresh instance.
+/// Components with an interpreter inside: a warm fresh instance, alone, with a call, and as a job.
 pub(crate) fn interpreters(bench: &Bench) -> Result<Vec<Row>> {
     let mut rows = Vec::new();
-    for (name, tool) in [
-        ("javascript", "componentize-js"),
-        ("python", "componentize-py"),
-    ] {
-        let what = format!("fresh instance of a {name} component");
+    for name in ["javascript", "python"] {
         let path = bench
             .interpreters
             .as_ref()
             .map(|folder| folder.join(format!("{name}.component.wasm")));
-        rows.push(match path.filter(|path| path.is_file()) {
-            Some(path) => large(bench, &what, &path)?,
-            None => Row::skipped(
-                what,
-                format!("no {name}.component.wasm (--interpreters FOLDER); jobs cannot import WASI yet, so none is built. \
-                         {tool} makes one"),
-            ),
-        });
+        match path.filter(|path| path.is_file()) {
+            Some(path) => rows.extend(interpreter(bench, name, &read(&path)?)?),
+            None => rows.push(Row::skipped(
+                format!("fresh instance of a {name} component"),
+                format!("{name}.component.wasm is not built: cargo xtask setup --interpreters"),
+            )),
+        }
     }
     Ok(rows)
 }
 
-/// Instantiates a component whose imports are stubs: nothing of it can run as a job yet.
-fn large(bench: &Bench, what: &str, path: &Path) -> Result<Row> {
-    let bytes = read(path)?;
-    let samples = plain(instances(&bytes, bench.pick(200, 50)))?;
-    let row = Row::new(
-        format!("{what} ({} MB)", bytes.len() / 1_000_000),
-        "ms",
-        &samples,
-    );
-    Ok(row.target(Target::AtMost(5.0)).note(
-        "store, instance and drop with stubs for imports; no call, since no job can import WASI yet",
+/// Milliseconds within which a component with an interpreter has to be ready, and to answer.
+const INTERPRETER_MS: f64 = 5.0;
+
+/// Measurements of an instance, and as many of a shard.
+const INTERPRETER_ROUNDS: (usize, usize) = (200, 50);
+
+/// An instance of it without a call and with one; then the whole sandbox around that call.
+fn interpreter(bench: &Bench, name: &str, component: &[u8]) -> Result<Vec<Row>> {
+    let (full, quick) = INTERPRETER_ROUNDS;
+    let rounds = bench.pick(full, quick);
+    let item = vec![b"hello".to_vec()];
+    let checked = jobs::component::check(component);
+    let is_job = checked.is_ok();
+    let bare = plain(Interpreter::new(component, is_job))?;
+    let answer = || -> Result<f64> {
+        let (taken, outputs) = plain(bare.run(&item))?;
+        ensure!(
+            outputs == item,
+            "the {name} component answers something else"
+        );
+        Ok(taken)
+    };
+    let (alone, called) = duel(rounds, || plain(bare.instance()), answer)?;
+    let engine = if is_job {
+        "store, instance and drop on the engine and in the pools of the sandbox"
+    } else {
+        "store, instance and drop on the engine and in the pools of the sandbox, with room for more core instances"
+    };
+    let size = component.len() / 1_000_000;
+    let mut rows = vec![
+        Row::new(
+            format!("fresh instance of a {name} component ({size} MB)"),
+            "ms",
+            &alone,
+        )
+        .target(Target::AtMost(INTERPRETER_MS))
+        .note(engine),
+        Row::new(format!("the same, and run(echo) in {name}"), "ms", &called)
+            .target(Target::AtMost(INTERPRETER_MS))
+            .note("one item of 5 bytes in and out; imports are traps, and none was called"),
+    ];
+    let what = format!("the same as a shard of a {name} job, in process");
+    rows.push(match checked {
+        Ok(_) => shard(rounds, what, component, &item, answer)?,
+        Err(refused) => Row::skipped(what, refused.to_string()),
+    });
+    Ok(rows)
+}
+
+/// The sandbox beside a bare instance that does the same.
+fn shard(
+    rounds: usize,
+    what: String,
+    component: &[u8],
+    item: &[Vec<u8>],
+    bare: impl FnMut() -> Result<f64>,
+) -> Result<Row> {
+    let ours = Ours::new(Backend::None)?;
+    let task = ours.task(component, &[])?;
+    let encoded = items(item)?;
+    let run = || -> Result<f64> {
+        let (seconds, done) = ours.timed(&task, &encoded)?;
+        ensure!(
+            outputs(&done)? == item,
+            "the sandbox answers something else"
+        );
+        Ok(seconds * 1e3)
+    };
+    let (mine, theirs) = duel(rounds, run, bare)?;
+    let row = Row::new(what, "ms", &mine).against(&mine, &theirs);
+    Ok(row.target(Target::AtMost(INTERPRETER_MS)).note(
+        "the component passes the check of a job and runs as it is; baseline: the row above, taken in turn",
     ))
 }

@@ -259,7 +259,27 @@ fn hidden_parts() -> Vec<Case> {
     let graphs = new().bytes(6, graph()).bytes(6, graph());
     let same_name = graph().bytes(5, tensor()).bytes(5, tensor());
     let function = model(&graph()).bytes(25, new().bytes(1, "f"));
+    // A reader that cuts tags to 32 bits sees the field that it is without this bit.
+    let cut = 1 << 29;
+    let behind = "it is no protobuf message";
+    let both_formats = new().bytes(2, "..ORTM").bytes(7, graph());
     vec![
+        (
+            "a function behind the 33rd bit",
+            model(&graph()).bytes(25 | cut, new().bytes(1, "f")),
+            behind,
+        ),
+        (
+            "a node behind the 33rd bit",
+            model(&graph().bytes(1 | cut, node("Run").bytes(7, "com.example"))),
+            behind,
+        ),
+        (
+            "a tensor behind the 33rd bit",
+            model(&graph().bytes(5 | cut, tensor())),
+            behind,
+        ),
+        ("two formats at once", both_formats, "format of its own"),
         (
             "two graphs",
             model(&graph()).bytes(7, graph()),
@@ -344,5 +364,5 @@ fn hostile_models_are_refused_and_the_reason_is_named() {
         assert!(reason.contains(expected), "{what}: {reason}");
         assert!(reason.len() < 512, "{what}: {} bytes", reason.len());
     }
-    assert_eq!(cases.len(), 50);
+    assert_eq!(cases.len(), 54);
 }

@@ -41,7 +41,8 @@ impl<'a> Fields<'a> {
     }
 
     fn field(&mut self) -> Option<(u64, Value<'a>)> {
-        let tag = self.varint()?;
+        // Readers in C++ cut a tag to 32 bits: what is more would be one field to them and another here.
+        let tag = u64::from(u32::try_from(self.varint()?).ok()?);
         let number = tag >> 3;
         let value = match tag & 7 {
             0 => Value::Number(self.varint()?),
@@ -121,6 +122,8 @@ mod tests {
     fn fields_are_read_and_cut_off_ones_are_not() {
         assert_eq!(read(&[]), []);
         assert_eq!(read(&[0x08, 0x96, 0x01]), [Ok((1, Value::Number(150)))]);
+        let last = [0xf8, 0xff, 0xff, 0xff, 0x0f, 7];
+        assert_eq!(read(&last), [Ok((0x1fff_ffff, Value::Number(7)))]);
         let text = [0x12, 3, b'a', b'b', b'c', 0x1d, 0, 0, 0, 0];
         assert_eq!(
             read(&text),
@@ -135,6 +138,7 @@ mod tests {
             ], // 2^64 - 1 bytes
             &[0x0b],          // a group
             &[0x00, 0x00],    // field 0
+            &[0x88, 0x80, 0x80, 0x80, 0x10, 0x01], // field 1, hidden behind the 33rd bit
             &[0xff; 11],      // a number without end
             &[
                 0x08, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x02,

@@ -7,6 +7,7 @@ use std::ops::RangeInclusive;
 
 use crate::Error;
 use crate::compare::Comparator;
+use crate::compare::sketch::SketchRule;
 use crate::component::COMPONENT_BYTES_MAX;
 use crate::items::{ITEM_BYTES_MAX, ITEMS_MAX};
 use crate::money::{AMOUNT_MAX, Amount};
@@ -89,7 +90,7 @@ pub(super) fn field(key: &str, value: impl Display, bound: impl Into<String>) ->
     }
 }
 
-pub(super) fn within<T: PartialOrd + Display>(
+pub(crate) fn within<T: PartialOrd + Display>(
     key: &str,
     value: T,
     range: RangeInclusive<T>,
@@ -260,33 +261,79 @@ pub(super) fn replication(replication: &Replication) -> Result<(), Error> {
 }
 
 pub(super) fn comparator(comparator: &Comparator, output: &OutputFormat) -> Result<(), Error> {
-    let Comparator::Numeric {
-        dtype,
-        atol,
-        rtol,
-        min_cosine,
-    } = comparator
-    else {
-        return Ok(());
-    };
-    within("verify.atol", *atol, 0.0..=ATOL_MAX)?;
-    within("verify.rtol", *rtol, 0.0..=RTOL_MAX)?;
-    within("verify.min_cosine", *min_cosine, -1.0..=1.0)?;
-    let dtype = format!("{dtype:?}").to_lowercase();
-    match output {
-        OutputFormat::Jsonl => {
-            let bound = "needs arrays: output.format must be npy or items";
-            Err(field("verify.comparator", "numeric", bound))
+    match comparator {
+        Comparator::Exact => Ok(()),
+        Comparator::Numeric {
+            dtype,
+            atol,
+            rtol,
+            min_cosine,
+            top1,
+            rms,
+        } => {
+            within("verify.atol", *atol, 0.0..=ATOL_MAX)?;
+            within("verify.rtol", *rtol, 0.0..=RTOL_MAX)?;
+            within("verify.min_cosine", *min_cosine, -1.0..=1.0)?;
+            within("verify.top1", top1.unwrap_or(0.0), 0.0..=ATOL_MAX)?;
+            within("verify.rms", rms.unwrap_or(0.0), 0.0..=1.0)?;
+            arrays("numeric", Some(*dtype), output)
         }
-        OutputFormat::Npy { dtype: output, .. } => {
-            let output = format!("{output:?}").to_lowercase();
-            if output == dtype {
-                return Ok(());
+        Comparator::Tokens(rule) => {
+            within("verify.atol", rule.atol, 0.0..=ATOL_MAX)?;
+            within("verify.draws", rule.draws.unwrap_or(0.0), 0.0..=1.0)?;
+            within("verify.rms", rule.rms.unwrap_or(0.0), 0.0..=1.0)?;
+            match output {
+                OutputFormat::Items => Ok(()),
+                OutputFormat::Jsonl | OutputFormat::Npy { .. } => {
+                    let bound = "needs outputs in tokens v1: output.format must be items";
+                    Err(field("verify.comparator", "tokens", bound))
+                }
             }
+        }
+        Comparator::Json(rule) => {
+            rule.check()?;
+            match output {
+                OutputFormat::Items | OutputFormat::Jsonl => Ok(()),
+                OutputFormat::Npy { .. } => {
+                    let bound = "needs JSON: output.format must be jsonl or items";
+                    Err(field("verify.comparator", "json", bound))
+                }
+            }
+        }
+        Comparator::Fingerprint(rule) => {
+            rule.check()?;
+            let dtype = match rule {
+                // An array's file has no name for bfloat16.
+                SketchRule::Toploc(_) => None,
+                SketchRule::ToplocF32(_) | SketchRule::Projection { .. } => Some(Dtype::F32),
+            };
+            arrays("fingerprint", dtype, output)
+        }
+    }
+}
+
+/// Whether the outputs are arrays, of this type if they say which.
+fn arrays(comparator: &str, dtype: Option<Dtype>, output: &OutputFormat) -> Result<(), Error> {
+    match (output, dtype) {
+        (OutputFormat::Items, _) => Ok(()),
+        (OutputFormat::Npy { dtype: output, .. }, Some(dtype)) if *output == dtype => Ok(()),
+        (OutputFormat::Npy { dtype: output, .. }, Some(dtype)) if comparator == "numeric" => {
+            let [output, dtype] = [*output, dtype].map(|d| format!("{d:?}").to_lowercase());
             let bound = format!("must equal output.dtype, which is {output}");
             Err(field("verify.dtype", dtype, bound))
         }
-        OutputFormat::Items => Ok(()),
+        (OutputFormat::Npy { .. }, Some(_)) => {
+            let bound = "compares 32-bit floats: output.dtype must be f32";
+            Err(field("verify.comparator", comparator, bound))
+        }
+        (OutputFormat::Npy { .. }, None) => {
+            let bound = "compares bfloat16, which npy has not: output.format must be items";
+            Err(field("verify.comparator", comparator, bound))
+        }
+        (OutputFormat::Jsonl, _) => {
+            let bound = "needs arrays: output.format must be npy or items";
+            Err(field("verify.comparator", comparator, bound))
+        }
     }
 }
 

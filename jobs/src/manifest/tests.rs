@@ -122,6 +122,8 @@ fn bounds_that_only_files_or_a_peer_can_break() {
                 atol: tolerance,
                 rtol: 0.0,
                 min_cosine: 0.0,
+                top1: None,
+                rms: None,
             };
         });
     }

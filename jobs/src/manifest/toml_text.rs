@@ -7,18 +7,16 @@ use std::ops::RangeInclusive;
 use serde::Deserialize;
 
 use super::bounds::{field, schema};
+use super::verify_text::{self, VerifyText};
 use super::{
     DEADLINE_MS_MAX, DEADLINE_MS_MIN, Dtype, FUEL_MAX, ITEMS_PER_SHARD_MAX, InputSource,
-    MEMORY_BYTES_MAX, MEMORY_BYTES_MIN, Manifest, ModelSource, Replication, Split, WALL_MS_MAX,
-    WALL_MS_MIN,
+    MEMORY_BYTES_MAX, MEMORY_BYTES_MIN, Manifest, ModelSource, Split, WALL_MS_MAX, WALL_MS_MIN,
 };
 use crate::Error;
-use crate::compare::Comparator;
 use crate::items::ITEM_BYTES_MAX;
 use crate::money::Amount;
 use crate::offer::DeviceKind;
 use crate::package::{Limits, OutputFormat};
-use crate::verdict::REPLICAS_MAX;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -62,18 +60,6 @@ struct OutputText {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct VerifyText {
-    replicas: i64,
-    max_replicas: i64,
-    comparator: String,
-    dtype: Option<String>,
-    atol: Option<f64>,
-    rtol: Option<f64>,
-    min_cosine: Option<f64>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
 struct LimitsText {
     fuel: i64,
     memory_bytes: i64,
@@ -110,7 +96,6 @@ pub(super) fn parse(text: &str) -> Result<Manifest, Error> {
     let text: Text = toml::from_str(text).map_err(decode)?;
     schema(text.schema)?;
     let output = output(text.output)?;
-    let most = REPLICAS_MAX as u8;
     let manifest = Manifest {
         name: text.name,
         component: text.component,
@@ -125,11 +110,8 @@ pub(super) fn parse(text: &str) -> Result<Manifest, Error> {
             )?,
         },
         output,
-        replication: Replication {
-            replicas: narrow("verify.replicas", text.verify.replicas, 1..=most)?,
-            max_replicas: narrow("verify.max_replicas", text.verify.max_replicas, 1..=most)?,
-        },
-        comparator: comparator(&text.verify)?,
+        replication: verify_text::replication(&text.verify)?,
+        comparator: verify_text::comparator(&text.verify)?,
         limits: limits(&text.limits)?,
         max_price: price(&text.price.max)?,
         deadline_ms: narrow(
@@ -145,7 +127,7 @@ pub(super) fn parse(text: &str) -> Result<Manifest, Error> {
 }
 
 /// Narrows a TOML integer that lies within a range of the narrower type.
-fn narrow<T>(key: &str, value: i64, range: RangeInclusive<T>) -> Result<T, Error>
+pub(super) fn narrow<T>(key: &str, value: i64, range: RangeInclusive<T>) -> Result<T, Error>
 where
     T: TryFrom<i64> + PartialOrd + Display,
 {
@@ -160,7 +142,7 @@ where
     Err(refused())
 }
 
-fn quoted(key: &str, value: &str, bound: impl Into<String>) -> Error {
+pub(super) fn quoted(key: &str, value: &str, bound: impl Into<String>) -> Error {
     field(key, format!("{value:?}"), bound)
 }
 
@@ -195,7 +177,7 @@ fn split(split: &str) -> Result<Split, Error> {
     }
 }
 
-fn dtype(key: &str, dtype: Option<&str>) -> Result<Dtype, Error> {
+pub(super) fn dtype(key: &str, dtype: Option<&str>) -> Result<Dtype, Error> {
     match dtype {
         Some("f16") => Ok(Dtype::F16),
         Some("f32") => Ok(Dtype::F32),
@@ -222,7 +204,7 @@ where
     })
 }
 
-fn required<T: Display>(key: &str, value: Option<T>, with: &str) -> Result<T, Error> {
+pub(super) fn required<T: Display>(key: &str, value: Option<T>, with: &str) -> Result<T, Error> {
     value.ok_or_else(|| field(key, "(nothing)", format!("must be given with {with}")))
 }
 
@@ -251,29 +233,6 @@ fn output(text: OutputText) -> Result<OutputFormat, Error> {
     useless("output.dtype", text.dtype, npy)?;
     useless("output.shape", text.shape, npy)?;
     Ok(format)
-}
-
-fn comparator(text: &VerifyText) -> Result<Comparator, Error> {
-    let numeric = "verify.comparator = \"numeric\"";
-    match text.comparator.as_str() {
-        "numeric" => Ok(Comparator::Numeric {
-            dtype: dtype("verify.dtype", text.dtype.as_deref())?,
-            atol: required("verify.atol", text.atol, numeric)?,
-            rtol: required("verify.rtol", text.rtol, numeric)?,
-            min_cosine: required("verify.min_cosine", text.min_cosine, numeric)?,
-        }),
-        "exact" => {
-            useless("verify.dtype", text.dtype.as_deref(), numeric)?;
-            useless("verify.atol", text.atol, numeric)?;
-            useless("verify.rtol", text.rtol, numeric)?;
-            useless("verify.min_cosine", text.min_cosine, numeric)?;
-            Ok(Comparator::Exact)
-        }
-        other => {
-            let bound = "must be exact or numeric";
-            Err(quoted("verify.comparator", other, bound))
-        }
-    }
 }
 
 fn limits(text: &LimitsText) -> Result<Limits, Error> {

@@ -165,13 +165,17 @@ fn restrict(confinement: &Confinement) -> Result<RulesetStatus, RulesetError> {
     let write = read
         | make_bitflags!(AccessFs::{WriteFile | Truncate | MakeReg | MakeDir | RemoveFile | RemoveDir | Refer});
     let device: BitFlags<AccessFs> = make_bitflags!(AccessFs::{ReadFile | WriteFile | IoctlDev});
+    let folders = library_folders();
+    let libraries = folders.iter().flat_map(|folder| libraries_in(folder));
     let restricted = Ruleset::default()
         .handle_access(AccessFs::from_all(abi))?
         .handle_access(AccessNet::from_all(abi))?
         .scope(Scope::from_all(abi))?
         .create()?
         .add_rules(path_beneath_rules(SYSTEM, read))?
-        .add_rules(path_beneath_rules(libraries(), read))?
+        // These folders may hold more than libraries: names can be seen, and libraries read.
+        .add_rules(path_beneath_rules(&folders, AccessFs::ReadDir))?
+        .add_rules(path_beneath_rules(libraries, AccessFs::ReadFile))?
         .add_rules(path_beneath_rules(&confinement.readable, read))?
         .add_rules(path_beneath_rules(&confinement.writable, write))?
         .add_rules(path_beneath_rules(devices(), device))?
@@ -180,7 +184,7 @@ fn restrict(confinement: &Confinement) -> Result<RulesetStatus, RulesetError> {
 }
 
 /// Where ONNX Runtime and the libraries beside it lie.
-fn libraries() -> Vec<PathBuf> {
+fn library_folders() -> Vec<PathBuf> {
     let found = host_gpu::discover()
         .ok()
         .and_then(|path| path.canonicalize().ok());
@@ -192,6 +196,17 @@ fn libraries() -> Vec<PathBuf> {
     beside.into_iter().chain(listed).collect()
 }
 
+/// Files of a folder that are named as libraries are: `lib….so`, perhaps with a version behind.
+fn libraries_in(folder: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let libraries = entries.filter(|entry| {
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        name.starts_with("lib") && (name.ends_with(".so") || name.contains(".so."))
+    });
+    libraries.map(|entry| entry.path()).collect()
+}
+
 fn devices() -> Vec<PathBuf> {
     let gpus = std::fs::read_dir("/dev").into_iter().flatten().flatten();
     let gpus = gpus.filter(|entry| {
@@ -200,4 +215,23 @@ fn devices() -> Vec<PathBuf> {
     });
     let plain = DEVICES.iter().map(PathBuf::from);
     plain.chain(gpus.map(|entry| entry.path())).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn beside_a_library_only_libraries_are_readable() {
+        let dir = tempfile::tempdir().unwrap();
+        for name in ["libort.so", "libort.so.1", "key", "lib.key", "so.so"] {
+            std::fs::write(dir.path().join(name), "").unwrap();
+        }
+        let mut found = libraries_in(dir.path());
+        found.sort();
+        assert_eq!(
+            found,
+            ["libort.so", "libort.so.1"].map(|name| dir.path().join(name))
+        );
+    }
 }

@@ -14,6 +14,8 @@ use super::confine::Confinement;
 use super::frame::{Frame, FrameError};
 use super::harden::{self, GPU_ORDER, NO_TELEMETRY, WORKER_ENVIRONMENT, WORKER_HOMES};
 use super::protocol::{Request, Response};
+use super::relay::relay;
+use super::scratch::Scratch;
 use super::spawner;
 use crate::failure::{Failure, FailureKind};
 use crate::sandbox::SandboxConfig;
@@ -94,28 +96,6 @@ pub struct WorkerHandle {
     missing: Vec<String>,
 }
 
-/// A worker's working directory.
-#[derive(Debug)]
-struct Scratch(PathBuf);
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        if let Err(error) = std::fs::remove_dir_all(&self.0) {
-            tracing::debug!(path = %self.0.display(), %error, "scratch directory stays");
-        }
-    }
-}
-
-impl Scratch {
-    fn new(parent: &std::path::Path) -> std::io::Result<Self> {
-        let mut name = [0; 8];
-        getrandom::fill(&mut name).map_err(|error| std::io::Error::other(error.to_string()))?;
-        let path = parent.join(format!("worker-{}", hex::encode(name)));
-        std::fs::create_dir_all(&path)?;
-        Ok(Self(path))
-    }
-}
-
 impl WorkerHandle {
     /// Starts a worker and waits until it is hardened and ready.
     ///
@@ -137,16 +117,19 @@ impl WorkerHandle {
             .args(&config.args)
             .env_clear()
             .envs(&config.env)
-            .envs(WORKER_HOMES.iter().map(|name| (name, &scratch.0)))
+            .envs(WORKER_HOMES.iter().map(|name| (name, scratch.path())))
             .envs([NO_TELEMETRY, GPU_ORDER])
-            .current_dir(&scratch.0)
+            .current_dir(scratch.path())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
-            .stderr(Stdio::inherit())
+            .stderr(Stdio::piped())
             .kill_on_drop(true);
         let mut child = spawner::spawn(command).await.map_err(|error| {
             FailureKind::lost(format!("cannot start {}: {error}", config.exe.display()))
         })?;
+        if let Some(said) = child.stderr.take() {
+            relay(child.id(), said);
+        }
         let pipes = child.stdin.take().zip(child.stdout.take());
         let (input, output) = pipes.ok_or_else(|| FailureKind::lost("no pipes"))?;
         harden::widen(input.as_fd());
@@ -161,7 +144,10 @@ impl WorkerHandle {
         };
         let confinement = Confinement {
             readable: config.readable.clone(),
-            writable: vec![worker.scratch.0.clone(), config.sandbox.cache_dir.clone()],
+            writable: vec![
+                worker.scratch.path().to_owned(),
+                config.sandbox.cache_dir.clone(),
+            ],
             memory_bytes_max: config.memory_bytes_max,
             emulated: false,
         };
@@ -194,7 +180,7 @@ impl WorkerHandle {
 
     /// Its working directory, gone when it is.
     pub fn scratch(&self) -> &std::path::Path {
-        &self.scratch.0
+        self.scratch.path()
     }
 
     /// Whether the process still runs.

@@ -232,6 +232,11 @@ const SHORT_POINTERS: Option<i64> = Some(0x4000_0000);
 #[cfg(not(target_arch = "x86_64"))]
 const SHORT_POINTERS: Option<i64> = None;
 
+// Numbers of the kernel's that libc does not name.
+const F_SETSIG: u64 = 10;
+const F_SETOWN_EX: u64 = 15;
+const IOPRIO_WHO_PROCESS: u64 = 1;
+
 /// Two filters, because one filter has one answer: what is denied gets EPERM, and `clone3`, whose
 /// flags a filter cannot see, gets ENOSYS, upon which the C library uses `clone`, whose flags it can.
 fn filters() -> Result<[BpfProgram; 2], String> {
@@ -240,20 +245,9 @@ fn filters() -> Result<[BpfProgram; 2], String> {
         .chain(DENIED_HERE)
         .map(|call| (*call, Vec::new()))
         .collect();
-    let own = u64::from(std::process::id());
-    let is_not = |pid| (0, SeccompCmpOp::Ne, pid);
-    for (call, conditions) in [
-        // A clone that is not a thread is a fork.
-        (
-            libc::SYS_clone,
-            vec![(0, SeccompCmpOp::MaskedEq(libc::CLONE_THREAD as u64), 0)],
-        ),
-        // Signals and limits are for oneself: an abort is a signal, too.
-        (libc::SYS_kill, vec![is_not(own)]),
-        (libc::SYS_tgkill, vec![is_not(own)]),
-        (libc::SYS_prlimit64, vec![is_not(own), is_not(0)]),
-    ] {
-        denied.insert(call, vec![rule(conditions)?]);
+    for (call, alternatives) in conditional() {
+        let rules = alternatives.into_iter().map(rule);
+        denied.insert(call, rules.collect::<Result<_, _>>()?);
     }
     let hidden = BTreeMap::from([(libc::SYS_clone3, Vec::new())]);
     Ok([
@@ -262,8 +256,60 @@ fn filters() -> Result<[BpfProgram; 2], String> {
     ])
 }
 
+/// A condition on an argument of a call: which, and how it compares with what.
+type Condition = (u8, SeccompCmpOp, u64);
+
+/// Calls that are denied where all conditions of one of their alternatives hold.
+fn conditional() -> Vec<(libc::c_long, Vec<Vec<Condition>>)> {
+    let own = u64::from(std::process::id());
+    let is = |argument, value| vec![(argument, SeccompCmpOp::Eq, value)];
+    let is_not = |argument, value| (argument, SeccompCmpOp::Ne, value);
+    // These take a process, and nought for the one that calls.
+    let others = |argument| vec![is_not(argument, own), is_not(argument, 0)];
+    let no_thread = SeccompCmpOp::MaskedEq(libc::CLONE_THREAD as u64);
+    let mut calls = vec![
+        // A clone that is not a thread is a fork.
+        (libc::SYS_clone, vec![vec![(0, no_thread, 0)]]),
+        // Signals are for oneself: an abort is one, too.
+        (libc::SYS_kill, vec![vec![is_not(0, own)]]),
+        (libc::SYS_tgkill, vec![vec![is_not(0, own)]]),
+        // Files that send signals to whoever is named.
+        (
+            libc::SYS_fcntl,
+            vec![
+                is(1, libc::F_SETOWN as u64),
+                is(1, F_SETOWN_EX),
+                is(1, F_SETSIG),
+            ],
+        ),
+        // What is typed into a terminal, and the keyboard's.
+        (
+            libc::SYS_ioctl,
+            vec![is(1, libc::TIOCSTI), is(1, libc::TIOCLINUX)],
+        ),
+        (
+            libc::SYS_setpriority,
+            vec![vec![is_not(0, libc::PRIO_PROCESS.into())], others(1)],
+        ),
+        (
+            libc::SYS_ioprio_set,
+            vec![vec![is_not(0, IOPRIO_WHO_PROCESS)], others(1)],
+        ),
+    ];
+    for call in [
+        libc::SYS_prlimit64,
+        libc::SYS_sched_setaffinity,
+        libc::SYS_sched_setattr,
+        libc::SYS_sched_setparam,
+        libc::SYS_sched_setscheduler,
+    ] {
+        calls.push((call, vec![others(0)]));
+    }
+    calls
+}
+
 /// A rule that holds where every condition on an argument does.
-fn rule(conditions: Vec<(u8, SeccompCmpOp, u64)>) -> Result<SeccompRule, String> {
+fn rule(conditions: Vec<Condition>) -> Result<SeccompRule, String> {
     let conditions = conditions.into_iter().map(|(argument, compare, value)| {
         SeccompCondition::new(argument, SeccompCmpArgLen::Dword, compare, value)
     });

@@ -84,7 +84,12 @@ mod tests {
 
     #[test]
     fn every_requirement_is_pinned_by_version_and_digest() {
-        for list in [REQUIREMENTS, "examples/embed/requirements.txt"] {
+        let lists = [
+            REQUIREMENTS,
+            "examples/embed/requirements.txt",
+            "benches/interpreters/requirements.txt",
+        ];
+        for list in lists {
             let text = text(list).replace("\\\n", " ");
             let lines = text
                 .lines()

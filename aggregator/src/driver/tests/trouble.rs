@@ -150,6 +150,8 @@ fn numeric() -> TestJob {
         atol: 1e-4,
         rtol: 1e-3,
         min_cosine: 0.9,
+        top1: None,
+        rms: None,
     };
     job
 }

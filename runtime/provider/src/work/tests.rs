@@ -113,18 +113,24 @@ fn outputs_that_cannot_be_judged_are_the_guests_failure() {
         atol: 1e-4,
         rtol: 1e-3,
         min_cosine: 0.9,
+        top1: None,
+        rms: None,
     };
     let good = [1.0_f32.to_le_bytes(), f32::INFINITY.to_le_bytes()];
     let nan = [1.0_f32.to_le_bytes(), f32::NAN.to_le_bytes()];
     let half = [[0; 4].as_slice(), &[0; 2]];
     for (comparator, outputs, words) in [
-        (numeric, items::encode(&good), None),
+        (numeric.clone(), items::encode(&good), None),
         (
-            numeric,
+            numeric.clone(),
             items::encode(&nan),
             Some("item 1: element 0 is NaN"),
         ),
-        (numeric, items::encode(&half), Some("no whole number")),
+        (
+            numeric.clone(),
+            items::encode(&half),
+            Some("no whole number"),
+        ),
         (
             numeric,
             items::encode(&good[..1]),
