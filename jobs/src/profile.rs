@@ -144,7 +144,8 @@ pub struct Tolerance {
     /// The margin, relative to the largest magnitude, above which the largest element must stand at the
     /// same place: twice `rtol`, so it follows from `rtol` and costs nobody anything.
     pub top1_margin: f64,
-    /// By what the largest honest distance was multiplied, at least.
+    /// By what the largest honest distance was multiplied. The floor (eight units of the last place in half
+    /// precision, 128 in others) may make it more.
     pub safety: f64,
 }
 
@@ -362,4 +363,4 @@ pub fn elements(dtype: Dtype, bytes: &[u8]) -> Result<Vec<f64>, Error> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -76,7 +76,8 @@ pub(crate) struct Calibrate {
     /// confined as others are: only for models that you trust.
     #[arg(long, value_delimiter = ',', value_parser = processor)]
     emulate: Vec<String>,
-    /// The probability with which one honest item may be refused.
+    /// The probability with which one honest item may be refused. An estimate is held against it; what
+    /// sets the tolerance is --safety.
     #[arg(long, default_value_t = 1e-6)]
     fpr: f64,
     /// The tolerance is at least so many times the largest honest distance.
@@ -172,7 +173,9 @@ fn verify(path: &Path, output: Output) -> Result<()> {
 
 /// A share as people read it.
 fn percent(share: f64) -> String {
-    format!("{:.1}%", share * 100.0)
+    // What is not all is not shown as all.
+    let tenths = (share * 1000.0).floor() / 10.0;
+    format!("{tenths:.1}%")
 }
 
 fn describe(profile: &ToleranceProfile) -> String {
@@ -212,7 +215,12 @@ fn describe(profile: &ToleranceProfile) -> String {
     );
     let honest = &profile.honest;
     let estimate = honest.estimate.map_or("no estimate".to_owned(), |rate| {
-        format!("{rate:.1e} estimated from a log-normal tail, which is an estimate")
+        let above = if rate > honest.target {
+            ", MORE than asked for: take more samples, or more --safety"
+        } else {
+            ""
+        };
+        format!("{rate:.1e} estimated from a log-normal tail, which is an estimate{above}")
     });
     text += &format!(
         "tolerance: rtol {:e}, min_cosine {}, top-1 unless its margin is below {:e} (safety {})\n\

@@ -234,12 +234,15 @@ fn skipped(network: &Network<'_>) -> Result<(String, Vec<Target>), String> {
         else {
             continue;
         };
-        let label = format!(
-            "{} {:?} (node {at} of {})",
-            node.op,
-            shown(node.name),
-            network.nodes.len()
-        );
+        // Exporters leave nodes without names; what they make has one.
+        let made = node.outputs.first().copied().unwrap_or_default();
+        let name = if node.name.is_empty() {
+            made
+        } else {
+            node.name
+        };
+        let (name, count) = (shown(name), network.nodes.len());
+        let label = format!("{} {name:?} (node {at} of {count})", node.op);
         match biases(network, node) {
             Some(biases) => closing.push((label.clone(), weight, biases)),
             None => all.push((label, weight, Vec::new())),

@@ -13,9 +13,16 @@ use crate::package::Dtype;
 /// Items over which the chance of catching a cheat is given.
 const AMONG: [u32; 3] = [1, 10, 100];
 
-/// The least tolerance in units of the last place of the element type: machines that were not measured
-/// round, too, even where those that were agreed to the bit.
-const FLOOR_ULPS: f64 = 8.0;
+/// The least tolerance in units of the last place of the element type: processors that were not measured
+/// round, too, even where those that were agreed to the bit. In single precision this is 1.6e-5; the
+/// largest distance seen between classes of processors, over a dozen models, was 1.3e-5.
+const FLOOR_ULPS: f64 = 128.0;
+
+/// The same in half precision, where rounding the answer itself outweighs what came before.
+const FLOOR_ULPS_HALF: f64 = 8.0;
+
+/// How far within the tolerance the careful cheat stays.
+const WITHIN: f64 = 0.99;
 
 /// The least gap below a cosine of one that is asked for.
 const COSINE_FLOOR: f64 = 1e-9;
@@ -55,11 +62,8 @@ impl Cheating {
     pub fn tampered(honest: &[Vec<f64>]) -> Self {
         let tamper = |answer: &Vec<f64>| {
             let mut answer = answer.clone();
-            let mut places: Vec<usize> = (0..answer.len()).collect();
-            let value = |at: &usize| answer.get(*at).copied().unwrap_or(f64::NEG_INFINITY);
-            places.sort_by(|a, b| value(b).total_cmp(&value(a)).then(a.cmp(b)));
-            if let [first, second, ..] = *places.as_slice() {
-                let largest = value(&first);
+            if let Some((first, second)) = two_largest(&answer) {
+                let largest = answer.get(first).copied().unwrap_or(0.0);
                 let raised = largest + TAMPERED_ABOVE * largest.abs().max(f64::MIN_POSITIVE);
                 if let Some(place) = answer.get_mut(second) {
                     *place = raised;
@@ -73,6 +77,57 @@ impl Cheating {
                 .to_owned(),
             answers: honest.iter().map(tamper).collect(),
         }
+    }
+}
+
+impl Cheating {
+    /// The most that one who knows the tolerance can do to the choice of the largest element: the second
+    /// largest raised and the largest lowered by as much as will pass. No tolerance finds it; what it
+    /// gains is said.
+    fn within(honest: &[Vec<f64>], rtol: f64) -> Self {
+        let mut flipped = 0_usize;
+        let careful = |answer: &Vec<f64>| {
+            let mut careful = answer.clone();
+            let Some((first, second)) = two_largest(answer) else {
+                return careful;
+            };
+            let largest = answer.iter().fold(0.0_f64, |most, v| most.max(v.abs()));
+            for (at, by) in [(first, -1.0), (second, 1.0)] {
+                if let Some(value) = careful.get_mut(at) {
+                    *value += by * WITHIN * rtol * largest;
+                }
+            }
+            let value = |at: usize| careful.get(at).copied().unwrap_or(0.0);
+            flipped = flipped.saturating_add(usize::from(value(second) > value(first)));
+            careful
+        };
+        let answers = honest.iter().map(careful).collect();
+        Self {
+            name: "within the tolerance".to_owned(),
+            how: format!(
+                "the two largest elements moved towards one another by {WITHIN} of the tolerance, which \
+                 changes the largest in {flipped} of {} answers",
+                honest.len()
+            ),
+            answers,
+        }
+    }
+}
+
+/// The places of the largest element and of the second largest.
+fn two_largest(answer: &[f64]) -> Option<(usize, usize)> {
+    let mut best: [Option<(usize, f64)>; 2] = [None, None];
+    for (value, at) in answer.iter().zip(0..) {
+        let beats = |place: Option<(usize, f64)>| place.is_none_or(|(_, most)| *value > most);
+        match best {
+            [first, _] if beats(first) => best = [Some((at, *value)), first],
+            [first, second] if beats(second) => best = [first, Some((at, *value))],
+            _ => {}
+        }
+    }
+    match best {
+        [Some((first, _)), Some((second, _))] => Some((first, second)),
+        _ => None,
     }
 }
 
@@ -98,7 +153,7 @@ pub struct Measured {
 /// What is asked of a tolerance.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Settings {
-    /// The probability with which an honest item may be refused.
+    /// The probability with which an honest item may be refused: what the estimate is held against.
     pub fpr: f64,
     /// By what the largest honest distance is multiplied, at least.
     pub safety: f64,
@@ -123,8 +178,11 @@ impl ToleranceProfile {
         let honest: Vec<&Run> = measured.runs.iter().filter(|run| run.counted).collect();
         let samples = measured.subject.samples;
         let (noise, worst) = noise(&honest, samples as usize);
-        let (tolerance, tail) = tolerance(&worst, measured.subject.dtype, settings)?;
-        let cheats = measured.cheats.iter();
+        let tail = Tail::fit(&worst.max_norm);
+        let tolerance = tolerance(&worst, measured.subject.dtype, settings)?;
+        let first = measured.runs.first().map(|run| run.answers.as_slice());
+        let careful = Cheating::within(first.unwrap_or_default(), tolerance.rtol);
+        let cheats = measured.cheats.iter().chain([&careful]);
         let cheats = cheats.map(|cheat| rate(cheat, &honest, &tolerance));
         let cheats = cheats.collect();
         let honest = HonestRate {
@@ -253,27 +311,22 @@ fn noise(honest: &[&Run], samples: usize) -> (Noise, Worst) {
     (noise, worst)
 }
 
-/// The tolerance for each of the two measures: what was seen, times the safety factor, or what a
-/// log-normal tail exceeds with half of the rate that is allowed, whichever is more.
-fn tolerance(
-    worst: &Worst,
-    dtype: Dtype,
-    settings: Settings,
-) -> Result<(Tolerance, Option<Tail>), Error> {
+/// The tolerance for each of the two measures: the largest distance seen, times the safety factor, or the
+/// floor. The tail sets nothing: where distances span orders of magnitude, as those of probabilities do, it
+/// reaches further than any noise, and a tolerance that follows it lets everything pass. It only says what it
+/// makes of the tolerance.
+fn tolerance(worst: &Worst, dtype: Dtype, settings: Settings) -> Result<Tolerance, Error> {
     let bound = |distances: &[f64], floor: f64| {
         let seen = distances.iter().copied().fold(0.0, f64::max);
-        let tail = Tail::fit(distances);
-        let far = tail.map_or(0.0, |tail| tail.exceeded_with(settings.fpr / 2.0));
-        let value = (seen * settings.safety).max(far).max(floor);
-        (statistics::rounded_up(value), tail)
+        statistics::rounded_up((seen * settings.safety).max(floor))
     };
-    let ulp = match dtype {
-        Dtype::F16 => f64::from(half::f16::EPSILON.to_f32()),
-        Dtype::F32 => f64::from(f32::EPSILON),
-        Dtype::F64 => f64::EPSILON,
+    let floor = match dtype {
+        Dtype::F16 => f64::from(half::f16::EPSILON.to_f32()) * FLOOR_ULPS_HALF,
+        Dtype::F32 => f64::from(f32::EPSILON) * FLOOR_ULPS,
+        Dtype::F64 => f64::EPSILON * FLOOR_ULPS,
     };
-    let (rtol, tail) = bound(&worst.max_norm, ulp * FLOOR_ULPS);
-    let (gap, _) = bound(&worst.cosine_gap, COSINE_FLOOR);
+    let rtol = bound(&worst.max_norm, floor);
+    let gap = bound(&worst.cosine_gap, COSINE_FLOOR);
     if !(0.0..1.0).contains(&rtol) {
         let bound = "at one everything agrees: honest answers of this model are too far apart \
                      for any tolerance";
@@ -286,7 +339,7 @@ fn tolerance(
         top1_margin: 2.0 * rtol,
         safety: settings.safety,
     };
-    Ok((tolerance, tail))
+    Ok(tolerance)
 }
 
 impl Tolerance {
