@@ -249,7 +249,6 @@ impl Models {
     }
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "it is what `map_err` gives")]
 fn failed(error: host_gpu::NnError) -> FailureKind {
     FailureKind::model(NAME, &error)
 }

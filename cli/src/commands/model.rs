@@ -17,6 +17,9 @@ use crate::exit::{Coded, Exit};
 use crate::output::{Output, table};
 use crate::read;
 
+/// The least estimate of a rate that is shown as a number.
+const ESTIMATE_SHOWN_LEAST: f64 = 1e-9;
+
 /// Measure models, and check what others measured.
 #[derive(Debug, Subcommand)]
 pub(crate) enum ModelCommand {
@@ -220,7 +223,12 @@ fn describe(profile: &ToleranceProfile) -> String {
         } else {
             ""
         };
-        format!("{rate:.1e} estimated from a log-normal tail, which is an estimate{above}")
+        // Further out, a fitted tail says nothing but that it is far.
+        let rate = match rate < ESTIMATE_SHOWN_LEAST {
+            true => format!("below {ESTIMATE_SHOWN_LEAST:e}"),
+            false => format!("{rate:.1e}"),
+        };
+        format!("{rate} estimated from a log-normal tail, which is an estimate{above}")
     });
     text += &format!(
         "tolerance: rtol {:e}, min_cosine {}, top-1 unless its margin is below {:e} (safety {})\n\

@@ -281,10 +281,7 @@ fn a_signature_over_the_bare_bytes_is_none_over_the_profile() {
     let key = ClientKey::generate().unwrap();
     let mut signed = profile().sign(&key).unwrap();
     signed.bundle = key.sign_blob(&profile().to_canonical().unwrap()).unwrap();
-    assert!(matches!(
-        signed.verify(),
-        Err(Error::DigestMismatch { .. })
-    ));
+    assert!(matches!(signed.verify(), Err(Error::DigestMismatch { .. })));
 }
 
 #[test]

@@ -7,7 +7,7 @@ fn distances_are_the_comparators() {
     assert!(same.identical && same.max_norm == 0.0 && same.cosine_gap == 0.0);
     assert_eq!(far(&[0.0, 0.0], &[0.0, 0.0]).max_norm, 0.0);
     for (left, right, max_norm, cosine_gap, flip) in [
-        (&[4.0, 1.0], &[4.0, 2.0], 0.25, 0.0298, None),
+        (&[4.0, 1.0], &[4.0, 2.0], 0.25, 0.0238, None),
         (&[0.0, 0.0], &[1.0, 0.0], 1.0, 1.0, None),
         (&[1.0, 0.0], &[-1.0, 0.0], 2.0, 2.0, Some(1.0)),
         // The first prefers its own largest by a tenth of it.
