@@ -8,6 +8,7 @@ pub(crate) mod economics;
 pub(crate) mod job;
 pub(crate) mod key;
 pub(crate) mod ledger;
+pub(crate) mod model;
 pub(crate) mod provider;
 pub(crate) mod receipt;
 pub(crate) mod sim;

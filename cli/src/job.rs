@@ -10,6 +10,7 @@ use jobs::manifest::{
     INPUT_BYTES_MAX, MANIFEST_BYTES_MAX, MODEL_BYTES_MAX, Manifest, Resolved, Split,
 };
 use jobs::package::{InputRef, Package};
+use jobs::profile::VerifiedProfile;
 use jobs::{component, input, npy};
 
 use crate::exit::{Coded, Exit, fail};
@@ -79,10 +80,21 @@ pub(crate) fn load_manifest(path: &Path) -> Result<(Manifest, PathBuf)> {
     let bytes = read::bounded(path, "a manifest", MANIFEST_BYTES_MAX as u64);
     let bytes = bytes.with_context(named).code(Exit::Usage)?;
     let text = String::from_utf8(bytes).with_context(named);
-    let manifest = Manifest::parse(&text.code(Exit::Usage)?);
-    let manifest = manifest.with_context(|| path.display().to_string())?;
+    let text = text.code(Exit::Usage)?;
     let base = path.parent().map(Path::to_owned).unwrap_or_default();
+    let manifest = named_profile(&text, &base)
+        .and_then(|profile| Ok(Manifest::parse_with(&text, profile.as_ref())?));
+    let manifest = manifest.with_context(|| path.display().to_string())?;
     Ok((manifest, base))
+}
+
+/// The tolerance profile that a manifest names, checked.
+fn named_profile(text: &str, base: &Path) -> Result<Option<VerifiedProfile>> {
+    let Some(name) = Manifest::profile_path(text)? else {
+        return Ok(None);
+    };
+    let path = home::resolve(base, &name).code(Exit::Usage)?;
+    crate::commands::model::load(&path).map(Some)
 }
 
 fn split_input(manifest: &Manifest, base: &Path) -> Result<Vec<Vec<u8>>> {

@@ -24,6 +24,22 @@ fn guest_memory_of(machine: Option<u64>, workers: u16) -> u64 {
     })
 }
 
+/// A line on this machine: processor, cores, memory, system.
+pub(crate) fn describe() -> String {
+    let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
+    let cpuinfo = read("/proc/cpuinfo");
+    let name = cpuinfo.lines().find_map(|line| {
+        let (key, value) = line.split_once(':')?;
+        (key.trim() == "model name").then(|| value.trim().to_owned())
+    });
+    let name = name.unwrap_or_else(|| std::env::consts::ARCH.to_owned());
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get);
+    let mebibytes = memory().unwrap_or(0) >> 20;
+    let system = read("/proc/sys/kernel/osrelease");
+    let system = system.trim();
+    format!("{name}, {cores} cores, {mebibytes} MiB, linux {system}")
+}
+
 /// Bytes of memory this process may use: the machine's, or less if its control group says so. `None`
 /// if the system does not tell.
 fn memory() -> Option<u64> {

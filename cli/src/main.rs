@@ -2,6 +2,7 @@
 //! builds what a command needs and maps errors to exit codes. One file per command.
 
 mod bytes;
+mod calibrate;
 mod commands;
 mod component;
 mod devnet;
@@ -20,7 +21,8 @@ use clap::{Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
 use crate::commands::{
-    aggregator, devnet as devnet_command, job as job_command, key, ledger, provider, receipt, sim,
+    aggregator, devnet as devnet_command, job as job_command, key, ledger, model, provider,
+    receipt, sim,
 };
 use crate::output::Output;
 
@@ -49,6 +51,9 @@ enum Command {
     /// Check, run, submit and follow jobs.
     #[command(subcommand)]
     Job(job_command::JobCommand),
+    /// Measure how far honest answers of a model are apart, and check what others measured.
+    #[command(subcommand)]
+    Model(model::ModelCommand),
     /// Rent out this machine.
     #[command(subcommand)]
     Provider(provider::ProviderCommand),
@@ -135,6 +140,7 @@ fn run(command: Command, output: Output) -> anyhow::Result<()> {
     executor.block_on(async {
         match command {
             Command::Job(command) => job_command::run(command, output).await,
+            Command::Model(command) => model::run(command, output).await,
             Command::Provider(command) => provider::run(command, output).await,
             Command::Aggregator(command) => aggregator::run(command, output).await,
             Command::Ledger(command) => ledger::run(command, output).await,

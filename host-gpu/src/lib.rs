@@ -79,7 +79,7 @@ mod nn_ext;
 
 pub use backend::{
     Device, DeviceInfo, DeviceKind, FingerprintParts, GraphIo, GraphOptions, NnBackend, NnSession,
-    NodesOn, Port, StopFlag,
+    NodesOn, Optimisation, Port, StopFlag,
 };
 pub use budget::{Budget, Charge, NnMeters};
 pub use error::{FaultCode, GuestFault, MAX_ERROR_TEXT_BYTES, NnError};
@@ -88,7 +88,8 @@ pub use graph::cache::{CacheLimits, GraphCache};
 pub use graph::{Graph, MAX_QUEUED_COMPUTES};
 pub use models::{ModelDigest, ModelStore};
 pub use nn_ext::add_extension_to_linker;
-pub use onnx::{Census as ModelCensus, inspect as inspect_model};
+pub use onnx::edit::{ModelEdit, declared_inputs, edit_model};
+pub use onnx::{Census as ModelCensus, DeclaredDim, DeclaredInput, inspect as inspect_model};
 pub use ort_backend::OrtBackend;
 pub use ort_backend::devices::host_memory_bytes;
 pub use ort_backend::library::{OrtLibrary, discover};

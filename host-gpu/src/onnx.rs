@@ -7,6 +7,8 @@
 //!
 //! The numbers of the fields are those of `onnx.proto3`, IR version 10.
 
+pub(crate) mod edit;
+mod network;
 mod wire;
 pub(crate) mod write;
 
@@ -16,6 +18,8 @@ mod tests;
 use std::collections::BTreeSet;
 
 use wire::{Fields, Value, numbers};
+
+pub use network::{DeclaredDim, DeclaredInput};
 
 use crate::backend::shown;
 

@@ -83,6 +83,8 @@ pub enum Domain {
     EventLog,
     /// The seed of the projection of one output.
     Projection,
+    /// Identity of a tolerance profile.
+    Profile,
 }
 
 impl Domain {
@@ -100,6 +102,7 @@ impl Domain {
             Self::Seed => "assay 2026-11-21 seed v1",
             Self::EventLog => "assay 2026-11-21 event log v1",
             Self::Projection => "assay 2026-11-22 projection v1",
+            Self::Profile => "assay 2026-11-22 tolerance profile v1",
         }
     }
 }

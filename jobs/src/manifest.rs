@@ -14,8 +14,10 @@ use crate::offer::DeviceKind;
 use crate::package::{Dtype, Replication};
 use crate::package::{InputRef, Limits, ModelRef, OutputFormat, PACKAGE_SCHEMA, Package};
 use crate::policy::Policy;
+use crate::profile::VerifiedProfile;
 
 mod bounds;
+mod tolerances;
 mod toml_text;
 mod verify_text;
 
@@ -64,6 +66,18 @@ pub struct Manifest {
     /// Whether nodes for which that device has no kernel may run on the processor.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub cpu_nodes: bool,
+    /// The tolerance profile that the comparator keeps to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub profile: Option<ProfileSource>,
+}
+
+/// A tolerance profile as a manifest names it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ProfileSource {
+    /// Path of the file: relative to the manifest or to the user's store, or absolute.
+    pub path: String,
+    /// What was read there: [`crate::profile::VerifiedProfile::digest`].
+    pub digest: Digest,
 }
 
 /// A model as a manifest names it.
@@ -120,14 +134,27 @@ impl Manifest {
     /// [`Error::Decode`] with the line if the text is no manifest or has an unknown key;
     /// [`Error::Field`] with the dotted key, the value and the bound if a value is absurd.
     pub fn parse(text: &str) -> Result<Self, Error> {
-        if text.len() > MANIFEST_BYTES_MAX {
-            return Err(Error::TooLarge {
-                what: "manifest",
-                size: text.len() as u64,
-                max: MANIFEST_BYTES_MAX as u64,
-            });
-        }
-        toml_text::parse(text)
+        Self::parse_with(text, None)
+    }
+
+    /// The path of the tolerance profile that the text names, if it does: to be read, and handed to
+    /// [`Manifest::parse_with`].
+    ///
+    /// # Errors
+    /// [`Error::Decode`] if the text is no TOML.
+    pub fn profile_path(text: &str) -> Result<Option<String>, Error> {
+        check_size(text)?;
+        toml_text::profile_path(text)
+    }
+
+    /// As [`Manifest::parse`], of a manifest that names this profile.
+    ///
+    /// # Errors
+    /// As [`Manifest::parse`]; [`Error::Field`] also if the profile is for none of the job's models, or
+    /// the manifest's tolerances are looser than the profile's.
+    pub fn parse_with(text: &str, profile: Option<&VerifiedProfile>) -> Result<Self, Error> {
+        check_size(text)?;
+        toml_text::parse(text, profile)
     }
 
     /// Replaces every name by what was found behind it.
@@ -168,6 +195,7 @@ impl Manifest {
             deadline_ms: self.deadline_ms,
             device: self.device,
             cpu_nodes: self.cpu_nodes,
+            profile: self.profile.map(|profile| profile.digest),
             nonce: hex::encode(resolved.nonce),
         };
         check_bounds(&package)?;
@@ -192,6 +220,17 @@ impl Manifest {
         bounds::comparator(&self.comparator, &self.output)?;
         bounds::price(self.max_price)
     }
+}
+
+fn check_size(text: &str) -> Result<(), Error> {
+    if text.len() <= MANIFEST_BYTES_MAX {
+        return Ok(());
+    }
+    Err(Error::TooLarge {
+        what: "manifest",
+        size: text.len() as u64,
+        max: MANIFEST_BYTES_MAX as u64,
+    })
 }
 
 /// A path names the client's own file, so `..` and absolute paths are fine; emptiness is not.

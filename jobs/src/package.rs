@@ -59,6 +59,10 @@ pub struct Package {
     /// it, such a graph is refused.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub cpu_nodes: bool,
+    /// Identity of the tolerance profile that the comparator keeps to
+    /// ([`crate::profile::VerifiedProfile::digest`]), if the client named one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub profile: Option<Digest>,
     /// 32 hexadecimal digits chosen by the client, which make two runs of one job two jobs.
     pub nonce: String,
 }
@@ -274,6 +278,7 @@ pub(crate) mod tests {
             deadline_ms: 60_000,
             device: None,
             cpu_nodes: false,
+            profile: None,
             nonce: "0".repeat(32),
         }
     }

@@ -58,6 +58,7 @@ pub mod sandbox;
 pub mod worker;
 
 pub mod local;
+pub mod model;
 
 pub use failure::{Cause, Failure, FailureKind};
 pub use limits::ShardLimits;
@@ -65,7 +66,7 @@ pub use local::{LocalJob, LocalResult, run_local};
 pub use log::{LogLevel, LogLine};
 pub use sandbox::{Backend, Sandbox, SandboxConfig};
 pub use task::{DeviceReport, LocalBlob, LocalModel, ProbeReport, ShardOutcome, ShardTask};
-pub use worker::{WorkerConfig, WorkerHandle, WorkerPool};
+pub use worker::{Emulator, ModelWorker, WorkerConfig, WorkerHandle, WorkerPool};
 
 #[cfg(test)]
 #[path = "../tests/support/guests.rs"]

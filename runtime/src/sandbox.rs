@@ -350,7 +350,7 @@ fn sessions_per_graph() -> usize {
 }
 
 /// A job says which kind; a worker serves the first device of it.
-fn nn_device(kind: DeviceKind) -> Device {
+pub(crate) fn nn_device(kind: DeviceKind) -> Device {
     match kind {
         DeviceKind::Cpu => Device::Cpu,
         DeviceKind::Gpu => Device::Cuda(0),
@@ -370,7 +370,7 @@ fn without_models() -> Fingerprint {
 
 /// A fingerprint's field, cut to what the wire takes. Two that differ only beyond it do not exist:
 /// the digests in them come first.
-fn bounded(mut field: String) -> String {
+pub(crate) fn bounded(mut field: String) -> String {
     let mut end = field.len().min(jobs::outcome::FINGERPRINT_FIELD_MAX);
     while !field.is_char_boundary(end) {
         end = end.saturating_sub(1);

@@ -16,10 +16,12 @@
 pub mod frame;
 pub mod protocol;
 
+mod calibrate;
 mod child;
 mod clock;
 mod confine;
 mod harden;
+mod models;
 
 mod handle;
 mod pool;
@@ -28,6 +30,7 @@ mod scratch;
 mod spawner;
 mod turns;
 
+pub use calibrate::{Emulator, MODEL_WALL_MS, ModelWorker};
 pub use child::{main, main_with};
 pub use confine::{Confinement, fair_memory_bytes};
 pub use handle::{

@@ -9,6 +9,8 @@
     reason = "a test fails by panicking, its helpers included"
 )]
 
+#[path = "system/calibrate.rs"]
+mod calibrate;
 #[path = "system/chaos.rs"]
 mod chaos;
 #[path = "system/devnet.rs"]

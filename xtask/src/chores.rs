@@ -17,6 +17,7 @@ pub(crate) fn setup(stages: &mut Stages, args: &SetupArgs) -> Result<ExitCode> {
         reference: args.reference,
         generate: args.generate,
         interpreters: args.interpreters,
+        calibrate: args.calibrate,
     };
     stages.run("set-up", || setup::run(wanted))?;
     Ok(ExitCode::SUCCESS)

@@ -69,6 +69,10 @@ struct SetupArgs {
     /// Also build the benchmark's JavaScript and Python components (fetches 140 MB, writes 30 MB).
     #[arg(long)]
     interpreters: bool,
+    /// Also install what calibrations use beside the rest: an emulator of other processors (Debian's
+    /// qemu-user) and Magika's model (fetches 20 MB).
+    #[arg(long)]
+    calibrate: bool,
 }
 
 #[derive(Debug, clap::Args)]

@@ -30,12 +30,20 @@ pub(crate) struct Wanted {
     pub(crate) generate: bool,
     /// The JavaScript and the Python component of the benchmark.
     pub(crate) interpreters: bool,
+    /// An emulator of other processors and a third model, for calibrations.
+    pub(crate) calibrate: bool,
 }
 
 pub(crate) fn run(wanted: Wanted) -> Result<()> {
-    apt::run(wanted.reference || wanted.generate || wanted.interpreters)?;
+    apt::run(apt::Wanted {
+        venv: wanted.reference || wanted.generate || wanted.interpreters,
+        emulator: wanted.calibrate,
+    })?;
     let home = run::assay_home()?;
     let mut installed = fetch::run(&home, &pins::bundles(wanted.gpu)?)?;
+    if wanted.calibrate {
+        installed += fetch::run(&home, &[pins::MAGIKA])?;
+    }
     if wanted.reference {
         reference::run(&home)?;
     }

@@ -229,14 +229,19 @@ pub(crate) async fn execute_items_locally(
 }
 
 /// Workers that may read these files.
-fn local_pool(workers: usize, readable: Vec<PathBuf>) -> Result<WorkerPool> {
+pub(crate) fn local_pool(workers: usize, readable: Vec<PathBuf>) -> Result<WorkerPool> {
+    Ok(WorkerPool::new(local_workers(workers, readable)?, workers))
+}
+
+/// How workers of this machine's user are started, which may read these files.
+pub(crate) fn local_workers(workers: usize, readable: Vec<PathBuf>) -> Result<WorkerConfig> {
     let (program, arguments) = worker_program()?;
     let home = std::path::absolute(home::home()?)?;
     let mut sandbox = SandboxConfig::new(home.join("compiled"));
     sandbox.gpu_processes = u16::try_from(workers).unwrap_or(u16::MAX);
     let mut config = WorkerConfig::new(program, arguments, home.join("scratch"), sandbox, readable);
     config.memory_bytes_max = runtime::worker::fair_memory_bytes(workers);
-    Ok(WorkerPool::new(config, workers))
+    Ok(config)
 }
 
 /// This program becomes its own worker.

@@ -7,6 +7,7 @@ use std::ops::RangeInclusive;
 use serde::Deserialize;
 
 use super::bounds::{field, schema};
+use super::tolerances::Tolerances;
 use super::verify_text::{self, VerifyText};
 use super::{
     DEADLINE_MS_MAX, DEADLINE_MS_MIN, Dtype, FUEL_MAX, ITEMS_PER_SHARD_MAX, InputSource,
@@ -17,6 +18,7 @@ use crate::items::ITEM_BYTES_MAX;
 use crate::money::Amount;
 use crate::offer::DeviceKind;
 use crate::package::{Limits, OutputFormat};
+use crate::profile::VerifiedProfile;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -82,11 +84,21 @@ struct ScheduleText {
     cpu_nodes: bool,
 }
 
-pub(super) fn parse(text: &str) -> Result<Manifest, Error> {
-    let decode = |error: toml::de::Error| Error::Decode {
+fn decode(error: toml::de::Error) -> Error {
+    Error::Decode {
         what: "manifest",
         reason: error.to_string().trim_end().to_owned(),
-    };
+    }
+}
+
+/// What `verify.profile` says, if it is a text; whatever else it is, [`parse`] refuses.
+pub(super) fn profile_path(text: &str) -> Result<Option<String>, Error> {
+    let table: toml::Table = text.parse().map_err(decode)?;
+    let path = table.get("verify").and_then(|verify| verify.get("profile"));
+    Ok(path.and_then(toml::Value::as_str).map(str::to_owned))
+}
+
+pub(super) fn parse(text: &str, read: Option<&VerifiedProfile>) -> Result<Manifest, Error> {
     // The schema is looked at first: a manifest of another version has other keys, and the reader
     // should learn about the version, not about the first unknown key.
     let table: toml::Table = text.parse().map_err(decode)?;
@@ -96,10 +108,12 @@ pub(super) fn parse(text: &str) -> Result<Manifest, Error> {
     let text: Text = toml::from_str(text).map_err(decode)?;
     schema(text.schema)?;
     let output = output(text.output)?;
+    let models = models(text.model)?;
+    let (tolerances, profile) = Tolerances::of(text.verify.profile(), &models, read)?;
     let manifest = Manifest {
         name: text.name,
         component: text.component,
-        models: models(text.model)?,
+        models,
         input: InputSource {
             path: text.input.path,
             split: split(&text.input.split)?,
@@ -112,7 +126,7 @@ pub(super) fn parse(text: &str) -> Result<Manifest, Error> {
         output,
         replication: verify_text::replication(&text.verify)?,
         policy: verify_text::policy(&text.verify)?,
-        comparator: verify_text::comparator(&text.verify)?,
+        comparator: verify_text::comparator(&text.verify, tolerances)?,
         limits: limits(&text.limits)?,
         max_price: price(&text.price.max)?,
         deadline_ms: narrow(
@@ -122,6 +136,7 @@ pub(super) fn parse(text: &str) -> Result<Manifest, Error> {
         )?,
         device: device(text.schedule.device.as_deref())?,
         cpu_nodes: text.schedule.cpu_nodes,
+        profile,
     };
     manifest.check()?;
     Ok(manifest)

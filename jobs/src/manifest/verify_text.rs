@@ -4,6 +4,7 @@ use serde::Deserialize;
 
 use super::Replication;
 use super::bounds::field;
+use super::tolerances::Tolerances;
 use super::toml_text::{dtype, narrow, quoted, required};
 use crate::Error;
 use crate::compare::Comparator;
@@ -29,6 +30,7 @@ pub(super) struct VerifyText {
     max_replicas: i64,
     policy: Option<String>,
     trusted: Option<Vec<String>>,
+    profile: Option<String>,
     comparator: String,
     dtype: Option<String>,
     atol: Option<f64>,
@@ -96,7 +98,10 @@ pub(super) fn policy(text: &VerifyText) -> Result<Policy, Error> {
     }
 }
 
-pub(super) fn comparator(text: &VerifyText) -> Result<Comparator, Error> {
+pub(super) fn comparator(
+    text: &VerifyText,
+    tolerances: Tolerances<'_>,
+) -> Result<Comparator, Error> {
     let kind = text.comparator.as_str();
     let with = format!("verify.comparator = {kind:?}");
     let required = |key, value| required(key, value, &with);
@@ -105,13 +110,24 @@ pub(super) fn comparator(text: &VerifyText) -> Result<Comparator, Error> {
         "numeric" => {
             text.only(
                 &with,
-                &["dtype", "atol", "rtol", "min_cosine", "top1", "rms"],
+                &[
+                    "profile",
+                    "dtype",
+                    "atol",
+                    "rtol",
+                    "min_cosine",
+                    "top1",
+                    "rms",
+                ],
             )?;
+            let read = |given| dtype("verify.dtype", given);
+            let given = text.dtype.as_deref().map(|given| read(Some(given)));
+            let given = tolerances.dtype(given.transpose()?)?;
             return Ok(Comparator::Numeric {
-                dtype: dtype("verify.dtype", text.dtype.as_deref())?,
-                atol: required("verify.atol", text.atol)?,
-                rtol: required("verify.rtol", text.rtol)?,
-                min_cosine: required("verify.min_cosine", text.min_cosine)?,
+                dtype: given.map_or_else(|| read(None), Ok)?,
+                atol: required("verify.atol", tolerances.atol(text.atol)?)?,
+                rtol: required("verify.rtol", tolerances.rtol(text.rtol)?)?,
+                min_cosine: required("verify.min_cosine", tolerances.min_cosine(text.min_cosine)?)?,
                 top1: text.top1,
                 rms: text.rms,
             });
@@ -142,6 +158,11 @@ pub(super) fn comparator(text: &VerifyText) -> Result<Comparator, Error> {
 }
 
 impl VerifyText {
+    /// The path of a tolerance profile.
+    pub(super) fn profile(&self) -> Option<&str> {
+        self.profile.as_deref()
+    }
+
     /// Refuses a key that would have no effect, which its author surely did not mean.
     fn only(&self, with: &str, allowed: &[&str]) -> Result<(), Error> {
         let float = |value: Option<f64>| value.map(|value| value.to_string());
@@ -149,6 +170,7 @@ impl VerifyText {
         let text = |value: &Option<String>| value.as_ref().map(|value| format!("{value:?}"));
         let fields = self.field.as_ref();
         let given = [
+            ("profile", text(&self.profile)),
             ("dtype", text(&self.dtype)),
             ("atol", float(self.atol)),
             ("rtol", float(self.rtol)),

@@ -7,6 +7,7 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use super::clock::Clock;
 use super::frame::{Frame, FrameError};
 use super::harden::{self, Pipes};
+use super::models;
 use super::protocol::{Request, Response};
 use crate::engine::engine_id;
 use crate::failure::{Failure, FailureKind};
@@ -65,20 +66,29 @@ fn begin(first: impl FnOnce()) -> Result<(), Fatal> {
     let Some(frame) = Frame::read(&mut pipes.input)? else {
         return Ok(());
     };
-    let Request::Hello(confinement, config) = frame.word()? else {
-        return Err(FrameError::from(postcard::Error::DeserializeBadEncoding).into());
+    let (confinement, config) = match frame.word()? {
+        Request::Hello(confinement, config) => (confinement, Some(config)),
+        Request::HelloModels(confinement) => (confinement, None),
+        _ => return Err(FrameError::from(postcard::Error::DeserializeBadEncoding).into()),
     };
     let missing = harden::harden(&confinement).map_err(Fatal::Harden)?;
     first();
-    Ok(serve(pipes, &config, missing)?)
+    Ok(serve(pipes, config.as_ref(), missing)?)
 }
 
-fn serve(pipes: Pipes, config: &SandboxConfig, missing: Vec<String>) -> Result<(), FrameError> {
+fn serve(
+    pipes: Pipes,
+    config: Option<&SandboxConfig>,
+    missing: Vec<String>,
+) -> Result<(), FrameError> {
     let (requests, inbox) = sync_channel(REQUESTS_MAX);
     let input = pipes.input;
     let reader = std::thread::Builder::new().name("worker-reader".into());
     drop(reader.spawn(move || read(input, &requests))?);
-    answer(&inbox, pipes.output, config, missing)
+    match config {
+        Some(config) => answer(&inbox, pipes.output, config, missing),
+        None => models::answer(&inbox, pipes.output, missing),
+    }
 }
 
 /// Reads requests. When the parent goes away the worker ends at once, a running guest included: the
@@ -137,7 +147,7 @@ fn answer(
                     Err(failure) => say(&mut output, &Response::Failed(failure), Vec::new())?,
                 }
             }
-            Request::Hello(..) => return Err(postcard::Error::DeserializeBadEncoding.into()),
+            _ => return Err(postcard::Error::DeserializeBadEncoding.into()),
         }
     }
     Ok(())
@@ -158,6 +168,6 @@ async fn execute(
     done
 }
 
-fn say(output: &mut File, word: &Response, body: Vec<u8>) -> Result<(), FrameError> {
+pub(super) fn say(output: &mut File, word: &Response, body: Vec<u8>) -> Result<(), FrameError> {
     Frame::new(word, body)?.write(output)
 }

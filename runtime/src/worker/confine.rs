@@ -62,6 +62,9 @@ pub struct Confinement {
     /// Private memory that it may write to, in bytes: guests, tensors, models and libraries
     /// together. None: no bound, which a GPU's driver wants.
     pub memory_bytes_max: Option<u64>,
+    /// Whether it runs in an emulator, which has no filter on system calls to offer. What is missing is
+    /// said; without an emulator, a worker that lacks the filter does not start.
+    pub emulated: bool,
 }
 
 /// What each of so many workers may take of this machine's memory, in bytes: an equal part of three

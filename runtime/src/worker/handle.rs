@@ -102,6 +102,15 @@ impl WorkerHandle {
     /// # Errors
     /// If it does not start within [`START_WALL_MS`], or says why it cannot.
     pub async fn spawn(config: &WorkerConfig) -> Result<Self, FailureKind> {
+        let sandbox = config.sandbox.clone();
+        Self::start(config, |confinement| Request::Hello(confinement, sandbox)).await
+    }
+
+    /// As [`WorkerHandle::spawn`], with a first word of the caller's.
+    pub(super) async fn start(
+        config: &WorkerConfig,
+        hello: impl FnOnce(Confinement) -> Request,
+    ) -> Result<Self, FailureKind> {
         let scratch = Scratch::new(&config.scratch_dir).map_err(FailureKind::lost)?;
         let mut command = Command::new(&config.exe);
         command
@@ -140,8 +149,9 @@ impl WorkerHandle {
                 config.sandbox.cache_dir.clone(),
             ],
             memory_bytes_max: config.memory_bytes_max,
+            emulated: false,
         };
-        let hello = Request::Hello(confinement, config.sandbox.clone());
+        let hello = hello(confinement);
         match worker
             .ask(&hello, Vec::new(), START_WALL_MS, "starting a worker")
             .await?
@@ -247,7 +257,7 @@ impl WorkerHandle {
         }
     }
 
-    async fn ask(
+    pub(super) async fn ask(
         &mut self,
         request: &Request,
         body: Vec<u8>,
@@ -325,7 +335,7 @@ fn finish(done: ShardOutcome) -> Result<ShardOutcome, Failure> {
     Err(FailureKind::lost("its outcome does not fit its outputs").into())
 }
 
-fn unexpected(response: &Response) -> FailureKind {
+pub(super) fn unexpected(response: &Response) -> FailureKind {
     let word = format!("{response:?}");
     let word = word.split(['(', ' ']).next().unwrap_or_default();
     FailureKind::lost(format!("unexpected answer {word}"))

@@ -57,13 +57,19 @@ pub(super) fn take() -> Result<Pipes, String> {
 pub(super) fn harden(confinement: &Confinement) -> Result<Vec<String>, String> {
     rustix::thread::set_no_new_privs(true)
         .map_err(|error| format!("cannot give up new privileges: {error}"))?;
-    let missing = confine(confinement)?;
+    let mut missing = confine(confinement)?;
     // After the namespaces, whose making may clear it.
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
         .map_err(|error| format!("cannot tie its life to its parent's: {error}"))?;
     for filter in filters()? {
-        seccompiler::apply_filter_all_threads(&filter)
-            .map_err(|error| format!("cannot install the system call filter: {error}"))?;
+        match seccompiler::apply_filter_all_threads(&filter) {
+            Ok(()) => {}
+            Err(error) if confinement.emulated => {
+                missing.push(format!("a filter on system calls (emulated): {error}"));
+                break;
+            }
+            Err(error) => return Err(format!("cannot install the system call filter: {error}")),
+        }
     }
     Ok(missing)
 }

@@ -11,6 +11,17 @@
 //!                          <-    Done(outcome) + outputs
 //!                                or Failed(failure), also in place of Prepared
 //! ```
+//!
+//! A parent that calibrates wants models and no guests:
+//!
+//! ```text
+//! HelloModels(confinement) ->
+//!                          <-    Hello { engine }
+//! Ports(model)             ->
+//!                          <-    Ports(ports)            or Failed(failure)
+//! RunModel(run) + samples  ->
+//!                          <-    Ran(what) + answers     or Failed(failure)
+//! ```
 
 use jobs::outcome::Outcome;
 use serde::{Deserialize, Serialize};
@@ -18,8 +29,9 @@ use serde::{Deserialize, Serialize};
 use super::confine::Confinement;
 use crate::failure::Failure;
 use crate::log::LogLine;
+use crate::model::{ModelPorts, ModelRan, ModelRun};
 use crate::sandbox::SandboxConfig;
-use crate::task::{ProbeReport, ShardTask};
+use crate::task::{LocalBlob, ProbeReport, ShardTask};
 
 /// What a parent asks.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,6 +42,12 @@ pub enum Request {
     Probe,
     /// Execute a shard; its items are the frame's body.
     Execute(ShardTask),
+    /// The first word to a worker that runs models and no guests: what to give up.
+    HelloModels(Confinement),
+    /// What does a model take and give?
+    Ports(LocalBlob),
+    /// Run a model over samples; they are the frame's body.
+    RunModel(ModelRun),
 }
 
 /// What a worker answers.
@@ -55,4 +73,8 @@ pub enum Response {
     },
     /// No outcome.
     Failed(Failure),
+    /// What a model takes and gives.
+    Ports(ModelPorts),
+    /// A model ran; its answers are the frame's body.
+    Ran(ModelRan),
 }

@@ -36,6 +36,7 @@ fn hello(dir: &Path) -> Frame {
         readable: vec![dir.to_owned()],
         writable: vec![dir.join("cache")],
         memory_bytes_max: None,
+        emulated: false,
     };
     let hello = Request::Hello(confinement, config(dir).sandbox);
     Frame::new(&hello, Vec::new()).unwrap()

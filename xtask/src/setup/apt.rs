@@ -82,7 +82,16 @@ impl Installed {
     }
 }
 
-pub(super) fn run(with_venv: bool) -> Result<()> {
+/// What is wanted beyond [`NEEDS`].
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Wanted {
+    /// Python environments.
+    pub(super) venv: bool,
+    /// Programs for other processors run on this one.
+    pub(super) emulator: bool,
+}
+
+pub(super) fn run(wanted: Wanted) -> Result<()> {
     let debian = Installed::read();
     let none = Installed(String::new());
     let installed = debian.as_ref().unwrap_or(&none);
@@ -91,7 +100,11 @@ pub(super) fn run(with_venv: bool) -> Result<()> {
         eprintln!("  missing: {} (for {})", need.packages.join(" "), need.why);
         missing.extend(need.packages);
     }
-    if with_venv && !python_module("ensurepip") {
+    if wanted.emulator && !run::on_path("qemu-x86_64") {
+        eprintln!("  missing: qemu-user (for calibrations on emulated processors)");
+        missing.push("qemu-user");
+    }
+    if wanted.venv && !python_module("ensurepip") {
         eprintln!("  missing: python3-venv (for the reference environment)");
         missing.push("python3-venv");
     }

@@ -57,6 +57,19 @@ const MINILM: Bundle = Bundle {
     }],
 };
 
+/// Magika's standard model v3.3 (Apache-2.0), which tells kinds of files apart: calibrated, run by no job.
+pub(super) const MAGIKA: Bundle = Bundle {
+    requirement: "magika==1.0.3",
+    sha256: "3e9b49134e8116ee40b431664dcbed9e199413efddcce1a173c734b4e0521529",
+    platforms: LINUX_X86_64,
+    members: &[Member {
+        from: "magika/models/standard_v3_3/model.onnx",
+        to: "models/magika-standard-v3.3.onnx",
+        size: 3163737,
+        sha256: "fe2d2eb49c5f88a9e0a6c048e15d6ffdf86235519c2afc535044de433169ec8c",
+    }],
+};
+
 const ORT_X86_64: Bundle = Bundle {
     requirement: "onnxruntime==1.31.1",
     sha256: "5752bd508126ae7c49894d3b9d2e83f0c3d487319246d04c444b393308d7ad7f",

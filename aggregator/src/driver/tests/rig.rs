@@ -299,6 +299,7 @@ impl TestJob {
             deadline_ms: 60_000,
             device: None,
             cpu_nodes: false,
+            profile: None,
             nonce: "0".repeat(32),
             input: input.clone(),
         };

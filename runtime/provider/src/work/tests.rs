@@ -176,6 +176,7 @@ fn package(comparator: Comparator) -> Package {
         deadline_ms: 60_000,
         device: None,
         cpu_nodes: false,
+        profile: None,
         nonce: "0".repeat(32),
     }
 }

@@ -89,6 +89,7 @@ pub(crate) fn job(component: Vec<u8>) -> Job {
         deadline_ms: 600_000,
         device: None,
         cpu_nodes: false,
+        profile: None,
         nonce: "0".repeat(32),
     };
     Job {
