@@ -24,9 +24,9 @@ fn project(values: &[f32], dims: u8, seed: u8) -> Projection {
 
 #[test]
 fn the_distance_of_projections_is_that_of_the_tensors() {
-    let left = values(5000, 1);
-    let noise = values(5000, 2);
-    for size in [1e-6_f32, 1e-3, 0.5] {
+    let left = values(2000, 1);
+    let noise = values(2000, 2);
+    for size in [1e-6_f32, 0.5] {
         let right: Vec<f32> = left.iter().zip(&noise).map(|(a, b)| a + size * b).collect();
         let pairs = || {
             left.iter()
