@@ -259,7 +259,7 @@ impl Bench {
 
     async fn cheat(&mut self, name: String, run: ModelRun) -> Result<Option<Cheating>> {
         self.bar.set_message(name.clone());
-        let rival = run.edit.is_none().then(|| run.model.blob.digest);
+        let rival = run.edit.is_none().then_some(run.model.blob.digest);
         let ran = self.worker.run(run, self.samples.clone()).await;
         self.bar.inc(1);
         match ran {

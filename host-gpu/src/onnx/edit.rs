@@ -312,7 +312,7 @@ fn apply(edit: ModelEdit, target: &Target, bytes: &mut [u8]) -> Result<(), Strin
             by_channel(values, target, usize::MAX, |group| symmetric(group, 127.0));
         })?,
         ModelEdit::Int4Weights if byte => map(target.ty, bytes, |values| {
-            by_channel(values, target, GROUP, |group| sixteen_levels(group));
+            by_channel(values, target, GROUP, sixteen_levels);
         })?,
         ModelEdit::Int4Weights => map(target.ty, bytes, |values| {
             by_channel(values, target, GROUP, |group| symmetric(group, 7.0));

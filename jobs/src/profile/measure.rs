@@ -24,6 +24,9 @@ const FLOOR_ULPS_HALF: f64 = 8.0;
 /// How far within the tolerance the careful cheat stays.
 const WITHIN: f64 = 0.99;
 
+/// How often it halves its step until the cosine does not tell.
+const HALVINGS_MAX: u32 = 40;
+
 /// The least gap below a cosine of one that is asked for.
 const COSINE_FLOOR: f64 = 1e-9;
 
@@ -84,28 +87,45 @@ impl Cheating {
     /// The most that one who knows the tolerance can do to the choice of the largest element: the second
     /// largest raised and the largest lowered by as much as will pass. No tolerance finds it; what it
     /// gains is said.
-    fn within(honest: &[Vec<f64>], rtol: f64) -> Self {
-        let mut flipped = 0_usize;
+    fn within(honest: &[Vec<f64>], tolerance: &Tolerance) -> Self {
+        let (mut flipped, mut held_back) = (0_usize, 0_usize);
         let careful = |answer: &Vec<f64>| {
-            let mut careful = answer.clone();
             let Some((first, second)) = two_largest(answer) else {
-                return careful;
+                return answer.clone();
             };
             let largest = answer.iter().fold(0.0_f64, |most, v| most.max(v.abs()));
-            for (at, by) in [(first, -1.0), (second, 1.0)] {
-                if let Some(value) = careful.get_mut(at) {
-                    *value += by * WITHIN * rtol * largest;
+            let moved = |by: f64| {
+                let mut moved = answer.clone();
+                for (at, by) in [(first, -by), (second, by)] {
+                    if let Some(value) = moved.get_mut(at) {
+                        *value += by * largest;
+                    }
                 }
+                moved
+            };
+            let (mut by, mut careful) = (WITHIN * tolerance.rtol, answer.clone());
+            for _ in 0..HALVINGS_MAX {
+                let tried = moved(by);
+                if !tolerance.refuses(&distance(answer, &tried)) {
+                    careful = tried;
+                    break;
+                }
+                by /= 2.0;
             }
+            held_back = held_back.saturating_add(usize::from(by < WITHIN * tolerance.rtol));
             let value = |at: usize| careful.get(at).copied().unwrap_or(0.0);
             flipped = flipped.saturating_add(usize::from(value(second) > value(first)));
             careful
         };
         let answers = honest.iter().map(careful).collect();
+        let less = match held_back {
+            0 => String::new(),
+            some => format!(", by less in {some}, where the cosine would tell"),
+        };
         Self {
             name: "within the tolerance".to_owned(),
             how: format!(
-                "the two largest elements moved towards one another by {WITHIN} of the tolerance, which \
+                "the two largest elements moved towards one another by {WITHIN} of the tolerance{less}, which \
                  changes the largest in {flipped} of {} answers",
                 honest.len()
             ),
@@ -181,7 +201,7 @@ impl ToleranceProfile {
         let tail = Tail::fit(&worst.max_norm);
         let tolerance = tolerance(&worst, measured.subject.dtype, settings)?;
         let first = measured.runs.first().map(|run| run.answers.as_slice());
-        let careful = Cheating::within(first.unwrap_or_default(), tolerance.rtol);
+        let careful = Cheating::within(first.unwrap_or_default(), &tolerance);
         let cheats = measured.cheats.iter().chain([&careful]);
         let cheats = cheats.map(|cheat| rate(cheat, &honest, &tolerance));
         let cheats = cheats.collect();

@@ -46,7 +46,7 @@ pub(super) fn stack(
         let fits = |group: &&mut Vec<(usize, &Sample)>| {
             group
                 .first()
-                .is_some_and(|(_, first)| alike(first, sample, &stacks))
+                .is_some_and(|(_, first)| alike(first, sample, stacks))
         };
         match groups.iter_mut().find(fits) {
             Some(group) => group.push((at, sample)),
