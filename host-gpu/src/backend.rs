@@ -69,6 +69,35 @@ pub struct FingerprintParts {
     pub options: String,
 }
 
+/// How much a graph is rewritten before it runs. Jobs always run with [`Optimisation::All`]; the others show how
+/// much an answer depends on it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Optimisation {
+    /// Not at all.
+    Off,
+    /// Constants are folded and what is redundant goes.
+    Basic,
+    /// Nodes are fused, too.
+    Extended,
+    /// Memory layouts change, too.
+    All,
+}
+
+impl Optimisation {
+    /// Every level, for tables.
+    pub const ALL: [Self; 4] = [Self::Off, Self::Basic, Self::Extended, Self::All];
+
+    /// The name by which a fingerprint calls it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::Basic => "basic",
+            Self::Extended => "extended",
+            Self::All => "all",
+        }
+    }
+}
+
 /// Options of a session. Everything else is pinned: one graph, one way to run it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct GraphOptions {
@@ -79,15 +108,18 @@ pub struct GraphOptions {
     /// Whether nodes for which the device has no kernel may run on the processor. Without it a graph
     /// that has such nodes is refused; nothing moves silently.
     pub host_nodes: bool,
+    /// How much the graph is rewritten first.
+    pub optimisation: Optimisation,
 }
 
 impl GraphOptions {
-    /// One thread on `device`.
+    /// One thread on `device`, everything optimised: how jobs run.
     pub fn on(device: Device) -> Self {
         Self {
             device,
             intra_threads: 1,
             host_nodes: false,
+            optimisation: Optimisation::All,
         }
     }
 }

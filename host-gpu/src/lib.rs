@@ -77,9 +77,11 @@ mod pick;
 
 mod nn_ext;
 
+mod trace;
+
 pub use backend::{
     Device, DeviceInfo, DeviceKind, FingerprintParts, GraphIo, GraphOptions, NnBackend, NnSession,
-    NodesOn, Port, StopFlag,
+    NodesOn, Optimisation, Port, StopFlag,
 };
 pub use budget::{Budget, Charge, NnMeters};
 pub use error::{FaultCode, GuestFault, MAX_ERROR_TEXT_BYTES, NnError};
@@ -98,4 +100,5 @@ pub use state::{NnCtxView, NnLimits, NnState, NnView};
 pub use tensor::{
     BackendTensor, BoundInput, ElementType, HostBytes, MAX_RANK, NamedOutput, ReadBack, TensorValue,
 };
+pub use trace::{Expected, Frontier, LeafFinding, Means, NodeInfo, Trace, TracedTensor, Tracer};
 pub use wasi_nn::{NnContext, NnGraph, NnTensor, add_to_linker};

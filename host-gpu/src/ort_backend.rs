@@ -1,9 +1,9 @@
 //! The backend that runs ONNX graphs: ONNX Runtime on the processor or on CUDA.
 //!
 //! Options are pinned here and nowhere else, and spelled out in the fingerprint: one thread within
-//! a kernel, kernels one after the other, all graph optimisations, deterministic compute. A device
-//! that was asked for and cannot be used is an error; ONNX Runtime's own habit of going on with the
-//! processor is switched off.
+//! a kernel, kernels one after the other, all graph optimisations (unless a calibration asks for
+//! fewer), deterministic compute. A device that was asked for and cannot be used is an error; ONNX
+//! Runtime's own habit of going on with the processor is switched off.
 
 mod binding;
 pub(crate) mod devices;
@@ -13,9 +13,11 @@ mod placement;
 mod session;
 #[cfg(test)]
 mod tests;
+mod types;
 
 use crate::backend::{
-    Device, DeviceInfo, FingerprintParts, GraphOptions, NnBackend, NnSession, StopFlag,
+    Device, DeviceInfo, FingerprintParts, GraphOptions, NnBackend, NnSession, Optimisation,
+    StopFlag,
 };
 use crate::error::NnError;
 use crate::onnx;
@@ -115,7 +117,7 @@ fn builder(
 ) -> Result<SessionBuilder, NnError> {
     let plain = || -> Result<SessionBuilder, ort::Error> {
         Ok(Session::builder(library.environment())?
-            .with_optimization_level(GraphOptimizationLevel::All)?
+            .with_optimization_level(level(options.optimisation))?
             .with_intra_threads(usize::from(options.intra_threads.max(1)))?
             .with_inter_threads(1)?
             .with_parallel_execution(false)?
@@ -132,6 +134,16 @@ fn builder(
     builder
         .with_execution_providers([cuda(index, arena)?])
         .map_err(|error| unavailable(options.device, &error.to_string()))
+}
+
+/// As the library calls it.
+const fn level(optimisation: Optimisation) -> GraphOptimizationLevel {
+    match optimisation {
+        Optimisation::Off => GraphOptimizationLevel::Disable,
+        Optimisation::Basic => GraphOptimizationLevel::Level1,
+        Optimisation::Extended => GraphOptimizationLevel::Level2,
+        Optimisation::All => GraphOptimizationLevel::All,
+    }
 }
 
 fn cuda(index: u32, arena: Option<usize>) -> Result<ExecutionProviderDispatch, NnError> {
@@ -177,7 +189,8 @@ impl NnBackend for OrtBackend {
     }
 
     fn fingerprint(&self, options: &GraphOptions) -> Result<FingerprintParts, NnError> {
-        let pinned = "opt=all;inter=1;mode=sequential;deterministic=1";
+        let level = options.optimisation.name();
+        let pinned = format!("opt={level};inter=1;mode=sequential;deterministic=1");
         let intra = options.intra_threads.max(1);
         let info = self
             .available_devices()

@@ -81,6 +81,10 @@ pub enum Domain {
     Seed,
     /// Link of the aggregator's event log.
     EventLog,
+    /// The tensors that cross one position of a model.
+    Frontier,
+    /// What a party of a dispute answered.
+    DisputeAnswer,
 }
 
 impl Domain {
@@ -97,6 +101,8 @@ impl Domain {
             Self::Journal => "assay 2026-11-21 journal v1",
             Self::Seed => "assay 2026-11-21 seed v1",
             Self::EventLog => "assay 2026-11-21 event log v1",
+            Self::Frontier => "assay 2026-11-22 frontier v1",
+            Self::DisputeAnswer => "assay 2026-11-22 dispute answer v1",
         }
     }
 }

@@ -41,6 +41,7 @@ pub mod output;
 pub mod receipt;
 
 pub mod compare;
+pub mod dispute;
 pub mod record;
 pub mod verdict;
 
