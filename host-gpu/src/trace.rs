@@ -76,6 +76,8 @@ pub struct NodeInfo {
     pub reads: Vec<String>,
     /// The tensors that it makes and that somebody reads.
     pub makes: Vec<String>,
+    /// Whether the first of them is `f32`.
+    pub floats: bool,
 }
 
 /// A part that is loaded.
@@ -140,10 +142,13 @@ impl<'m> Tracer<'m> {
     pub fn node(&self, node: usize) -> Option<NodeInfo> {
         let found = self.cut.nodes().get(node)?;
         let names = |ids: Vec<usize>| ids.into_iter().map(|id| self.value_name(id)).collect();
+        let makes = self.cut.makes(node, node + 1);
+        let first = makes.first().and_then(|id| self.types.get(*id).copied());
         Some(NodeInfo {
+            floats: first.flatten().is_some_and(|carrier| carrier.own == 1),
             operator: found.op.to_owned(),
             reads: names(self.cut.reads(node, node + 1)),
-            makes: names(self.cut.makes(node, node + 1)),
+            makes: names(makes),
         })
     }
 
@@ -230,6 +235,23 @@ impl<'m> Tracer<'m> {
     /// A tensor of a frontier, by name.
     pub fn tensor<'f>(&self, frontier: &'f Frontier, name: &str) -> Option<&'f Arc<TensorValue>> {
         frontier.values.get(&self.cut.id(name)?)
+    }
+
+    /// A tensor from what somebody says of it: its dimensions and contents, as a trace describes them.
+    ///
+    /// # Errors
+    /// If the model has no such value, or the contents are not as long as the dimensions say.
+    pub fn receive(
+        &self,
+        name: &str,
+        dims: &[u32],
+        bytes: &[u8],
+    ) -> Result<Arc<TensorValue>, NnError> {
+        let id = self.cut.id(name);
+        let carrier = id.and_then(|id| self.types.get(id).copied().flatten());
+        let carrier = carrier.ok_or_else(|| self.wrong(format!("no {:?}", shown(name))))?;
+        let value = TensorValue::from_bytes(carrier.carried, dims, bytes)?;
+        Ok(Arc::new(value))
     }
 
     /// Puts another tensor in the place of one: what a liar does, for tests and measurements.

@@ -14,6 +14,8 @@ mod part;
 mod scope;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use part::{Carrier, Part, Typed};
 

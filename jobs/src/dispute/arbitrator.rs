@@ -134,3 +134,71 @@ fn cost(questions: u32, bytes: u64, compute_us: u64, prices: &Prices) -> Cost {
         total_us: compute_us.saturating_add(transfer).saturating_add(trips),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::digest::Digest;
+
+    #[test]
+    fn the_cheaper_way_is_chosen_and_other_fingerprints_leave_one() {
+        let estimate = Estimate {
+            terms: Terms {
+                positions: 1001,
+                arity: 8,
+                inputs: Digest::default(),
+            },
+            same_fingerprint: true,
+            frontier_tensors: 20,
+            node_bytes: 1 << 20,
+            node_us: 20_000,
+            model_us: 2_000_000,
+            input_output_bytes: 10_000,
+            model_bytes: 0,
+            weight_bytes: 0,
+        };
+        let prices = Prices {
+            round_trip_us: 50_000,
+            bytes_per_ms: 1_000,
+        };
+        let with = |change: fn(&mut Estimate, &mut Prices)| {
+            let (mut estimate, mut prices) = (estimate, prices);
+            change(&mut estimate, &mut prices);
+            choose(&estimate, &prices)
+        };
+        let plain = with(|_, _| ());
+        assert_eq!(plain.bisection.map(|cost| cost.questions), Some(4 + 3));
+        let cases: [(&str, fn(&mut Estimate, &mut Prices), Method); 6] = [
+            ("a large model", |_, _| (), Method::Bisection),
+            (
+                "a small model",
+                |e, _| e.model_us = 30_000,
+                Method::Recompute,
+            ),
+            (
+                "a slow network",
+                |_, p| p.round_trip_us = 1_000_000,
+                Method::Recompute,
+            ),
+            (
+                "a thin network",
+                |_, p| p.bytes_per_ms = 1,
+                Method::Recompute,
+            ),
+            (
+                "no time at all",
+                |_, p| p.bytes_per_ms = 0,
+                Method::Recompute,
+            ),
+            (
+                "other fingerprints",
+                |e, _| e.same_fingerprint = false,
+                Method::Recompute,
+            ),
+        ];
+        for (what, change, method) in cases {
+            assert_eq!(with(change).method, method, "{what}");
+        }
+        assert_eq!(with(|e, _| e.same_fingerprint = false).bisection, None);
+    }
+}
