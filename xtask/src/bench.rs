@@ -79,6 +79,21 @@ pub(crate) fn host(stages: &mut Stages, args: &BenchArgs) -> Result<ExitCode> {
     })
 }
 
+/// The one group that needs neither guests nor baselines; models that are not there are named.
+pub(crate) fn dispute(stages: &mut Stages, args: &BenchArgs) -> Result<ExitCode> {
+    stages.run("set-up", || setup::run(Wanted::default()))?;
+    let target = target()?;
+    let bench = stages.run("build the benchmark", || build(&target))?;
+    stages.run("measure", || {
+        let mut command = program(&bench)?;
+        command.args(["--only", "dispute"]);
+        command.args((args.json || args.save.is_some()).then_some("--json"));
+        command.args(args.quick.then_some("--quick"));
+        command.args(&args.rest).stdout(Stdio::piped());
+        measure(command.stderr(Stdio::inherit()), args)
+    })
+}
+
 /// Where release builds go: a folder of their own, so that one package may be selected without
 /// disturbing the workspace's builds.
 pub(crate) fn target() -> Result<PathBuf> {

@@ -103,6 +103,9 @@ enum BenchChore {
     /// Instances, inference, limits and memory against bare wasmtime, bare ONNX Runtime, Python and
     /// wasmtime's wasi-nn, in one run.
     Host(BenchArgs),
+    /// Finding the one of two providers who computed wrongly, against computing everything again: the
+    /// group `dispute` of `host`, without guests and baselines.
+    Dispute(BenchArgs),
 }
 
 #[derive(Debug, clap::Args)]
@@ -158,6 +161,7 @@ fn main() -> ExitCode {
         Chore::Demo(a) => chores::demo(&mut stages, a),
         Chore::Test(a) => chores::test(&mut stages, a),
         Chore::Bench(BenchChore::Host(a)) => bench::host(&mut stages, a),
+        Chore::Bench(BenchChore::Dispute(a)) => bench::dispute(&mut stages, a),
         Chore::Gpu(GpuChore::Test) => gpu::test(&mut stages),
         Chore::Gpu(GpuChore::Bundle(a)) => gpu::bundle(&mut stages, a),
         Chore::Guests => chores::guests(&mut stages),

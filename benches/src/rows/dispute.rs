@@ -15,7 +15,7 @@ use host_gpu::{
     Device, ElementType, GraphOptions, NnBackend as _, OrtBackend, StopFlag, TensorValue, Trace,
     Tracer,
 };
-use jobs::dispute::{ARITY_DEFAULT, Party, Ruling};
+use jobs::dispute::{ARITY_DEFAULT, Estimate, Party, Prices, Ruling, Terms, choose};
 
 use super::{Bench, read};
 use crate::measure::{Clock, Samples};
@@ -119,6 +119,8 @@ fn integers(name: &str, values: impl Iterator<Item = i64>) -> Result<(String, Ar
 /// What was measured of each dispute about one model.
 #[derive(Default)]
 struct Figures {
+    /// Milliseconds to cut the model and to learn its types: once for each model, kept by whoever arbitrates.
+    learned: Samples,
     rounds: Samples,
     talk: Samples,
     contents: Samples,
@@ -141,12 +143,17 @@ struct Whole {
 
 fn measured(bench: &Bench, name: &str, model: &[u8], inputs: &Inputs) -> Result<Vec<Row>> {
     let backend = Arc::new(OrtBackend::new(crate::raw::library()?));
+    let clock = Clock::start();
     let mut tracer = Tracer::new(Arc::clone(&backend), name, model)?;
+    let learned = Samples::of(vec![clock.seconds() * 1e3]);
     let structure = Structure::of(&tracer);
     let honest = Provider::new(&mut tracer, inputs.clone(), Lie::None)?;
     let whole = whole(bench, &backend, &mut tracer, model, inputs)?;
     let terms = terms(&tracer, &honest, ARITY_DEFAULT)?;
-    let mut figures = Figures::default();
+    let mut figures = Figures {
+        learned,
+        ..Figures::default()
+    };
     let mut kinds: Vec<String> = Vec::new();
     for node in drawn(&tracer, bench.pick(12, 3))? {
         let lie = Lie::Number { node, to: 1e6 };
@@ -178,10 +185,11 @@ fn measured(bench: &Bench, name: &str, model: &[u8], inputs: &Inputs) -> Result<
         figures.referee.push(referee * 1e3);
         figures.answers.push(outcome.answering * 1e3);
     }
+    let widest = structure.widest();
+    let choice = choice(terms, widest, model.len(), &figures, &whole)?;
     let about = format!(
-        "{} nodes, {TOKENS} tokens, at most {} tensors cross a position; nodes drawn: {}",
+        "{} nodes, {TOKENS} tokens, at most {widest} tensors cross a position; {choice}; nodes drawn: {}",
         tracer.nodes(),
-        structure.widest(),
         kinds.join(", ")
     );
     Ok(rows(
@@ -214,6 +222,9 @@ fn rows(name: &str, figures: &Figures, whole: &Whole, rounds: f64, about: String
         row("the referee in all, checking answers included", "ms", &figures.referee)
             .against_figure(whole.fresh.median())
             .note("baseline: the whole model, loading it included"),
+        row("the model cut and its types learned, once for all its disputes", "ms", &figures.learned)
+            .against_figure(whole.fresh.median())
+            .note("baseline: the whole model, loading it included"),
         row("a party answers, executing once more up to the node", "ms", &figures.answers)
             .against_figure(whole.run.median())
             .note("baseline: the run of a loaded model"),
@@ -221,6 +232,40 @@ fn rows(name: &str, figures: &Figures, whole: &Whole, rounds: f64, about: String
             .against(&whole.traced, &whole.run)
             .note("baseline: the run of a loaded model. What a party pays to enter a dispute; no job pays it"),
     ]
+}
+
+/// What the arbitrator would have done, on a network of 20 ms and 100 Mbit/s, with the model at hand and without.
+fn choice(
+    terms: Terms,
+    widest: usize,
+    model: usize,
+    figures: &Figures,
+    whole: &Whole,
+) -> Result<String> {
+    let prices = Prices {
+        round_trip_us: 20_000,
+        bytes_per_ms: 12_500,
+    };
+    let here = Estimate {
+        terms,
+        same_fingerprint: true,
+        frontier_tensors: u32::try_from(widest)?,
+        node_bytes: (figures.contents.quantile(1.0) * 1e3) as u64,
+        node_us: (figures.node.quantile(1.0) * 1e3) as u64,
+        model_us: (whole.fresh.median() * 1e3) as u64,
+        input_output_bytes: whole.bytes as u64,
+        model_bytes: 0,
+        weight_bytes: 0,
+    };
+    let fetched = Estimate {
+        model_bytes: model as u64,
+        ..here
+    };
+    let (here, fetched) = (choose(&here, &prices), choose(&fetched, &prices));
+    Ok(format!(
+        "with the model at hand the arbitrator takes {:?}, with the model to fetch for that {:?}",
+        here.method, fetched.method
+    ))
 }
 
 /// Loads and runs the whole model, and runs its parts.

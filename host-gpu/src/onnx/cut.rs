@@ -14,8 +14,6 @@ mod part;
 mod scope;
 #[cfg(test)]
 mod tests;
-#[cfg(test)]
-mod tests;
 
 pub(crate) use part::{Carrier, Part, Typed};
 

@@ -23,7 +23,7 @@ pub(super) const SHARE_HALF: f64 = 1.0 / 512.0;
 pub(super) const SHARE_BRAIN: f64 = 1.0 / 64.0;
 
 /// How a node was computed again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Means {
     /// In double precision, with a proven bound for each element.
     Bound,

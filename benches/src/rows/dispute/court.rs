@@ -64,6 +64,10 @@ pub(super) enum Lie {
         to: f32,
     },
     /// It changes a tensor behind a node that does not write it.
+    #[allow(
+        dead_code,
+        reason = "what tests do; it costs nothing to find, so it is not measured"
+    )]
     Carried {
         /// The node.
         node: usize,
