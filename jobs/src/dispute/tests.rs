@@ -114,7 +114,11 @@ fn unchanged(_: Party, _: &Question, answer: Answer) -> Option<Answer> {
 }
 
 /// Plays a dispute to its end or to the node that has to be computed.
-fn play(terms: Terms, players: [&Player; 2], change: Change) -> Referee {
+fn play(
+    terms: Terms,
+    players: [&Player; 2],
+    change: impl Fn(Party, &Question, Answer) -> Option<Answer>,
+) -> Referee {
     let mut referee = Referee::new(terms).unwrap();
     loop {
         let Progress::Asking { question, waiting } = referee.progress() else {
@@ -188,7 +192,7 @@ fn of_several_lies_the_first_stretch_that_differs_is_followed() {
 }
 
 /// The end of a dispute between an honest party and a liar at node 20, of whom one or both misbehave.
-fn ruling(change: Change) -> Ruling {
+fn ruling(change: impl Fn(Party, &Question, Answer) -> Option<Answer>) -> Ruling {
     let (honest, liar) = (Player::honest(64), Player::liar(64, 20));
     match play(terms(64, 8), [&honest, &liar], change).progress() {
         Progress::Ruled(ruling) => ruling,
@@ -232,103 +236,75 @@ fn silence_is_a_fault_of_who_is_silent() {
     }
 }
 
+fn openings(answer: &mut Answer, spoil: fn(&mut Vec<Opening>)) {
+    if let Answer::Frontiers(openings) = answer {
+        spoil(openings);
+    }
+}
+
+fn claims(answer: &mut Answer, spoil: fn(&mut Vec<TensorClaim>, &mut Vec<TensorClaim>)) {
+    if let Answer::Claims { before, after } = answer {
+        spoil(before, after);
+    }
+}
+
+fn contents(answer: &mut Answer, spoil: fn(&mut Vec<Vec<u8>>)) {
+    if let Answer::Contents(contents) = answer {
+        spoil(contents);
+    }
+}
+
+/// Spoils an answer, if it is of its kind.
+type Spoil = fn(&mut Answer);
+
 #[test]
 fn answers_that_do_not_fit_the_root_or_the_question_are_faults() {
-    fn on_second(party: Party, answer: Answer, spoil: fn(&mut Answer)) -> Option<Answer> {
-        let mut answer = answer;
-        if party == Party::Second {
-            spoil(&mut answer);
-        }
-        Some(answer)
-    }
-    let cases: [(Change, &str); 9] = [
+    let cases: [(Spoil, &str); 9] = [
         (
-            |p, _, a| {
-                on_second(p, a, |a| {
-                    if let Answer::Frontiers(o) = a {
-                        o[1].frontier = Digest::of(b"x");
-                    }
-                })
-            },
+            |a| openings(a, |o| o[1].frontier = Digest::of(b"x")),
             "opening of position 16 does not verify",
         ),
         (
-            |p, _, a| {
-                on_second(p, a, |a| {
-                    if let Answer::Frontiers(o) = a {
-                        o[1].siblings.resize(33, Digest::default());
-                    }
-                })
-            },
+            |a| openings(a, |o| o[1].siblings.resize(33, Digest::default())),
             "opening of position 16 does not verify",
         ),
         (
-            |p, _, a| {
-                on_second(p, a, |a| {
-                    if let Answer::Frontiers(o) = a {
-                        o.swap(0, 1);
-                    }
-                })
-            },
+            |a| openings(a, |o| o.swap(0, 1)),
             "it opened position 16, asked for was 8",
         ),
         (
-            |p, _, a| {
-                on_second(p, a, |a| {
-                    if let Answer::Frontiers(o) = a {
-                        o.pop();
-                    }
-                })
-            },
+            |a| openings(a, |o| o.truncate(6)),
             "it opened 6 positions, asked for were 7",
         ),
         (
-            |p, _, a| on_second(p, a, |a| *a = Answer::Contents(vec![])),
+            |a| *a = Answer::Contents(vec![]),
             "it answered another question",
         ),
         (
-            |p, _, a| {
-                on_second(p, a, |a| {
-                    if let Answer::Claims { after, .. } = a {
-                        after[1].dims = vec![1];
-                    }
-                })
-            },
+            |a| claims(a, |_, after| after[1].dims = vec![1]),
             "what it says of position 21 is not what it opened there",
         ),
         (
-            |p, _, a| {
-                on_second(p, a, |a| {
-                    if let Answer::Claims { before, .. } = a {
-                        before.reverse();
-                    }
-                })
-            },
+            |a| claims(a, |before, _| before.reverse()),
             "the tensors it names at position 20 are not those of the model",
         ),
         (
-            |p, _, a| {
-                on_second(p, a, |a| {
-                    if let Answer::Claims { after, .. } = a {
-                        after[1].content.size = 1 << 31;
-                    }
-                })
-            },
+            |a| claims(a, |_, after| after[1].content.size = 1 << 31),
             "is 2147483648, the bound is 1073741824",
         ),
         (
-            |p, _, a| {
-                on_second(p, a, |a| {
-                    if let Answer::Contents(c) = a {
-                        c[0][0] ^= 1;
-                    }
-                })
-            },
+            |a| contents(a, |c| c[0][0] ^= 1),
             "the contents it sent of tensor \"v21\"",
         ),
     ];
-    for (change, expected) in cases {
-        let Ruling::Culprit { party, fault } = ruling(change) else {
+    for (spoil, expected) in cases {
+        let ruling = ruling(|party, _, mut answer| {
+            if party == Party::Second {
+                spoil(&mut answer);
+            }
+            Some(answer)
+        });
+        let Ruling::Culprit { party, fault } = ruling else {
             panic!("no culprit: {expected}");
         };
         let text = fault.to_string();

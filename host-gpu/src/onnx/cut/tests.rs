@@ -45,15 +45,6 @@ fn a_frontier_is_what_was_made_before_and_is_wanted_behind() {
     let branch = new().bytes(1, "then_branch").bytes(6, branch);
     for (what, model, expected) in [
         (
-            "a chain",
-            model(&graph(
-                &[node("Relu", &["x"], &["a"]), node("Neg", &["a"], &["y"])],
-                &["x"],
-                &["y"],
-            )),
-            vec!["x", "a", "y"],
-        ),
-        (
             "an input that is read late and an output that is made early",
             model(&graph(
                 &[
