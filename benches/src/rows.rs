@@ -3,6 +3,7 @@
 mod cold;
 mod compute;
 mod decode;
+mod dispute;
 mod embed;
 mod instance;
 mod memory;
@@ -59,7 +60,7 @@ fn read(path: &Path) -> Result<Vec<u8>> {
 type Measure = fn(&Bench) -> Result<Vec<Row>>;
 
 /// Every group, in the order of the table, by the name that `--only` takes.
-pub(crate) const GROUPS: [(&str, Measure); 14] = [
+pub(crate) const GROUPS: [(&str, Measure); 15] = [
     ("instance", instance::fresh),
     ("throughput", instance::throughput),
     ("hostcall", instance::host_call),
@@ -74,4 +75,5 @@ pub(crate) const GROUPS: [(&str, Measure); 14] = [
     ("stop", stop::stops),
     ("memory", memory::bounds),
     ("worker", worker::process),
+    ("dispute", dispute::disputes),
 ];

@@ -77,6 +77,8 @@ mod pick;
 
 mod nn_ext;
 
+mod trace;
+
 pub use backend::{
     Device, DeviceInfo, DeviceKind, FingerprintParts, GraphIo, GraphOptions, NnBackend, NnSession,
     NodesOn, Optimisation, Port, StopFlag,
@@ -99,4 +101,5 @@ pub use state::{NnCtxView, NnLimits, NnState, NnView};
 pub use tensor::{
     BackendTensor, BoundInput, ElementType, HostBytes, MAX_RANK, NamedOutput, ReadBack, TensorValue,
 };
+pub use trace::{Expected, Frontier, LeafFinding, Means, NodeInfo, Trace, TracedTensor, Tracer};
 pub use wasi_nn::{NnContext, NnGraph, NnTensor, add_to_linker};

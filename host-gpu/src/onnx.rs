@@ -7,6 +7,7 @@
 //!
 //! The numbers of the fields are those of `onnx.proto3`, IR version 10.
 
+pub(crate) mod cut;
 pub(crate) mod edit;
 mod network;
 mod wire;

@@ -13,6 +13,7 @@ mod placement;
 mod session;
 #[cfg(test)]
 mod tests;
+mod types;
 
 use crate::backend::{
     Device, DeviceInfo, FingerprintParts, GraphOptions, NnBackend, NnSession, Optimisation,

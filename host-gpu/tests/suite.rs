@@ -22,3 +22,5 @@ mod stores;
 mod support;
 #[path = "suite/tinylm.rs"]
 mod tinylm;
+#[path = "suite/trace.rs"]
+mod trace;

@@ -85,6 +85,10 @@ pub enum Domain {
     Projection,
     /// Identity of a tolerance profile.
     Profile,
+    /// The tensors that cross one position of a model.
+    Frontier,
+    /// What a party of a dispute answered.
+    DisputeAnswer,
 }
 
 impl Domain {
@@ -103,6 +107,8 @@ impl Domain {
             Self::EventLog => "assay 2026-11-21 event log v1",
             Self::Projection => "assay 2026-11-22 projection v1",
             Self::Profile => "assay 2026-11-22 tolerance profile v1",
+            Self::Frontier => "assay 2026-11-22 frontier v1",
+            Self::DisputeAnswer => "assay 2026-11-22 dispute answer v1",
         }
     }
 }

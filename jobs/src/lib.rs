@@ -42,6 +42,7 @@ pub mod output;
 pub mod receipt;
 
 pub mod compare;
+pub mod dispute;
 pub mod profile;
 pub mod record;
 pub mod verdict;

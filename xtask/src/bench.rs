@@ -110,6 +110,22 @@ pub(crate) fn verify(stages: &mut Stages, args: &VerifyArgs) -> Result<ExitCode>
     })
 }
 
+/// The one group that needs neither guests nor baselines; models that are not there are named.
+pub(crate) fn dispute(stages: &mut Stages, args: &BenchArgs) -> Result<ExitCode> {
+    stages.run("set-up", || setup::run(Wanted::default()))?;
+    let target = target()?;
+    let bench = stages.run("build the benchmark", || build(&target))?;
+    stages.run("measure", || {
+        let mut command = program(&bench)?;
+        command.args(["--only", "dispute"]);
+        command.args((args.json || args.save.is_some()).then_some("--json"));
+        command.args(args.quick.then_some("--quick"));
+        command.args(&args.rest).stdout(Stdio::piped());
+        command.stderr(Stdio::inherit());
+        measure(&mut command, args.json, args.save.as_deref(), "dispute")
+    })
+}
+
 /// Where release builds go: a folder of their own, so that one package may be selected without
 /// disturbing the workspace's builds.
 pub(crate) fn target() -> Result<PathBuf> {
@@ -262,13 +278,13 @@ fn save(folder: &Path, table: &str, json: &str, bench: &str) -> Result<()> {
         format!("{bench}-")
     };
     // A simulation comes to the same however busy the machine is.
-    let busy = under_load(&value).filter(|_| bench == "host");
+    let busy = under_load(&value).filter(|_| bench != "verify");
     let mark = if busy.is_some() { "-under-load" } else { "" };
     let name = format!("{front}{day}-{}{cores}{mark}", words.join("-"));
     fs::create_dir_all(folder)?;
     let pretty = match bench {
-        "host" => serde_json::to_string_pretty(&value)? + "\n",
-        _ => one_row_a_line(value)?,
+        "verify" => one_row_a_line(value)?,
+        _ => serde_json::to_string_pretty(&value)? + "\n",
     };
     fs::write(folder.join(format!("{name}.json")), pretty)?;
     let busy = busy.map_or_else(String::new, |busy| {

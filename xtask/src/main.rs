@@ -109,6 +109,9 @@ enum BenchChore {
     Host(BenchArgs),
     /// Replication and residual error of every checking policy against every adversary, simulated.
     Verify(VerifyArgs),
+    /// Finding the one of two providers who computed wrongly, against computing everything again: the
+    /// group `dispute` of `host`, without guests and baselines.
+    Dispute(BenchArgs),
 }
 
 #[derive(Debug, clap::Args)]
@@ -181,6 +184,7 @@ fn main() -> ExitCode {
         Chore::Test(a) => chores::test(&mut stages, a),
         Chore::Bench(BenchChore::Host(a)) => bench::host(&mut stages, a),
         Chore::Bench(BenchChore::Verify(a)) => bench::verify(&mut stages, a),
+        Chore::Bench(BenchChore::Dispute(a)) => bench::dispute(&mut stages, a),
         Chore::Gpu(GpuChore::Test) => gpu::test(&mut stages),
         Chore::Gpu(GpuChore::Bundle(a)) => gpu::bundle(&mut stages, a),
         Chore::Guests => chores::guests(&mut stages),

@@ -59,6 +59,22 @@ impl<'a> Fields<'a> {
     }
 }
 
+/// The last single-precision number that a message holds in this field.
+pub(super) fn float(message: &[u8], number: u64) -> Option<f32> {
+    let mut fields = Fields::of(message);
+    let mut found = None;
+    let mut before = fields.rest;
+    while let Some(Ok(field)) = fields.next() {
+        if field == (number, Value::Four) {
+            let end = before.len().checked_sub(fields.rest.len())?;
+            let bytes = before.get(end.checked_sub(4)?..end)?;
+            found = bytes.try_into().ok().map(f32::from_le_bytes);
+        }
+        before = fields.rest;
+    }
+    found
+}
+
 impl<'a> Iterator for Fields<'a> {
     type Item = Result<(u64, Value<'a>), String>;
 
@@ -146,6 +162,18 @@ mod tests {
         ] {
             assert_eq!(read(bad), [no()], "{bad:02x?}");
         }
+    }
+
+    #[test]
+    fn a_float_is_read_where_it_stands_and_the_last_one_counts() {
+        // Field 2 as 1.5 and as -2.0, field 3 as a number.
+        let message = [
+            0x15, 0, 0, 0xc0, 0x3f, 0x18, 7, 0x15, 0, 0, 0, 0xc0, 0x18, 9,
+        ];
+        assert_eq!(float(&message, 2), Some(-2.0));
+        assert_eq!(float(&message, 3), None);
+        assert_eq!(float(&message[..7], 2), Some(1.5));
+        assert_eq!(float(&message[..3], 2), None);
     }
 
     #[test]
