@@ -200,5 +200,6 @@ pub fn worst<'a>(report: &'a Report, policy: &str, horizon: u64, share: f64) -> 
             && row.share.to_bits() == share.to_bits()
             && !ASIDE.contains(&row.adversary)
     });
-    rows.max_by(|a, b| a.error.total_cmp(&b.error))
+    // The first of equals: later adversaries are variants of earlier ones.
+    rows.reduce(|worst, row| if row.error > worst.error { row } else { worst })
 }
