@@ -76,7 +76,7 @@ pub fn auditors(
     let mut ranked: Vec<(u64, &Candidate, usize)> = eligible
         .map(|(at, candidate)| (rank(beacon, assignment, item, candidate), candidate, at))
         .collect();
-    ranked.sort_unstable_by(|a, b| order(a, b));
+    ranked.sort_unstable_by(order);
     let mut chosen: Vec<(&Candidate, usize)> = Vec::new();
     for (_, candidate, at) in ranked {
         if chosen.len() == count {

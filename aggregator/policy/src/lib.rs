@@ -11,6 +11,7 @@
 //!
 //! Start with [`Params`], then [`audit`], then [`finality`].
 #![warn(missing_docs)]
+#![cfg_attr(not(test), deny(clippy::arithmetic_side_effects))]
 
 mod error;
 pub mod params;

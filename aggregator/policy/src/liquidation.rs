@@ -140,70 +140,34 @@ mod tests {
             sampled: 4_000,
             refuted: Some(true),
         };
-        for (votes, decision) in [
-            (guilty, Liquidation::Slash),
+        assert_eq!(liquidate(&Params::default(), &guilty), Liquidation::Slash);
+        for (change, reason) in [
             (
-                Votes {
-                    defending: 301,
-                    ..guilty
-                },
-                Liquidation::Refund(Reason::TooManyDefend),
+                (|v| v.defending = 301) as fn(&mut Votes),
+                Reason::TooManyDefend,
+            ),
+            (|v| v.sampled = 4_600, Reason::TooFewSampled),
+            (|v| v.operators = 2, Reason::TooFewOperators),
+            (|v| v.refuted = None, Reason::Unconfirmed),
+            (|v| v.refuted = Some(false), Reason::Acquitted),
+            (
+                |v| (v.against, v.defending, v.sampled) = (0, 0, 0),
+                Reason::TooFewSampled,
+            ),
+            // What cannot be reckoned is not enough.
+            (
+                |v| (v.against, v.defending) = (u128::MAX, u128::MAX),
+                Reason::TooManyDefend,
             ),
             (
-                Votes {
-                    sampled: 4_600,
-                    ..guilty
-                },
-                Liquidation::Refund(Reason::TooFewSampled),
-            ),
-            (
-                Votes {
-                    operators: 2,
-                    ..guilty
-                },
-                Liquidation::Refund(Reason::TooFewOperators),
-            ),
-            (
-                Votes {
-                    refuted: None,
-                    ..guilty
-                },
-                Liquidation::Refund(Reason::Unconfirmed),
-            ),
-            (
-                Votes {
-                    refuted: Some(false),
-                    ..guilty
-                },
-                Liquidation::Refund(Reason::Acquitted),
-            ),
-            (
-                Votes {
-                    against: 0,
-                    defending: 0,
-                    sampled: 0,
-                    ..guilty
-                },
-                Liquidation::Refund(Reason::TooFewSampled),
-            ),
-            (
-                Votes {
-                    against: u128::MAX,
-                    defending: u128::MAX,
-                    ..guilty
-                },
-                Liquidation::Refund(Reason::TooManyDefend),
-            ),
-            (
-                Votes {
-                    against: u128::MAX,
-                    sampled: u128::MAX,
-                    ..guilty
-                },
-                Liquidation::Refund(Reason::TooFewSampled),
+                |v| (v.against, v.sampled) = (u128::MAX, u128::MAX),
+                Reason::TooFewSampled,
             ),
         ] {
-            assert_eq!(liquidate(&Params::default(), &votes), decision, "{votes:?}");
+            let mut votes = guilty;
+            change(&mut votes);
+            let decision = liquidate(&Params::default(), &votes);
+            assert_eq!(decision, Liquidation::Refund(reason), "{votes:?}");
         }
     }
 

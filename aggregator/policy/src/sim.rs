@@ -94,7 +94,7 @@ impl Default for Campaign {
             params: Params::default(),
             noise: Noise::default(),
             providers: 1_000,
-            lives: 4_000,
+            lives: 3_000,
             seed: 1,
             threads: 2,
             shares: SHARES.to_vec(),

@@ -56,7 +56,7 @@ pub(crate) struct VerifyArgs {
     /// Threads.
     #[arg(long, default_value_t = 2)]
     threads: usize,
-    /// Leave the sweeps over parameters and noise out.
+    /// Leave the sweeps over parameters and noise out, as naming policies or adversaries does.
     #[arg(long)]
     no_sweeps: bool,
     /// Write pictures (SVG) into this folder.
@@ -81,7 +81,7 @@ fn verify(args: &VerifyArgs, output: Output) -> Result<()> {
         horizons: args.horizon.clone(),
         policies: args.policy.clone(),
         adversaries: args.adversary.clone(),
-        sweeps: !args.no_sweeps,
+        sweeps: !args.no_sweeps && args.policy.is_empty() && args.adversary.is_empty(),
         ..Campaign::default()
     };
     let bar = output.bar(1, "cells");

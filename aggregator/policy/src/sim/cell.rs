@@ -9,7 +9,7 @@ use super::world::{Honest, Noise, Tally, World};
 /// Least points of the search over the rate of wrong items.
 const POINTS_MIN: usize = 9;
 /// Malicious lives of each point of the search.
-const PILOT_LIVES: u64 = 250;
+pub(super) const PILOT_LIVES: u64 = 250;
 /// Rounds of looking between the best point and its neighbours.
 const REFINEMENTS: u32 = 2;
 /// Slashes that a point needs to say something about the stake that deters.

@@ -9,8 +9,11 @@ use super::world::{Honest, Tally, World};
 
 /// Slices of time, each a constant factor longer than the one before.
 const SLICES: u32 = 160;
-/// Networks per cell: each is a cluster.
+/// Networks per cell, each a cluster; and in the search.
 const NETWORKS: u64 = 16;
+const NETWORKS_OF_SEARCH: u64 = 3;
+/// Cheats that are seen by others in the first step of a stretch, per cheat.
+const STEP: f64 = 0.5;
 /// The share of malicious workers that is assumed (f_max).
 const ASSUMED: f64 = 0.35;
 /// Share of work that is a spot check with a known answer.
@@ -91,6 +94,27 @@ struct Network {
     banned: f64,
 }
 
+/// A stretch of time in steps that double, the first so short that few cheats are found in it: what is found
+/// early changes what follows.
+fn stretch(
+    net: &mut Network,
+    scheme: Scheme,
+    world: &World<'_>,
+    draw: &mut Draw,
+    items: f64,
+    rate: f64,
+) {
+    let losing = rate * world.attack.told_apart * f64::from(scheme.copies(net.honest));
+    let first = if losing > 0.0 { STEP / losing } else { items };
+    let (mut step, mut left) = (first.max(1.0), items);
+    while left > 0.0 {
+        let now = step.min(left);
+        slice(net, scheme, world, draw, now, rate);
+        left -= now;
+        step *= 2.0;
+    }
+}
+
 fn slice(
     net: &mut Network,
     scheme: Scheme,
@@ -102,8 +126,23 @@ fn slice(
     let attack = world.attack;
     let all = world.providers as f64;
     let honest = all * (1.0 - world.active());
-    let share = net.alive as f64 / (honest + net.alive as f64);
     let (right, wrong) = (scheme.copies(net.honest), scheme.copies(net.malicious));
+    let seen = if attack.aggregator { 0.0 } else { rate };
+    // Who holds every copy shows a wrong answer to nobody else; a spot check is held by one alone.
+    let shown = if attack.all_copies && wrong > 1 {
+        0.0
+    } else {
+        seen * attack.told_apart
+    };
+    let checks = items * f64::from(right) * scheme.spot_checks() * shown;
+    // Of those who are caught in this slice, some work for a part of it.
+    let present = if checks > 1e-9 {
+        -(-checks).exp_m1() / checks
+    } else {
+        1.0
+    };
+    let alive = net.alive as f64 * present;
+    let share = alive / (honest + alive);
     let copying = attack.copies && !matches!(scheme, Scheme::Poco(_));
     let wins = match () {
         () if attack.aggregator => 1.0,
@@ -122,21 +161,13 @@ fn slice(
         }
     };
     let network_items = (items * all) as u64;
-    let seen = if attack.aggregator { 0.0 } else { rate };
     net.wrong += draw.binomial(network_items, (rate * wins).min(1.0)) as f64;
     net.executions += items * all * (f64::from(right) + scheme.spot_checks());
-    let work = items * f64::from(right) * net.alive as f64;
+    let work = items * f64::from(right) * alive;
     net.cheats += work * rate;
-    // Who holds every copy shows a wrong answer to nobody else; a spot check is held by one alone.
-    let shown = if attack.all_copies && wrong > 1 {
-        0.0
-    } else {
-        seen * attack.told_apart
-    };
     match scheme {
         Scheme::Sarmenta(_) => {
-            let checks = items * f64::from(right) * SPOT_CHECKS;
-            let caught = 1.0 - (-checks * shown).exp();
+            let caught = -(-checks).exp_m1();
             let gone = draw.binomial(net.alive, caught);
             net.alive -= gone;
             net.banned += gone as f64;
@@ -154,12 +185,24 @@ fn slice(
     net.malicious = scheme.earn(net.malicious, items * (1.0 - rate), right);
 }
 
-/// Lengths of the slices, which add up to the horizon.
-fn slices(horizon: u64) -> Vec<f64> {
-    let horizon = horizon as f64;
-    let factor = (horizon + 1.0).powf(1.0 / f64::from(SLICES));
-    let edge = |i: u32| factor.powi(i as i32) - 1.0;
-    (0..SLICES).map(|i| edge(i + 1) - edge(i)).collect()
+/// Lengths of the slices, which add up to the horizon, with a cut at each of `cuts`.
+fn slices(horizon: u64, cuts: &[u64]) -> Vec<f64> {
+    let end = horizon as f64;
+    let factor = (end + 1.0).powf(1.0 / f64::from(SLICES));
+    let edge = |i: u32| (factor.powi(i as i32) - 1.0).min(end);
+    let mut edges: Vec<f64> = (0..SLICES).map(edge).chain([end]).collect();
+    edges.extend(cuts.iter().map(|cut| (*cut).min(horizon) as f64));
+    edges.sort_by(f64::total_cmp);
+    edges
+        .windows(2)
+        .map(|pair| {
+            pair.iter()
+                .rev()
+                .copied()
+                .reduce(|to, from| to - from)
+                .unwrap_or(0.0)
+        })
+        .collect()
 }
 
 fn network(scheme: Scheme, world: &World<'_>, mut draw: Draw, rate: f64) -> Network {
@@ -180,17 +223,11 @@ fn network(scheme: Scheme, world: &World<'_>, mut draw: Draw, rate: f64) -> Netw
     };
     let (from, until) = world.cheats(world.params.window);
     let (mut at, mut returns) = (0.0, world.attack.returns);
-    for items in slices(world.horizon) {
+    for items in slices(world.horizon, &[from, until]) {
         let now = at + items / 2.0;
         let awake = now >= from as f64 && now <= until as f64;
-        slice(
-            &mut net,
-            scheme,
-            world,
-            &mut draw,
-            items,
-            if awake { rate } else { 0.0 },
-        );
+        let rate = if awake { rate } else { 0.0 };
+        stretch(&mut net, scheme, world, &mut draw, items, rate);
         at += items;
         if net.alive < malicious / 2 && returns > 0 && matches!(scheme, Scheme::Sarmenta(_)) {
             // They come back together, without a record.
@@ -202,7 +239,13 @@ fn network(scheme: Scheme, world: &World<'_>, mut draw: Draw, rate: f64) -> Netw
 
 pub(super) fn run(scheme: Scheme, world: &World<'_>) -> Tally {
     let mut tally = Tally::default();
-    for number in 0..NETWORKS {
+    let searching = world.lives <= super::cell::PILOT_LIVES;
+    let networks = if searching {
+        NETWORKS_OF_SEARCH
+    } else {
+        NETWORKS
+    };
+    for number in 0..networks {
         let net = network(
             scheme,
             world,
@@ -226,7 +269,7 @@ pub(super) fn honest(scheme: Scheme, world: &World<'_>) -> Honest {
     let mut draw = Draw::new(world.seed, 1 << 41);
     let items = world.providers as f64 * world.horizon as f64;
     let (mut executions, mut alone, mut credit) = (0.0, 0.0, 0.0);
-    for slice in slices(world.horizon) {
+    for slice in slices(world.horizon, &[]) {
         let copies = scheme.copies(credit);
         executions += slice * (f64::from(copies) + scheme.spot_checks());
         alone += if copies == 1 { slice } else { 0.0 };

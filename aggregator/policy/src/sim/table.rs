@@ -4,9 +4,6 @@ use std::fmt::Write as _;
 
 use super::{Report, Row};
 
-/// Shares that the headline table has columns for.
-const HEADLINE: [f64; 3] = [0.1, 0.3, 0.45];
-
 /// Adversaries that the headline leaves out, because they are another question. Who returns after a ban is
 /// a larger share of identities; a malicious aggregator is a coordinator that most systems trust; and what is
 /// near the truth is as hard to find as the comparison of answers is weak, which is assumed here.
@@ -31,13 +28,13 @@ pub fn headline(report: &Report) -> String {
             "horizon {horizon} items a provider: R, residual error of the worst adversary\n"
         );
         let _ = write!(out, "{:<22}", "policy");
-        for share in HEADLINE {
+        for share in shares(report) {
             let _ = write!(out, "  {:<37}", format!("f = {share}"));
         }
         let _ = writeln!(out, "  honest slashed");
         for policy in policies(report, horizon) {
             let _ = write!(out, "{policy:<22}");
-            for share in HEADLINE {
+            for share in shares(report) {
                 let cell = worst(report, &policy, horizon, share).map_or_else(String::new, |row| {
                     format!(
                         "{:.3}  {:.1e}  {}",
@@ -147,7 +144,7 @@ pub fn sweep(report: &Report, group: &str) -> String {
 pub fn text(report: &Report) -> String {
     let mut out = headline(report);
     let longest = main(report).map(|row| row.horizon).max().unwrap_or(0);
-    for share in HEADLINE {
+    for share in shares(report) {
         let met =
             |row: &Row| row.share.to_bits() == share.to_bits() && ASIDE.contains(&row.adversary);
         if main(report).any(met) {
@@ -155,7 +152,7 @@ pub fn text(report: &Report) -> String {
             out.push('\n');
         }
     }
-    for share in HEADLINE {
+    for share in shares(report) {
         if worst(report, "ours", longest, share).is_some() {
             out.push_str(&details(report, "ours", share, longest));
             out.push('\n');
@@ -168,6 +165,15 @@ pub fn text(report: &Report) -> String {
         }
     }
     out
+}
+
+/// The malicious shares of a report, in order.
+fn shares(report: &Report) -> Vec<f64> {
+    let mut shares: Vec<f64> = main(report).map(|row| row.share).collect();
+    shares.retain(|share| *share > 0.0);
+    shares.sort_by(f64::total_cmp);
+    shares.dedup();
+    shares
 }
 
 fn main(report: &Report) -> impl Iterator<Item = &Row> {
@@ -194,5 +200,6 @@ pub fn worst<'a>(report: &'a Report, policy: &str, horizon: u64, share: f64) -> 
             && row.share.to_bits() == share.to_bits()
             && !ASIDE.contains(&row.adversary)
     });
-    rows.max_by(|a, b| a.error.total_cmp(&b.error))
+    // The first of equals: later adversaries are variants of earlier ones.
+    rows.reduce(|worst, row| if row.error > worst.error { row } else { worst })
 }

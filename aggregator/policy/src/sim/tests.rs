@@ -131,6 +131,23 @@ fn rivals_do_as_they_did_elsewhere() {
     }
 }
 
+#[test]
+fn credibility_breaks_its_own_promise_under_collusion() {
+    // Elsewhere, at 400 items a host and one rate: 1e-4 and 5.8e-5 at 30 %, for promises of 1e-4 and 1e-6.
+    let report = run(&campaign(&["Sarmenta"], &["colluding"], 1_000), |_, _| {});
+    for (policy, least, most, executions) in [
+        ("Sarmenta 1e-4", 1e-4, 3e-4, 2.43),
+        ("Sarmenta 1e-6", 1e-5, 2e-4, 3.50),
+    ] {
+        let found = row(&report.rows, policy, "colluding", 0.3);
+        assert!((least..most).contains(&found.error), "{found:?}");
+        assert!(
+            (found.executions / executions - 1.0).abs() < 0.05,
+            "{found:?}"
+        );
+    }
+}
+
 /// Mean and variance of the mean.
 fn mean(values: &[f64]) -> (f64, f64) {
     let n = values.len() as f64;
@@ -139,8 +156,11 @@ fn mean(values: &[f64]) -> (f64, f64) {
     (mean, variance / n)
 }
 
-/// One life, item by item: wrong items that became final, executions, and whether it was banned.
-fn walk(params: &Params, habit: &Habit, horizon: u64, number: u64) -> (f64, f64, f64) {
+/// Wrong items that became final, executions, and whether a life was banned.
+type Outcome = (f64, f64, f64);
+
+/// One life, item by item.
+fn walk(params: &Params, habit: &Habit, horizon: u64, number: u64) -> Outcome {
     let mut draw = Draw::new(99, number);
     let beacon = Beacon::new(*blake3::hash(&number.to_le_bytes()).as_bytes(), false);
     let (mut provider, mut pending) = (Provider::default(), Vec::<u64>::new());
@@ -231,7 +251,7 @@ fn skipping_ahead_agrees_with_a_walk_item_by_item() {
             let life = Life::new(&params, habit, Draw::new(7, life)).run(horizon);
             skipping.push((life.wrong as f64, life.executions, f64::from(life.slashed)));
         }
-        let columns: [fn(&(f64, f64, f64)) -> f64; 3] = [|l| l.0, |l| l.1, |l| l.2];
+        let columns: [fn(&Outcome) -> f64; 3] = [|l| l.0, |l| l.1, |l| l.2];
         for (column, of) in columns.iter().enumerate() {
             let (a, b) = (
                 mean(&by_hand.iter().map(of).collect::<Vec<_>>()),
