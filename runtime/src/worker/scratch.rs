@@ -168,7 +168,7 @@ mod tests {
         let locked = scratch.path().join("locked");
         fs::create_dir_all(locked.join("inner")).unwrap();
         for path in [&locked.join("inner"), &locked] {
-            fs::set_permissions(path, fs::Permissions::from_mode(0)).unwrap();
+            fs::set_permissions(path, fs::Permissions::from_mode(0o000)).unwrap();
         }
         let path = scratch.path().to_owned();
         drop(scratch);

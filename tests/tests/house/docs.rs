@@ -79,9 +79,10 @@ fn dead_links(doc: &TextFile, exists: impl Fn(&Path) -> bool) -> Vec<String> {
 }
 
 /// Promises without a test behind them. A promise is a table row whose last cell names tests as
-/// `` `crate::name` ``, or says that there is none yet.
+/// `` `crate::name` ``, or says that there is none yet; its first is a name that no other has.
 fn unproven(spec: &TextFile, tests: &BTreeSet<(String, String)>) -> Vec<String> {
     let mut findings = Vec::new();
+    let mut names = BTreeSet::new();
     for (i, line) in spec.text.lines().enumerate() {
         let cells: Vec<&str> = line
             .trim()
@@ -93,6 +94,10 @@ fn unproven(spec: &TextFile, tests: &BTreeSet<(String, String)>) -> Vec<String> 
         let Some(last) = cells.last().filter(|_| is_row) else {
             continue;
         };
+        if let Some(name) = cells.first().filter(|name| !names.insert(**name)) {
+            let line = i + 1;
+            findings.push(format!("{}:{line}: there is another {name}", spec.path));
+        }
         let named: Vec<_> = last
             .split('`')
             .skip(1)
@@ -231,6 +236,10 @@ fn the_promise_rule_can_fail() {
             1,
         ),
         ("| 1 | money is kept | trust us |", 1),
+        (
+            "| 1 | money is kept | `ledger::money_is_kept` |\n| 1 | again | `ledger::money_is_kept` |",
+            1,
+        ),
         ("| 1 | money is kept | no test yet: needs a disk |", 0),
         ("| # | promise | test |", 0),
         ("|---|---|---|", 0),
