@@ -168,7 +168,8 @@ mod tests {
         };
         let plain = with(|_, _| ());
         assert_eq!(plain.bisection.map(|cost| cost.questions), Some(4 + 3));
-        let cases: [(&str, fn(&mut Estimate, &mut Prices), Method); 6] = [
+        type Change = fn(&mut Estimate, &mut Prices);
+        let cases: [(&str, Change, Method); 6] = [
             ("a large model", |_, _| (), Method::Bisection),
             (
                 "a small model",
