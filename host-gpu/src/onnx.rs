@@ -23,6 +23,7 @@ use wire::{Fields, Value, numbers};
 pub use network::{DeclaredDim, DeclaredInput};
 
 use crate::backend::shown;
+use crate::tensor::ElementType;
 
 /// Nodes of a model, those of its sub-graphs included.
 const NODES_MAX: usize = 200_000;
@@ -59,6 +60,19 @@ const FORBIDDEN: [&str; 6] = [
 /// By these bytes, from the fourth on, ONNX Runtime tells models in a format of its own from ONNX: bytes that are
 /// both would be one model here and another there.
 const OTHER_FORMAT: &[u8] = b"ORTM";
+
+/// The number of a type in `TensorProto.DataType`.
+pub(crate) const fn data_type(ty: ElementType) -> u32 {
+    match ty {
+        ElementType::F32 => 1,
+        ElementType::U8 => 2,
+        ElementType::I32 => 6,
+        ElementType::I64 => 7,
+        ElementType::F16 => 10,
+        ElementType::F64 => 11,
+        ElementType::Bf16 => 16,
+    }
+}
 
 /// What a model holds.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

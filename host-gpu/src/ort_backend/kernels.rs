@@ -6,6 +6,7 @@
 use super::binding::{self, host_memory};
 use crate::backend::shown;
 use crate::error::NnError;
+use crate::onnx::data_type;
 use crate::onnx::write::{Message, new};
 use crate::pick::{Pick, Rows, check_order, wrong_type};
 use crate::tensor::ElementType;
@@ -129,19 +130,6 @@ fn missing() -> NnError {
     NnError::Backend("a kernel of ours gave too few outputs".to_owned())
 }
 
-/// The number of a type in `TensorProto.DataType`.
-fn data_type(ty: ElementType) -> i64 {
-    match ty {
-        ElementType::F32 => 1,
-        ElementType::U8 => 2,
-        ElementType::I32 => 6,
-        ElementType::I64 => 7,
-        ElementType::F16 => 10,
-        ElementType::F64 => 11,
-        ElementType::Bf16 => 16,
-    }
-}
-
 fn backend(error: ort::Error) -> NnError {
     let text = error.to_string();
     NnError::Backend(format!("a kernel of ours: {}", shown(&text)))
@@ -210,7 +198,7 @@ fn model(kernel: Kernel, ty: ElementType) -> Message {
     for (field, ports) in [(11, kernel.inputs()), (12, kernel.outputs())] {
         for (name, fixed) in ports {
             // ValueInfoProto { name, type: TypeProto { tensor_type: Tensor { elem_type } } }
-            let tensor = new().number(1, data_type(fixed.unwrap_or(ty)));
+            let tensor = new().number(1, i64::from(data_type(fixed.unwrap_or(ty))));
             let port = new().bytes(1, name).bytes(2, new().bytes(1, tensor));
             graph = graph.bytes(field, port);
         }
@@ -224,6 +212,6 @@ fn cast_to(ty: ElementType) -> Message {
     const INT: i64 = 2;
     new()
         .bytes(1, "to")
-        .number(3, data_type(ty))
+        .number(3, i64::from(data_type(ty)))
         .number(20, INT)
 }

@@ -40,15 +40,7 @@ impl Carrier {
     }
 
     fn number(self) -> u64 {
-        match self.carried {
-            ElementType::F32 => 1,
-            ElementType::U8 => 2,
-            ElementType::I32 => 6,
-            ElementType::I64 => 7,
-            ElementType::F16 => 10,
-            ElementType::F64 => 11,
-            ElementType::Bf16 => 16,
-        }
+        crate::onnx::data_type(self.carried).into()
     }
 
     fn is_cast(self) -> bool {
