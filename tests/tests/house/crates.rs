@@ -109,7 +109,7 @@ const TABLE: [Row; 15] = [
     Row {
         name: "aggregator",
         folder: "aggregator",
-        ours: Ours::Only(&["jobs", "network", "store", "ledger", "api"]),
+        ours: Ours::Only(&["jobs", "network", "store", "ledger", "policy", "api"]),
         never: &["anyhow", "libp2p", "rocksdb"],
         never_at_all: &["wasmtime", "ort", "runtime", "host-gpu"],
     },
