@@ -8,7 +8,7 @@
 //!
 //! Reading order: [`event`] (what can happen), [`action`] (what is to be done), [`state`] (what is
 //! remembered); then a job's way: [`admission`] → [`dispatch`] → [`replica`] → [`judge`] →
-//! [`settlement`] → [`ending`]; beside it [`reveal`], [`deadline`] and [`reputation`]; over it all
+//! [`settlement`] → [`ending`], or, where answers are audited, [`judge`] → [`audit`] → [`ending`]; beside it [`reveal`], [`deadline`] and [`reputation`]; over it all
 //! [`check`], and for readers [`view`] and [`summary`].
 //!
 //! A step must fit into one batch of the store, so how much it begins and ends is bounded
@@ -23,6 +23,7 @@ pub mod reputation;
 pub mod state;
 
 mod admission;
+mod audit;
 mod deadline;
 mod dispatch;
 mod ending;
@@ -147,7 +148,20 @@ impl Core {
                 client,
                 job,
                 spec,
-            } => self.submit(request, client, job, spec, fx),
+                chance,
+            } => self.submit((request, client), job, spec, chance, fx),
+            Event::Share {
+                request,
+                job,
+                client,
+                chance,
+            } => self.share(request, job, client, chance, fx),
+            Event::Sampled {
+                job,
+                shard,
+                check,
+                input,
+            } => self.sampled(job, shard, check, input, fx),
             Event::BlobsReady { job, shard_inputs } => self.blobs_ready(job, shard_inputs, fx),
             Event::BlobsInvalid { job, code } => self.blobs_invalid(job, code, fx),
             Event::AssignAccepted { assignment } => self.accepted(assignment, fx),
@@ -168,14 +182,15 @@ impl Core {
                 shard,
                 left,
                 right,
-                agree,
-            } => self.compared(job, shard, left, right, agree, fx),
+                finding,
+            } => self.compared(job, shard, left, right, finding, fx),
             Event::Merged {
                 job,
                 result,
                 shards,
-            } => self.merged(job, result, shards, fx),
-            Event::MergeFailed { job, code } => self.merge_failed(job, code, fx),
+                round,
+            } => self.merged((job, round), result, shards, fx),
+            Event::MergeFailed { job, round, code } => self.merge_failed((job, round), code, fx),
             Event::Recorded { job } => self.recorded(job),
             Event::Cancel {
                 request,

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::Error;
 use crate::assignment::Assignment;
 use crate::commitment::{Commitment, Opening};
-use crate::ids::{AssignmentId, JobId, ProviderId};
+use crate::ids::{AssignmentId, ProviderId};
 use crate::package::Package;
 use crate::plan;
 use crate::statement::Verified;
@@ -136,7 +136,15 @@ impl Receipt {
         } = self;
         crate::manifest::check_bounds(package)?;
         let job = package.id()?;
-        let AssignmentFacts { id, span } = AssignmentFacts::of(package, job, assignment);
+        let id = AssignmentId::derive(
+            assignment.aggregator,
+            job,
+            assignment.shard,
+            assignment.attempt,
+            assignment.provider,
+        );
+        let (items, step) = (package.input.items, package.items_per_shard);
+        let span = plan::span(items, step, assignment.shard);
         let outcome = &opening.outcome;
         for (holds, reason) in [
             (
@@ -152,7 +160,7 @@ impl Receipt {
                 "the assignment's id is not derived from its fields",
             ),
             (
-                span == Some((assignment.first_item, assignment.items)),
+                span.is_some_and(|span| assignment.fits(span)),
                 "the assignment's items are not its shard's",
             ),
             (
@@ -193,32 +201,6 @@ impl Receipt {
             }
         }
         Ok(())
-    }
-}
-
-/// What an assignment must say, given its package.
-struct AssignmentFacts {
-    id: AssignmentId,
-    span: Option<(u32, u32)>,
-}
-
-impl AssignmentFacts {
-    fn of(package: &Package, job: JobId, assignment: &Assignment) -> Self {
-        let span = plan::span(
-            package.input.items,
-            package.items_per_shard,
-            assignment.shard,
-        );
-        Self {
-            id: AssignmentId::derive(
-                assignment.aggregator,
-                job,
-                assignment.shard,
-                assignment.attempt,
-                assignment.provider,
-            ),
-            span: span.map(|span| (span.first_item, span.items)),
-        }
     }
 }
 

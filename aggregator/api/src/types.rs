@@ -20,6 +20,10 @@ pub struct SubmitReply {
     pub escrowed: Amount,
     /// Shards of the plan.
     pub shards: u32,
+    /// For a job whose answers are audited: the promise of the aggregator's share of what decides which. The client
+    /// now gives its own ([`ShareRequest`]); without it, everything is audited, at the client's expense.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub promise: Option<Digest>,
 }
 
 /// Where a job is in its life.
@@ -32,6 +36,9 @@ pub enum JobPhase {
     Running,
     /// Every shard is accepted; the result is being merged.
     Merging,
+    /// The result is there and may be used. What was paid for it is held back until nobody has refuted it for long
+    /// enough; should somebody do so, what was wrong is executed again and there is another result.
+    Provisional,
     /// Finished: result and receipts are there.
     Done,
     /// Failed: what was not paid was returned.
@@ -51,6 +58,7 @@ impl fmt::Display for JobPhase {
             Self::Waiting => "waiting",
             Self::Running => "running",
             Self::Merging => "merging",
+            Self::Provisional => "provisional",
             Self::Done => "done",
             Self::Failed => "failed",
         })

@@ -36,6 +36,14 @@ pub enum Reply {
         quote: Quote,
         /// Whether this only repeats an earlier answer.
         repeated: bool,
+        /// The promise of the aggregator's share of what decides which answers are audited, for a job whose answers
+        /// are; the client may now give its own ([`super::Event::Share`]).
+        promise: Option<Digest>,
+    },
+    /// The client's share of a draw is taken, now or before.
+    Shared {
+        /// Of which job.
+        job: JobId,
     },
     /// The job has ended or is ending, now or before.
     Cancelled {
@@ -179,6 +187,24 @@ pub enum Evidence {
     },
     /// None: the operator decided. Nothing is slashed.
     Operator,
+    /// Referees executed again what it answered, and its answer is wrong.
+    AuditFailed {
+        /// What it answered.
+        assignment: AssignmentId,
+        /// With which root.
+        root: Digest,
+        /// A referee's assignment.
+        referee: AssignmentId,
+        /// The root of that.
+        found: Digest,
+    },
+    /// It checked an answer that is proven wrong, and said it was right.
+    Vouched {
+        /// What it answered.
+        assignment: AssignmentId,
+        /// A referee's assignment.
+        referee: AssignmentId,
+    },
 }
 
 /// One thing to do.
@@ -237,6 +263,30 @@ pub enum Action {
         left_outputs: BlobRef,
         /// The second one's outputs.
         right_outputs: BlobRef,
+        /// Which of the first one's items the second has, as positions; nothing for all of them.
+        sample: Vec<u32>,
+    },
+    /// Cut these items out of a shard's input and store them; then [`super::Event::Sampled`].
+    Sample {
+        /// Of which job.
+        job: JobId,
+        /// Which shard.
+        shard: u32,
+        /// For which of its checks.
+        check: u32,
+        /// The shard's items.
+        input: BlobRef,
+        /// Positions among them, ascending.
+        items: Vec<u32>,
+    },
+    /// A provider paid for an answer that is proven wrong, and is given another chance.
+    Fined {
+        /// Whom.
+        provider: ProviderId,
+        /// Why.
+        evidence: Evidence,
+        /// How much.
+        fine: Amount,
     },
     /// Merge the canonical outputs in this order; then `Merged` or `MergeFailed`.
     Merge {
@@ -244,6 +294,8 @@ pub enum Action {
         job: JobId,
         /// Canonical outputs of each shard, in plan order.
         canonical: Vec<BlobRef>,
+        /// Echoed in the answer: answers that were accepted may be taken back, and others merged instead.
+        round: u32,
     },
     /// The job ended: store its record ([`super::Core::record_parts`]); then [`super::Event::Recorded`].
     Finished {

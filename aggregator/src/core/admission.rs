@@ -12,12 +12,13 @@ use jobs::verdict::REPLICAS_MAX;
 use ledger::{Account, BPS_PER_WHOLE, Transfer, TransferId};
 
 use super::action::{Action, Evidence, FailReason, JobOutcome, Quote, Reply};
+use super::audit::promise;
 use super::config::WALL_MS_MAX;
-use super::event::{Code, JobSpec, RequestId};
+use super::event::{Chance, Code, JobSpec, RequestId};
 use super::refusal::{Need, Refusal};
 use super::reputation::Score;
 use super::settlement::most;
-use super::state::{Job, Phase, Provider, Shard, Tally};
+use super::state::{Answers, Draw, Job, Phase, Provider, Shard, Tally};
 use super::{Core, Effects};
 
 impl Core {
@@ -71,6 +72,8 @@ impl Core {
             busy: 0,
             granted: u32::from(offer.capacity),
             tally: Tally::default(),
+            answers: Answers::default(),
+            provisional: BTreeMap::new(),
             offer,
         };
         self.providers.insert(id, provider);
@@ -116,25 +119,28 @@ impl Core {
 
     pub(super) fn submit(
         &mut self,
-        request: RequestId,
-        client: ClientId,
+        (request, client): (RequestId, ClientId),
         id: JobId,
         spec: JobSpec,
+        chance: Chance,
         fx: &mut Effects,
     ) {
+        let promised = |job: &Job| job.draw.as_ref().map(|draw| promise(id, &draw.own));
         let reply = match self.jobs.get(&id) {
             Some(job) if job.client == client => Ok(Reply::Admitted {
                 job: id,
                 quote: job.quote,
                 repeated: true,
+                promise: promised(job),
             }),
             Some(_) => Err(Refusal::NotYours),
-            None => self.admit(client, id, spec, fx).map(|quote| {
+            None => self.admit(client, id, spec, chance, fx).map(|quote| {
                 fx.push(Action::Prepare { job: id });
                 Reply::Admitted {
                     job: id,
                     quote,
                     repeated: false,
+                    promise: self.jobs.get(&id).and_then(promised),
                 }
             }),
         };
@@ -146,6 +152,7 @@ impl Core {
         client: ClientId,
         id: JobId,
         spec: JobSpec,
+        chance: Chance,
         fx: &mut Effects,
     ) -> Result<Quote, Refusal> {
         let escrow = Account::Escrow(id);
@@ -172,11 +179,18 @@ impl Core {
         fx.journal.extend(entries.map_err(|error| Refusal::Ledger {
             code: super::settlement::ledger_code(&error),
         })?);
-        self.insert_job(client, id, spec, quote);
+        self.insert_job(client, id, spec, quote, chance);
         Ok(quote)
     }
 
-    fn insert_job(&mut self, client: ClientId, id: JobId, spec: JobSpec, quote: Quote) {
+    fn insert_job(
+        &mut self,
+        client: ClientId,
+        id: JobId,
+        spec: JobSpec,
+        quote: Quote,
+        chance: Chance,
+    ) {
         let spans = plan::plan(spec.items, spec.items_per_shard);
         let shards = spans.iter().map(|span| Shard {
             first_item: span.first_item,
@@ -186,6 +200,7 @@ impl Core {
             replicas: Vec::new(),
             comparisons: BTreeMap::new(),
             accepted: None,
+            audit: None,
         });
         let order = self.admitted;
         self.admitted = order.saturating_add(1);
@@ -203,6 +218,13 @@ impl Core {
             paid: BTreeMap::new(),
             fee: Amount::ZERO,
             recorded: false,
+            draw: spec.audit.map(|_| Draw {
+                own: chance,
+                client: None,
+                due: self.now.plus_ms(self.config.share_timeout_ms),
+                beacon: None,
+            }),
+            merges: 0,
             spec,
         };
         self.jobs.insert(id, job);
@@ -229,7 +251,7 @@ impl Core {
             (
                 "max_replicas",
                 max_replicas,
-                replicas.max(1),
+                self.replicas_max_min(spec),
                 REPLICAS_MAX as u64,
             ),
             (
@@ -252,6 +274,13 @@ impl Core {
             return Err(out_of_bounds("max_price", value, 1, max));
         }
         Ok(())
+    }
+
+    /// The least cap on executions of a shard with which a job can come to an end.
+    fn replicas_max_min(&self, spec: &JobSpec) -> u64 {
+        let quorum = u64::from(spec.replicas.max(1));
+        let judged = u64::from(self.config.audit.confirmations).saturating_add(2);
+        if spec.audit.is_some() { judged } else { quorum }
     }
 
     fn check_room(&self, client: ClientId) -> Result<(), Refusal> {
@@ -302,7 +331,7 @@ impl Core {
     /// Looks for enough distinct providers, one requirement after the other, and names the first that
     /// too few meet.
     pub(super) fn check_served(&self, spec: &JobSpec, share: Amount) -> Result<(), Refusal> {
-        let need = u32::from(spec.replicas);
+        let need = spec.providers_min();
         let mut left: Vec<&Provider> = self.providers.values().collect();
         left.retain(|provider| self.is_trusted(provider));
         let mut requirements = vec![Need::Providers, Need::Named];

@@ -1,6 +1,7 @@
 //! What must hold after every step. Shares no decision with the rules: it looks at the state and at
 //! the ledger and works out for itself whether they can be right.
 
+mod audit;
 mod verdict;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -237,7 +238,10 @@ impl Core {
         }
         let attempts = u64::from(self.config.attempts_per_shard_max);
         within("assignments of a shard", shard.replicas.len(), attempts)?;
-        check_verdict(job, shard, index)
+        match job.spec.audit {
+            Some(_) => self.check_audited(job, shard, index),
+            None => check_verdict(job, shard, index),
+        }
     }
 
     fn check_reservation(&self, job: &Job, replica: &Replica) -> Result<(), Violation> {
@@ -326,9 +330,11 @@ impl Core {
                         return Err(Violation::Index { what });
                     }
                 }
-                let lacks = job.phase == Phase::Running
-                    && shard.accepted.is_none()
-                    && super::dispatch::missing(shard) > 0;
+                let executes = match job.spec.audit {
+                    Some(_) => super::audit::is_audited_in(&job.phase),
+                    None => job.phase == Phase::Running,
+                };
+                let lacks = executes && super::dispatch::missing(shard) > 0;
                 if lacks != self.wanting.contains(&(job.order, index)) {
                     let what = "shards that want replicas";
                     return Err(Violation::Index { what });

@@ -1,6 +1,8 @@
 //! What an operator chooses, and the named bound of everything.
 
-use jobs::ids::AggregatorId;
+use std::collections::BTreeSet;
+
+use jobs::ids::{AggregatorId, ProviderId};
 use jobs::money::Amount;
 use jobs::verdict::REPLICAS_MAX;
 use ledger::FeeBps;
@@ -40,6 +42,12 @@ pub const STEP_LOOKS_MAX: u32 = 32_768;
 /// Default for [`Config::provider_live_max`], in assignments: as many as one job has shards, so that a
 /// fast provider need not wait for the slow within one job.
 pub const PROVIDER_LIVE_MAX: u32 = SHARDS_PER_JOB_MAX;
+/// Default for [`Config::share_timeout_ms`].
+pub const SHARE_TIMEOUT_MS: u64 = 30_000;
+/// Default for [`Config::finality_ms`]: one hour. A busy provider answers enough in less.
+pub const FINALITY_MS: u64 = 3600 * 1000;
+/// Default for [`Config::audit_grace_ms`]: one hour.
+pub const AUDIT_GRACE_MS: u64 = 3600 * 1000;
 /// Rows that come with a replica that a step begins: journal entry, reservation, order, and the two
 /// accounts. One that ends comes with fewer, and so does a job.
 const ROWS_PER_REPLICA: usize = 5;
@@ -109,6 +117,17 @@ pub struct Config {
     pub step_looks_max: u32,
     /// Assignments that one provider may hold, the committed ones that wait for others included.
     pub provider_live_max: u32,
+    /// How much of the answers of audited jobs is checked, and what wrong ones cost.
+    pub audit: policy::Params,
+    /// Providers that the operator trusts to execute anything again: what they find about an accused answer decides.
+    pub referees: BTreeSet<ProviderId>,
+    /// Milliseconds from admission within which the client gives its share of what decides about audits.
+    pub share_timeout_ms: u64,
+    /// Milliseconds after which a result becomes final by a last sample, where its providers have not answered
+    /// enough since.
+    pub finality_ms: u64,
+    /// Milliseconds beyond these that checks may take before an audited job fails.
+    pub audit_grace_ms: u64,
     /// A deliberate mistake, to show that the checker finds it.
     #[cfg(any(test, feature = "sabotage"))]
     pub sabotage: Option<Sabotage>,
@@ -117,7 +136,7 @@ pub struct Config {
 impl Config {
     /// The defaults.
     #[must_use]
-    pub const fn new(aggregator: AggregatorId, fee: FeeBps) -> Self {
+    pub fn new(aggregator: AggregatorId, fee: FeeBps) -> Self {
         Self {
             aggregator,
             fee,
@@ -139,6 +158,11 @@ impl Config {
             step_replicas_max: STEP_REPLICAS_MAX,
             step_looks_max: STEP_LOOKS_MAX,
             provider_live_max: PROVIDER_LIVE_MAX,
+            audit: policy::Params::default(),
+            referees: BTreeSet::new(),
+            share_timeout_ms: SHARE_TIMEOUT_MS,
+            finality_ms: FINALITY_MS,
+            audit_grace_ms: AUDIT_GRACE_MS,
             #[cfg(any(test, feature = "sabotage"))]
             sabotage: None,
         }

@@ -14,6 +14,8 @@ impl Core {
         self.expire_jobs(fx);
         self.miss_silent_providers(fx);
         self.expire_replicas(fx);
+        self.draw_late(fx);
+        self.hurry_jobs(fx);
         // Cooldowns end and scores recover without any other event.
         fx.fill = true;
     }
@@ -44,11 +46,33 @@ impl Core {
     }
 
     /// When a job must have ended. One whose every shard is accepted and paid gets a little longer, to
-    /// be merged.
+    /// be merged. One whose result was there, too, until what was paid for it is final.
     pub(super) fn ends_by(&self, job: &Job) -> Timestamp {
+        let config = &self.config;
+        let audited = job.spec.audit.is_some() && job.merges > 0;
+        let finality_ms = config.finality_ms.saturating_add(config.audit_grace_ms);
         match job.phase {
-            Phase::Merging => job.deadline.plus_ms(self.config.merge_grace_ms),
+            _ if audited => job
+                .deadline
+                .plus_ms(config.merge_grace_ms.saturating_add(finality_ms)),
+            Phase::Merging => job.deadline.plus_ms(config.merge_grace_ms),
             _ => job.deadline,
+        }
+    }
+
+    /// Clients that owe a share of a draw have had their time.
+    fn draw_late(&self, fx: &mut Effects) {
+        let open = self.open.values().filter_map(|id| self.jobs.get(id));
+        let late = open.filter(|job| {
+            let draw = job.draw.as_ref();
+            draw.is_some_and(|d| d.client.is_none() && d.beacon.is_none() && self.now >= d.due)
+        });
+        for job in late {
+            let undrawn = job.shards.iter().zip(0..).filter(|(shard, _)| {
+                let audit = shard.audit.as_ref();
+                audit.is_some_and(|audit| !audit.drawn)
+            });
+            fx.touched.extend(undrawn.map(|(_, index)| (job.id, index)));
         }
     }
 

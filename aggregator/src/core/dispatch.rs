@@ -15,9 +15,10 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
 
 use super::action::Action;
+use super::audit::is_audited_in;
 use super::config::{OVERDUE_PER_SHARD_MAX, REFUSALS_PER_JOB_MAX};
 use super::settlement::most;
-use super::state::{Cause, Job, Phase, Place, Provider, Replica, ReplicaState, Shard};
+use super::state::{Cause, Job, Place, Provider, Replica, ReplicaState, Shard};
 use super::{Core, Effects};
 
 /// Weight of a provider that asks nothing, against 1 for one that asks for all there is.
@@ -131,7 +132,7 @@ impl Core {
             return round;
         };
         round.job = job.id;
-        if job.phase != Phase::Running {
+        if !is_audited_in(&job.phase) {
             return round;
         }
         let may = |id: &ProviderId| {
@@ -172,6 +173,9 @@ impl Core {
         }
         let looks = u32::try_from(round.able.len()).unwrap_or(u32::MAX);
         fx.looks = fx.looks.saturating_add(looks);
+        if shard.audit.is_some() {
+            return self.choose_auditor(job, shard, &round.able);
+        }
         let able = round
             .able
             .iter()
@@ -227,9 +231,11 @@ impl Core {
     /// Reserves the share and sends the assignment.
     fn assign(&mut self, id: JobId, index: u32, to: ProviderId, fx: &mut Effects) -> bool {
         let until = self.now.plus_ms(self.config.accept_timeout_ms);
-        let Some(attempt) = self.shard(id, index).map(|shard| shard.replicas.len()) else {
+        let Some(shard) = self.shard(id, index) else {
             return false;
         };
+        let attempt = shard.replicas.len();
+        let check = shard.wanting_checks().next().map(|(number, _)| number);
         let attempt = u32::try_from(attempt).unwrap_or(u32::MAX);
         let assignment = AssignmentId::derive(self.config.aggregator, id, index, attempt, to);
         let reservation = TransferId::derive(&[b"reserve".as_slice(), assignment.0.as_bytes()]);
@@ -260,6 +266,7 @@ impl Core {
             reservation,
             commitment: None,
             opening: None,
+            check: check.is_some(),
             state: ReplicaState::Offered { until },
         };
         let place = Place {
@@ -272,6 +279,10 @@ impl Core {
             return false;
         };
         shard.replicas.push(replica);
+        let audit = shard.audit.as_mut().zip(check);
+        if let Some(check) = audit.and_then(|(a, check)| a.checks.get_mut(check as usize)) {
+            check.replica = Some(attempt);
+        }
         let satisfied = missing(shard) == 0;
         let Some(job) = self.jobs.get(&id) else {
             return false;
@@ -296,9 +307,10 @@ impl Core {
             attempt,
             provider: replica.provider,
             aggregator: self.config.aggregator,
-            input: shard.input?,
+            input: shard.input_of(attempt)?,
             first_item: shard.first_item,
-            items: shard.items,
+            items: shard.items_of(attempt),
+            sample: shard.sample_of(attempt).to_vec(),
             reward_max: job.quote.share,
             due_ms: self.due_ms(job),
         })
@@ -311,15 +323,21 @@ impl Core {
     }
 }
 
-/// How many live replicas a shard lacks.
+/// How many replicas a shard lacks, or how many checks of its answer somebody to do them.
 pub(super) fn missing(shard: &Shard) -> usize {
+    if shard.audit.is_some() {
+        return shard.wanting_checks().count();
+    }
+    if shard.accepted.is_some() {
+        return 0;
+    }
     let live = shard.replicas.iter().filter(|r| r.is_live()).count();
     usize::from(shard.wanted).saturating_sub(live)
 }
 
 /// How often `provider` was tried on this shard; `None` if it may not get it (again): it holds a
 /// replica, or it committed, failed or was banned, or let it fall overdue too often.
-fn tries(shard: &Shard, provider: ProviderId) -> Option<usize> {
+pub(super) fn tries(shard: &Shard, provider: ProviderId) -> Option<usize> {
     let (mut tried, mut overdue) = (0usize, 0usize);
     for replica in shard.replicas.iter().filter(|r| r.provider == provider) {
         match replica.state {

@@ -9,7 +9,7 @@ use ledger::{Account, Transfer, TransferId};
 use super::action::{Action, FailReason, JobOutcome, Reply};
 use super::event::{Code, RequestId};
 use super::refusal::Refusal;
-use super::state::{Cause, End, Phase, Place};
+use super::state::{Cause, End, Phase, Place, ReplicaState};
 use super::{Core, Effects};
 
 impl Core {
@@ -40,12 +40,21 @@ impl Core {
                 continue;
             };
             for place in self.live_places(id, fx.room) {
-                self.close(place, Cause::JobEnded, fx);
+                self.end_replica(place, fx);
             }
             // With room to spare, nothing live is left.
             if fx.has_room() {
                 self.close_job(id, order, fx);
             }
+        }
+    }
+
+    fn end_replica(&mut self, place: Place, fx: &mut Effects) {
+        let state = self.replica(place).map(|replica| &replica.state);
+        if state == Some(&ReplicaState::Provisional) {
+            self.end_provisional(place, fx);
+        } else {
+            self.close(place, Cause::JobEnded, fx);
         }
     }
 
@@ -133,16 +142,34 @@ impl Core {
         }
     }
 
-    pub(super) fn merged(&mut self, id: JobId, result: BlobRef, shards: Digest, fx: &mut Effects) {
-        if self.jobs.get(&id).map(|job| &job.phase) == Some(&Phase::Merging) {
+    /// Whether a job waits for the answer to this order to merge, and not to an earlier one.
+    fn is_merging(&self, (id, round): (JobId, u32)) -> bool {
+        let job = self.jobs.get(&id);
+        job.is_some_and(|job| job.phase == Phase::Merging && job.merges == round)
+    }
+
+    pub(super) fn merged(
+        &mut self,
+        order: (JobId, u32),
+        result: BlobRef,
+        shards: Digest,
+        fx: &mut Effects,
+    ) {
+        if !self.is_merging(order) {
+            return;
+        }
+        let (id, since) = (order.0, self.now);
+        if !self.has_provisional(id) {
             self.end_job(id, JobOutcome::Done { result, shards }, fx);
+        } else if let Some(job) = self.jobs.get_mut(&id) {
+            job.phase = Phase::Provisional { result, since };
         }
     }
 
-    pub(super) fn merge_failed(&mut self, id: JobId, code: Code, fx: &mut Effects) {
-        if self.jobs.get(&id).map(|job| &job.phase) == Some(&Phase::Merging) {
+    pub(super) fn merge_failed(&mut self, order: (JobId, u32), code: Code, fx: &mut Effects) {
+        if self.is_merging(order) {
             let reason = FailReason::MergeFailed { code };
-            self.end_job(id, JobOutcome::Failed(reason), fx);
+            self.end_job(order.0, JobOutcome::Failed(reason), fx);
         }
     }
 

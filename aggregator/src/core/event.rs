@@ -11,8 +11,19 @@ use jobs::ids::{AssignmentId, ClientId, JobId, ProviderId};
 use jobs::money::Amount;
 use jobs::offer::{DeviceKind, Offer};
 use jobs::package::{Limits, Package};
-use jobs::policy::Policy;
+use jobs::policy::{Policy, Unit};
 use serde::{Deserialize, Serialize};
+
+/// 32 random bytes that somebody contributes to a draw.
+#[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Chance(pub [u8; 32]);
+
+impl std::fmt::Debug for Chance {
+    /// Not what it is: whoever knows it beforehand knows what will be audited.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Chance(..)")
+    }
+}
 
 /// Names a request of the driver's; echoed in [`super::Action::Reply`].
 #[derive(
@@ -87,6 +98,17 @@ pub enum Comparison {
     Numeric,
 }
 
+/// What a comparison found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Finding {
+    /// The outputs agree.
+    Agree,
+    /// They differ, but no more than hardware and chance might explain. Nobody is convicted for that.
+    Unclear,
+    /// They differ.
+    Differ,
+}
+
 /// What the core must know of a package. Free of floats and text, so that it is `Eq` and small.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JobSpec {
@@ -100,6 +122,8 @@ pub struct JobSpec {
     pub max_replicas: u8,
     /// Who alone may execute shards, if not anybody.
     pub trusted: Option<BTreeSet<ProviderId>>,
+    /// What an audit executes again, if answers are audited instead of repeated.
+    pub audit: Option<Unit>,
     /// When two outputs agree.
     pub comparison: Comparison,
     /// Caps on one execution of one shard.
@@ -127,8 +151,12 @@ impl JobSpec {
             replicas: package.replication.replicas,
             max_replicas: package.replication.max_replicas,
             trusted: match &package.policy {
-                Policy::Replicate => None,
+                Policy::Replicate | Policy::Audit { .. } => None,
                 Policy::Trusted { providers } => Some(providers.clone()),
+            },
+            audit: match &package.policy {
+                Policy::Audit { unit } => Some(*unit),
+                Policy::Replicate | Policy::Trusted { .. } => None,
             },
             comparison: match &package.comparator {
                 Comparator::Exact => Comparison::Exact,
@@ -144,6 +172,13 @@ impl JobSpec {
             max_price: package.max_price,
             deadline_ms: package.deadline_ms,
         }
+    }
+
+    /// Distinct providers without whom it cannot be done: the quorum, or one and another who checks it.
+    #[must_use]
+    pub fn providers_min(&self) -> u32 {
+        let audited = u32::from(self.audit.is_some());
+        u32::from(self.replicas).saturating_add(audited)
     }
 
     /// Whether a provider may execute shards of the job.
@@ -206,6 +241,9 @@ pub enum Event {
         job: JobId,
         /// The package, reduced ([`JobSpec::of`]).
         spec: JobSpec,
+        /// 32 random bytes: the aggregator's share of what decides which answers of this job are audited. Kept
+        /// secret until the job has ended.
+        chance: Chance,
     },
     /// Component, models and input are at hand and the input is cut ([`super::Action::Prepare`]).
     BlobsReady {
@@ -270,8 +308,31 @@ pub enum Event {
         left: AssignmentId,
         /// The other.
         right: AssignmentId,
-        /// Whether they agree.
-        agree: bool,
+        /// With which result.
+        finding: Finding,
+    },
+    /// A sample of a shard's items is stored ([`super::Action::Sample`]).
+    Sampled {
+        /// Of which job.
+        job: JobId,
+        /// Which shard.
+        shard: u32,
+        /// For which of its checks.
+        check: u32,
+        /// The encoded items.
+        input: BlobRef,
+    },
+    /// The client gives its share of what decides which answers of its job are audited, having seen the
+    /// aggregator's promise of its own. The first one counts; without any in time, everything is audited.
+    Share {
+        /// Whom to answer.
+        request: RequestId,
+        /// Of which job.
+        job: JobId,
+        /// Who gives it. Must be the job's client.
+        client: ClientId,
+        /// 32 random bytes.
+        chance: Chance,
     },
     /// The result is stored ([`super::Action::Merge`]).
     Merged {
@@ -281,11 +342,15 @@ pub enum Event {
         result: BlobRef,
         /// Digest of the encoded shard records.
         shards: Digest,
+        /// Which order to merge this answers.
+        round: u32,
     },
     /// The outputs cannot be merged: the job's fault, retrying cannot help.
     MergeFailed {
         /// Of which job.
         job: JobId,
+        /// Which order to merge this answers.
+        round: u32,
         /// Why.
         code: Code,
     },

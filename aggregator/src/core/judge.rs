@@ -10,8 +10,9 @@ use jobs::outcome::Outcome;
 use jobs::verdict::{self, Verdict};
 
 use super::action::{Action, FailReason, JobOutcome};
+use super::audit::is_audited_in;
 use super::dispatch::missing;
-use super::event::Comparison;
+use super::event::{Comparison, Finding};
 use super::recover::compare;
 use super::replica::common_failure;
 use super::state::{Phase, Place, ReplicaState, Shard};
@@ -20,13 +21,17 @@ use super::{Core, Effects};
 impl Core {
     /// Moves a shard as far as it can go.
     pub(super) fn progress(&mut self, id: JobId, index: u32, fx: &mut Effects) {
-        let Some(job) = self.jobs.get(&id).filter(|job| job.phase == Phase::Running) else {
+        let Some(job) = self.jobs.get(&id).filter(|job| is_audited_in(&job.phase)) else {
             return;
         };
         let Some(shard) = job.shards.get(index as usize) else {
             return;
         };
-        if shard.accepted.is_some() {
+        if shard.audit.is_some() {
+            self.progress_audit(id, index, fx);
+            return;
+        }
+        if job.phase != Phase::Running || shard.accepted.is_some() {
             return;
         }
         let (order, quorum) = (job.order, usize::from(job.spec.replicas));
@@ -59,7 +64,7 @@ impl Core {
     }
 
     /// Asks every committed replica to reveal. Returns whether any reveal is outstanding.
-    fn ask_for_reveals(&mut self, id: JobId, index: u32, fx: &mut Effects) -> bool {
+    pub(super) fn ask_for_reveals(&mut self, id: JobId, index: u32, fx: &mut Effects) -> bool {
         let (job, shard) = (self.jobs.get(&id), self.shard(id, index));
         let (Some(job), Some(shard)) = (job, shard) else {
             return false;
@@ -103,7 +108,13 @@ impl Core {
         match verdict {
             Verdict::Accepted { agreeing } => {
                 let winners = agreeing.iter().filter_map(|i| revealed.get(*i).copied());
-                self.settle(id, index, winners.collect(), fx);
+                let winners: Vec<u32> = winners.collect();
+                match (job.spec.audit, winners.first()) {
+                    (Some(_), Some(subject)) => {
+                        self.accept_provisionally(id, index, *subject, fx);
+                    }
+                    _ => self.settle(id, index, winners, fx),
+                }
             }
             Verdict::Undecided { more } => {
                 let wanted = revealed.len().saturating_add(more).min(max);
@@ -152,7 +163,13 @@ impl Core {
     }
 
     /// Asks for the comparisons that are not yet asked for, as far as there is room.
-    fn ask_to_compare(&mut self, id: JobId, index: u32, pairs: &[(u32, u32)], fx: &mut Effects) {
+    pub(super) fn ask_to_compare(
+        &mut self,
+        id: JobId,
+        index: u32,
+        pairs: &[(u32, u32)],
+        fx: &mut Effects,
+    ) {
         for &(left, right) in pairs {
             if self.comparing.contains(&(id, index, left, right)) {
                 continue;
@@ -177,7 +194,7 @@ impl Core {
         index: u32,
         left: AssignmentId,
         right: AssignmentId,
-        agrees: bool,
+        finding: Finding,
         fx: &mut Effects,
     ) {
         let position = |assignment| match self.places.get(&assignment) {
@@ -195,8 +212,18 @@ impl Core {
         if !self.comparing.remove(&(id, index, pair.0, pair.1)) {
             return;
         }
+        let checks = |at: u32| {
+            let shard = self.shard(id, index);
+            let replica = shard.and_then(|shard| shard.replicas.get(at as usize));
+            replica.is_some_and(|replica| replica.check)
+        };
+        let is_check = checks(pair.0) || checks(pair.1);
         if let Some(shard) = self.shard_mut(id, index) {
+            let agrees = finding == Finding::Agree;
             shard.comparisons.insert(pair, Some(agrees));
+        }
+        if is_check {
+            self.check_compared(id, index, pair, finding, fx);
         }
         fx.touched.insert((id, index));
         fx.touched.append(&mut self.held);
@@ -256,11 +283,11 @@ fn agree(shard: &Shard, left: u32, right: u32) -> bool {
     same_meters(shard, left, right) && (same_root(shard, left, right) || answer == Some(true))
 }
 
-fn same_root(shard: &Shard, left: u32, right: u32) -> bool {
+pub(super) fn same_root(shard: &Shard, left: u32, right: u32) -> bool {
     both(shard, left, right, |l, r| l.root == r.root)
 }
 
-fn same_meters(shard: &Shard, left: u32, right: u32) -> bool {
+pub(super) fn same_meters(shard: &Shard, left: u32, right: u32) -> bool {
     both(shard, left, right, verdict::meters_agree)
 }
 

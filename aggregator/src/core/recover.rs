@@ -35,8 +35,13 @@ impl Core {
         for job in self.jobs.values() {
             match &job.phase {
                 Phase::Preparing => actions.push(Action::Prepare { job: job.id }),
-                Phase::Running => self.recover_shards(job, &mut actions),
-                Phase::Merging => actions.push(merge(job)),
+                Phase::Running | Phase::Provisional { .. } => {
+                    self.recover_shards(job, &mut actions);
+                }
+                Phase::Merging => {
+                    self.recover_shards(job, &mut actions);
+                    actions.push(merge(job));
+                }
                 Phase::Ended(end) if !job.recorded => actions.push(Action::Finished {
                     job: job.id,
                     outcome: end.outcome.clone(),
@@ -62,6 +67,7 @@ impl Core {
                     _ => {}
                 }
             }
+            recover_samples(job.id, shard, index, actions);
         }
         let mine = (job.id, 0, 0, 0)..=(job.id, u32::MAX, u32::MAX, u32::MAX);
         for &(id, index, left, right) in self.comparing.range(mine) {
@@ -118,6 +124,7 @@ pub(super) fn merge(job: &Job) -> Action {
     Action::Merge {
         job: job.id,
         canonical: accepted.map(|a| a.outputs).collect(),
+        round: job.merges,
     }
 }
 
@@ -132,15 +139,35 @@ pub(super) fn compare(
     let side = |position: u32| -> Option<_> {
         let replica = shard.replicas.get(position as usize)?;
         let outputs: BlobRef = replica.opening.as_ref()?.outcome.outputs;
-        Some((replica.assignment, outputs))
+        Some((replica.assignment, outputs, shard.sample_of(position)))
     };
-    let ((left, left_outputs), (right, right_outputs)) = (side(left)?, side(right)?);
+    // Of the two, at most one is of a sample.
+    let (mut whole, mut other) = (side(left)?, side(right)?);
+    if !whole.2.is_empty() {
+        std::mem::swap(&mut whole, &mut other);
+    }
     Some(Action::Compare {
         job,
         shard: index,
-        left,
-        right,
-        left_outputs,
-        right_outputs,
+        left: whole.0,
+        right: other.0,
+        left_outputs: whole.1,
+        right_outputs: other.1,
+        sample: other.2.to_vec(),
     })
+}
+
+/// The samples that are still to be cut out.
+fn recover_samples(job: JobId, shard: &Shard, index: u32, actions: &mut Vec<Action>) {
+    let checks = shard.audit.iter().flat_map(|audit| &audit.checks);
+    let missing = checks.zip(0..).filter(|(check, _)| check.input.is_none());
+    actions.extend(missing.filter_map(|(check, number)| {
+        Some(Action::Sample {
+            job,
+            shard: index,
+            check: number,
+            input: shard.input?,
+            items: check.items.clone(),
+        })
+    }));
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use jobs::commitment::{Commitment, Opening};
 use jobs::ids::{AssignmentId, ProviderId};
+use jobs::money::Amount;
 use ledger::{Account, Transfer, TransferId};
 
 use super::action::{Action, Evidence, FailReason};
@@ -192,7 +193,7 @@ impl Core {
         let (Some(job), Some(shard), Some(replica)) = (job, shard, self.replica(place)) else {
             return false;
         };
-        outcome.items == shard.items
+        outcome.items == shard.items_of(place.replica)
             && outcome.meters.fuel <= job.spec.limits.fuel
             && outcome.is_bounded(job.spec.models as usize)
             && outcome.fingerprint.digest() == replica.class
@@ -216,6 +217,7 @@ impl Core {
         };
         let (assignment, provider) = (replica.assignment, replica.provider);
         let (pending, busy) = (replica.reservation, replica.is_busy());
+        let withdrawn = replica.state == ReplicaState::Provisional;
         let id = TransferId::derive(&[b"void".as_slice(), assignment.0.as_bytes()]);
         let timed_out = matches!(cause, Cause::NotAccepted | Cause::Overdue);
         let give_back = if timed_out {
@@ -225,7 +227,10 @@ impl Core {
         };
         fx.spend();
         self.transfer(&[give_back], fx);
-        let wanted_to_stop = !matches!(cause, Cause::Refused(_) | Cause::Failed(_) | Cause::Banned);
+        let wanted_to_stop = !matches!(
+            cause,
+            Cause::Refused(_) | Cause::Failed(_) | Cause::Banned | Cause::Refuted
+        );
         if wanted_to_stop {
             fx.push(Action::CancelAssignment {
                 assignment,
@@ -234,6 +239,9 @@ impl Core {
         }
         self.set_state(place, ReplicaState::Closed(cause));
         self.let_go(provider, assignment, busy);
+        if withdrawn {
+            self.withdraw(place, provider, fx);
+        }
         fx.touched.insert((place.job, place.shard));
         fx.fill = true;
     }
@@ -282,19 +290,20 @@ impl Core {
     }
 
     /// Bans a provider, takes its stake if there is evidence, and ends everything it holds.
-    pub(super) fn ban(&mut self, id: ProviderId, evidence: Evidence, fx: &mut Effects) {
+    /// Answers what was taken.
+    pub(super) fn ban(&mut self, id: ProviderId, evidence: Evidence, fx: &mut Effects) -> Amount {
         let Some(provider) = self.providers.get_mut(&id) else {
-            return;
+            return Amount::ZERO;
         };
         if provider.banned.is_some() {
-            return;
+            return Amount::ZERO;
         }
         provider.banned = Some(evidence);
         let live = provider.live.clone();
         let stake = self.ledger.balance(&Account::Stake(id)).available();
         let mut slashed = stake.unwrap_or_default();
         if evidence == Evidence::Operator || slashed.is_zero() {
-            slashed = jobs::money::Amount::ZERO;
+            slashed = Amount::ZERO;
         } else {
             let slash = Transfer::Post {
                 id: slash_id(id, evidence),
@@ -314,13 +323,17 @@ impl Core {
                 self.close(place, Cause::Banned, fx);
             }
         }
+        slashed
     }
 }
 
 /// The transfer that takes a provider's stake: one for each piece of evidence.
 pub(super) fn slash_id(provider: ProviderId, evidence: Evidence) -> TransferId {
     match evidence {
-        Evidence::Equivocation { assignment, .. } | Evidence::RevealMismatch { assignment, .. } => {
+        Evidence::Equivocation { assignment, .. }
+        | Evidence::RevealMismatch { assignment, .. }
+        | Evidence::AuditFailed { assignment, .. }
+        | Evidence::Vouched { assignment, .. } => {
             TransferId::derive(&[b"slash".as_slice(), &provider.0, assignment.0.as_bytes()])
         }
         Evidence::Operator => TransferId::derive(&[b"slash".as_slice(), &provider.0]),
@@ -332,7 +345,8 @@ pub(super) fn slash_id(provider: ProviderId, evidence: Evidence) -> TransferId {
 pub(super) fn common_failure(shard: &Shard, index: u32, quorum: usize) -> Option<FailReason> {
     // No provider gets a shard again after it failed at it, so each failure counts one provider.
     let mut counts: BTreeMap<&Failure, usize> = BTreeMap::new();
-    for replica in &shard.replicas {
+    // What a check reports of itself says nothing: somebody has answered.
+    for replica in shard.replicas.iter().filter(|replica| !replica.check) {
         if let ReplicaState::Closed(Cause::Failed(failure)) = &replica.state {
             let count = counts.entry(failure).or_default();
             *count = count.saturating_add(1);

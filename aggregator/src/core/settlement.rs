@@ -40,6 +40,12 @@ fn device_us_max(limits: &Limits) -> u64 {
     limits.wall_ms.saturating_mul(1_000)
 }
 
+/// What one execution earned by its own meters.
+pub(super) fn earned(limits: &Limits, replica: &Replica, meters: &Meters) -> Amount {
+    let device_us = meters.device_us.min(device_us_max(limits));
+    cost(&replica.price, meters.fuel, device_us)
+}
+
 /// What `fuel` and `device_us` cost at `price`, each rounded up; saturates instead of overflowing.
 fn cost(price: &Price, fuel: u64, device_us: u64) -> Amount {
     let part = |rate: Amount, used: u64, unit: u128| {
@@ -151,6 +157,7 @@ impl Core {
         fx.fill = true;
         if job.shards.iter().all(|shard| shard.accepted.is_some()) {
             job.phase = Phase::Merging;
+            job.merges = job.merges.saturating_add(1);
             fx.actions.push(merge(job));
         }
     }
@@ -206,7 +213,8 @@ impl Core {
         shares: &[Share],
         fee: Amount,
     ) -> Vec<Transfer> {
-        let mut transfers: Vec<Transfer> = shares.iter().map(settle_share).collect();
+        let one = |share: &Share| settle_share(share.assignment, share.reservation, share.paid);
+        let mut transfers: Vec<Transfer> = shares.iter().map(one).collect();
         self.sabotage_transfers(id, shares, &mut transfers);
         if !fee.is_zero() {
             transfers.push(Transfer::Post {
@@ -256,6 +264,7 @@ impl Core {
         if let Movement::Unstake(provider) = movement {
             let live = self.providers.get(&provider).map_or(0, |p| p.live.len());
             if live > 0 {
+                self.hurry_provider(provider, fx);
                 let assignments = u64::try_from(live).unwrap_or(u64::MAX);
                 fx.reply(request, Err(Refusal::StakeInUse { assignments }));
                 return;
@@ -322,9 +331,13 @@ impl Core {
 }
 
 /// Posts what a replica earned, or gives its reservation back.
-fn settle_share(share: &Share) -> Transfer {
-    let (assignment, pending) = (share.assignment.0, share.reservation);
-    if share.paid.is_zero() {
+pub(super) fn settle_share(
+    assignment: AssignmentId,
+    pending: TransferId,
+    amount: Amount,
+) -> Transfer {
+    let assignment = assignment.0;
+    if amount.is_zero() {
         return Transfer::VoidPending {
             id: TransferId::derive(&[b"void".as_slice(), assignment.as_bytes()]),
             pending,
@@ -333,7 +346,7 @@ fn settle_share(share: &Share) -> Transfer {
     Transfer::PostPending {
         id: TransferId::derive(&[b"pay".as_slice(), assignment.as_bytes()]),
         pending,
-        amount: share.paid,
+        amount,
     }
 }
 

@@ -16,6 +16,11 @@ use super::action::{Evidence, JobOutcome, Quote};
 use super::event::{Code, Failure, JobSpec};
 use super::reputation::Score;
 
+mod audit;
+
+pub use audit::{Audit, By, Check, Draw};
+pub use policy::finality::Provider as Answers;
+
 /// A job from admission on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Job {
@@ -45,6 +50,10 @@ pub struct Job {
     pub fee: Amount,
     /// Whether the driver stored its record.
     pub recorded: bool,
+    /// What decides which of its answers are audited, for a job whose answers are.
+    pub draw: Option<Draw>,
+    /// Orders to merge so far.
+    pub merges: u32,
 }
 
 /// How far a job is.
@@ -56,6 +65,13 @@ pub enum Phase {
     Running,
     /// Every shard is accepted; the driver merges.
     Merging,
+    /// The result is there and may be used; what was paid for it is not final yet.
+    Provisional {
+        /// The merged result.
+        result: BlobRef,
+        /// Since when.
+        since: Timestamp,
+    },
     /// It ends like this as soon as nothing of it is live: nothing more is given out, accepted or paid.
     Ending(JobOutcome),
     /// Over.
@@ -114,6 +130,8 @@ pub struct Shard {
     pub comparisons: BTreeMap<(u32, u32), Option<bool>>,
     /// The verdict.
     pub accepted: Option<Accepted>,
+    /// How the accepted answer is checked, in a job whose answers are audited.
+    pub audit: Option<Box<Audit>>,
 }
 
 /// An accepted shard.
@@ -148,6 +166,8 @@ pub struct Replica {
     pub commitment: Option<Commitment>,
     /// The opening, if it opens the commitment.
     pub opening: Option<Box<Opening>>,
+    /// Whether it checks another's answer.
+    pub check: bool,
     /// How far it is.
     pub state: ReplicaState,
 }
@@ -174,6 +194,8 @@ pub enum ReplicaState {
     },
     /// Revealed; waits for the verdict.
     Revealed,
+    /// Its answer counts, and is not final: its pay is held back.
+    Provisional,
     /// Came to nothing; its reservation was given back.
     Closed(Cause),
     /// Judged and settled.
@@ -206,6 +228,10 @@ pub enum Cause {
     Banned,
     /// The job ended.
     JobEnded,
+    /// Its answer was found to be wrong, or no better than another's.
+    Refuted,
+    /// It was to check an answer that is gone.
+    Moot,
 }
 
 impl Replica {
@@ -255,6 +281,10 @@ pub struct Provider {
     pub granted: u32,
     /// What it did so far.
     pub tally: Tally,
+    /// What it answered in jobs whose answers are audited, by number.
+    pub answers: Answers,
+    /// Where its answers are that are not final, by the number of their first unit.
+    pub provisional: BTreeMap<u64, (JobId, u32)>,
 }
 
 /// Counts of what a provider did.

@@ -139,6 +139,7 @@ pub(super) const fn status_of(job: &Job) -> JobStatus {
         Phase::Preparing => JobStatus::Preparing,
         Phase::Running => JobStatus::Running,
         Phase::Merging => JobStatus::Merging,
+        Phase::Provisional { .. } => JobStatus::Provisional,
         Phase::Ending(_) => JobStatus::Ending,
         Phase::Ended(end) => match end.outcome {
             JobOutcome::Done { .. } => JobStatus::Done,

@@ -19,6 +19,7 @@ use jobs::package::Limits;
 use jobs::time::Timestamp;
 use ledger::FeeBps;
 
+use super::event::{Chance, Finding};
 use super::*;
 
 const REQUEST: RequestId = RequestId(7);
@@ -74,6 +75,7 @@ fn spec() -> JobSpec {
         replicas: 2,
         max_replicas: 3,
         trusted: None,
+        audit: None,
         comparison: Comparison::Exact,
         limits: Limits {
             fuel: 4_000_000_000,
@@ -165,6 +167,7 @@ impl Script {
             client,
             job,
             spec,
+            chance: Chance([3; 32]),
         });
         self.reply().map(|reply| match reply {
             Reply::Admitted { quote, .. } => quote,
@@ -306,6 +309,7 @@ impl Script {
             job: job(),
             result: BlobRef::of(b"result"),
             shards: digest("shards"),
+            round: 1,
         });
     }
 }

@@ -28,6 +28,8 @@ pub enum JobStatus {
     Running,
     /// Its result is merged.
     Merging,
+    /// Its result is there and may be used; it is not final yet.
+    Provisional,
     /// What it holds is given back; then it is over.
     Ending,
     /// It is done.
@@ -310,7 +312,7 @@ impl Core {
         let job = self.jobs.get(&id)?;
         let end = match &job.phase {
             Phase::Preparing | Phase::Running | Phase::Ending(_) => return None,
-            Phase::Merging => None,
+            Phase::Merging | Phase::Provisional { .. } => None,
             Phase::Ended(end) => Some(end.clone()),
         };
         let shards = job.shards.iter().zip(0..);
@@ -392,9 +394,13 @@ fn shard_view((shard, index): (&Shard, u32)) -> ShardView {
 
 fn shard_parts(shard: &Shard, index: u32) -> Option<ShardParts> {
     let accepted = shard.accepted.as_ref()?;
-    let replicas = shard.replicas.iter().filter_map(|replica| {
-        let ReplicaState::Settled { agreed, paid } = replica.state else {
-            return None;
+    // Checks are listed apart.
+    let answers = shard.replicas.iter().filter(|replica| !replica.check);
+    let replicas = answers.filter_map(|replica| {
+        let (agreed, paid) = match replica.state {
+            ReplicaState::Settled { agreed, paid } => (agreed, paid),
+            ReplicaState::Provisional => (true, Amount::ZERO),
+            _ => return None,
         };
         Some(ReplicaParts {
             assignment: replica.assignment,

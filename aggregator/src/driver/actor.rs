@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use jobs::assignment::Assignment;
-use jobs::compare::compare;
+use jobs::compare::{Grade, compare};
 use jobs::digest::BlobRef;
 use jobs::ids::{AssignmentId, JobId, ProviderId};
 use jobs::statement::Signed;
@@ -16,6 +16,7 @@ use tokio::time::Instant;
 use super::error::Error;
 use super::rows::PACKAGES;
 use super::{Shared, merge, prepare, reveal};
+use crate::core::event::Finding;
 use crate::core::view::JobStatus;
 use crate::core::{Action, Code, Core, Event};
 
@@ -73,24 +74,47 @@ fn perform_one(action: Action, shared: Arc<Shared>) {
             right,
             left_outputs,
             right_outputs,
+            sample,
         } => {
             spawn(&shared, async move {
-                let wanted = is(job, JobStatus::Running);
                 let compared = || async {
+                    let outputs = (left_outputs, right_outputs);
                     let event = Event::Compared {
                         job,
                         shard,
                         left,
                         right,
-                        agree: agree(job, left_outputs, right_outputs, &act).await?,
+                        finding: compared(job, outputs, sample.clone(), &act).await?,
                     };
                     report(&act, event).await
                 };
-                stubborn(&act, wanted, compared).await
+                stubborn(&act, is_open(job), compared).await
             });
         }
-        Action::Merge { job, canonical } => spawn(&shared, async move {
-            let merge = || merge::merge(job, canonical.clone(), &act);
+        Action::Sample {
+            job,
+            shard,
+            check,
+            input,
+            items,
+        } => spawn(&shared, async move {
+            let cut = || async {
+                let event = Event::Sampled {
+                    job,
+                    shard,
+                    check,
+                    input: prepare::sample(input, items.clone(), &act).await?,
+                };
+                report(&act, event).await
+            };
+            stubborn(&act, is_open(job), cut).await
+        }),
+        Action::Merge {
+            job,
+            canonical,
+            round,
+        } => spawn(&shared, async move {
+            let merge = || merge::merge((job, round), canonical.clone(), &act);
             stubborn(&act, is(job, JobStatus::Merging), merge).await
         }),
         Action::Finished { job, outcome } => spawn(&shared, async move {
@@ -104,6 +128,13 @@ fn perform_one(action: Action, shared: Arc<Shared>) {
             slashed,
         } => {
             tracing::warn!(%provider, ?evidence, %slashed, "provider banned");
+        }
+        Action::Fined {
+            provider,
+            evidence,
+            fine,
+        } => {
+            tracing::warn!(%provider, ?evidence, %fine, "provider fined");
         }
         Action::Demoted { provider, score } => {
             tracing::warn!(%provider, score, "provider demoted");
@@ -162,6 +193,14 @@ impl Backoff {
 /// Whether a job is where an action about it is still wanted.
 pub(crate) fn is(job: JobId, status: JobStatus) -> impl Fn(&Core) -> bool + Clone + Send {
     move |core| core.job_status(job) == Some(status)
+}
+
+/// Whether a job has not ended, so that its answers may still be looked at.
+fn is_open(job: JobId) -> impl Fn(&Core) -> bool + Clone + Send {
+    move |core| {
+        let status = core.job_status(job);
+        status.is_some_and(|status| !matches!(status, JobStatus::Done | JobStatus::Failed))
+    }
 }
 
 /// Tries again what failed for reasons of our own, for as long as it is wanted and the aggregator
@@ -268,20 +307,25 @@ async fn cancel(id: AssignmentId, provider: ProviderId, shared: &Shared) -> Resu
     Ok(())
 }
 
-/// Whether two outputs agree under the job's comparator.
-async fn agree(
+/// Compares two outputs under the job's comparator; of the first one only those that the second has too.
+async fn compared(
     job: JobId,
-    left: BlobRef,
-    right: BlobRef,
+    (left, right): (BlobRef, BlobRef),
+    sample: Vec<u32>,
     shared: &Arc<Shared>,
-) -> Result<bool, Error> {
+) -> Result<Finding, Error> {
     let _permit = shared.heavy.acquire().await.map_err(|_| Error::Stopping)?;
     let worker = Arc::clone(shared);
-    let compared = tokio::task::spawn_blocking(move || -> Result<bool, Error> {
+    let compared = tokio::task::spawn_blocking(move || -> Result<Finding, Error> {
         let package = prepare::package(&worker, job)?;
         let (left, right) = (worker.blobs.read(&left)?, worker.blobs.read(&right)?);
         let (left, right) = (jobs::items::decode(&left)?, jobs::items::decode(&right)?);
-        Ok(compare(&package.comparator, &left, &right).is_ok())
+        let left = prepare::sampled(&left, &sample);
+        Ok(match compare(&package.comparator, &left, &right) {
+            Ok(()) => Finding::Agree,
+            Err(difference) if difference.grade == Grade::Ambiguous => Finding::Unclear,
+            Err(_) => Finding::Differ,
+        })
     });
     compared
         .await

@@ -21,6 +21,7 @@ use tokio_util::io::SyncIoBridge;
 use super::error::Error;
 use super::rows::{PACKAGES, Row};
 use super::{Shared, audits, prepare, records, views};
+use crate::core::event::Chance;
 use crate::core::view::JobStatus;
 use crate::core::{Core, Event, JobSpec, Movement, Refusal, Reply};
 
@@ -58,11 +59,13 @@ impl Backend for Driver {
         let mut rows = vec![Row::Package(job, signed)];
         rows.extend(idempotency_key.map(|key| Row::Idempotency { client, key, job }));
         let spec = JobSpec::of(&package);
+        let chance = chance()?;
         let event = move |request| Event::Submit {
             request,
             client,
             job,
             spec,
+            chance,
         };
         let shared = self.shared()?;
         match shared
@@ -72,7 +75,8 @@ impl Backend for Driver {
             .map_err(|error| internal(&error))?
             .reply
         {
-            Some(Ok(Reply::Admitted { quote, .. })) => Ok(SubmitReply {
+            Some(Ok(Reply::Admitted { quote, promise, .. })) => Ok(SubmitReply {
+                promise,
                 job,
                 missing: prepare::missing(&shared, &package),
                 escrowed: quote.escrow,
@@ -423,4 +427,11 @@ fn internal(error: &Error) -> Problem {
             Problem::internal()
         }
     }
+}
+
+/// The aggregator's share of what decides about a job's audits.
+fn chance() -> Answer<Chance> {
+    let mut bytes = [0; 32];
+    getrandom::fill(&mut bytes).map_err(|_| Problem::internal())?;
+    Ok(Chance(bytes))
 }

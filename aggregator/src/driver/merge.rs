@@ -19,7 +19,7 @@ use crate::core::{Code, Event, JobOutcome};
 
 /// Merges the canonical outputs and stores the result.
 pub(crate) async fn merge(
-    job: JobId,
+    (job, round): (JobId, u32),
     canonical: Vec<BlobRef>,
     shared: &Arc<Shared>,
 ) -> Result<(), Error> {
@@ -48,11 +48,13 @@ pub(crate) async fn merge(
             job,
             result,
             shards,
+            round,
         },
         Err(error) => {
             tracing::info!(%job, %error, "outputs cannot be merged");
             Event::MergeFailed {
                 job,
+                round,
                 code: Code::new("outputs_do_not_fit_format"),
             }
         }

@@ -129,6 +129,33 @@ fn prepare(shared: &Shared, job: JobId) -> Result<Option<Vec<BlobRef>>, Failure>
     Ok(Some(shards))
 }
 
+/// Cuts a sample out of a shard's items and stores it.
+pub(crate) async fn sample(
+    input: BlobRef,
+    items: Vec<u32>,
+    shared: &Arc<Shared>,
+) -> Result<BlobRef, Error> {
+    let _permit = shared.heavy.acquire().await.map_err(|_| Error::Stopping)?;
+    let worker = Arc::clone(shared);
+    let cut = tokio::task::spawn_blocking(move || -> Result<BlobRef, Error> {
+        let bytes = worker.blobs.read(&input)?;
+        let all = items::decode(&bytes)?;
+        let encoded = items::encode(&sampled(&all, &items))?;
+        Ok(worker.blobs.put_bytes(&encoded)?)
+    });
+    cut.await
+        .unwrap_or_else(|error| Err(Error::Log(error.to_string())))
+}
+
+/// The items at these positions; all of them if none is named.
+pub(crate) fn sampled<'a>(all: &[&'a [u8]], positions: &[u32]) -> Vec<&'a [u8]> {
+    if positions.is_empty() {
+        return all.to_vec();
+    }
+    let at = |position: &u32| all.get(*position as usize).copied();
+    positions.iter().filter_map(at).collect()
+}
+
 /// A blob may have come with another job, which declared its true size. Nobody could fetch it under
 /// another one.
 fn check_sizes(shared: &Shared, package: &Package) -> Result<(), Failure> {

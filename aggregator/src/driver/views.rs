@@ -17,6 +17,7 @@ pub(crate) fn job(core: &Core, id: JobId) -> Option<JobView> {
             JobStatus::Preparing => JobPhase::Waiting,
             JobStatus::Running => JobPhase::Running,
             JobStatus::Merging => JobPhase::Merging,
+            JobStatus::Provisional => JobPhase::Provisional,
             JobStatus::Ending => JobPhase::Running,
             // Whoever sees "done" asks for the record next.
             JobStatus::Done if !summary.recorded => JobPhase::Merging,

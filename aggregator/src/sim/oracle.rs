@@ -6,10 +6,11 @@ use std::collections::BTreeSet;
 use jobs::digest::Digest;
 use jobs::ids::{JobId, ProviderId};
 use ledger::TransferId;
+use policy::params::RAMP_CHECKS_MAX;
 
 use super::peer::{Peer, Vice, position};
 use super::plan::{JobPlan, TOLERANCE, honest_fuel};
-use crate::core::{Comparison, Core, Evidence, JobOutcome};
+use crate::core::{Comparison, Config, Core, Evidence, JobOutcome};
 
 /// What it watches over in one seed.
 #[derive(Debug, Default)]
@@ -46,7 +47,10 @@ impl Oracle {
         evidence: Evidence,
     ) -> Result<(), String> {
         let peer = peers.iter().find(|peer| peer.id() == id);
-        let guilty = peer.is_some_and(|peer| peer.vice.is_provable());
+        let guilty = peer.is_some_and(|peer| match evidence {
+            Evidence::AuditFailed { .. } | Evidence::Vouched { .. } => peer.vice.answers_wrongly(),
+            _ => peer.vice.is_provable(),
+        });
         if guilty && evidence != Evidence::Operator {
             Ok(())
         } else {
@@ -72,7 +76,11 @@ impl Oracle {
         if parts.shards.len() != shards as usize {
             return Err(format!("job {} is done with shards missing", plan.id));
         }
-        if self.collusion || plan.spec.replicas < 2 {
+        let checked = match plan.spec.audit {
+            Some(_) => audits_everything(core.config()),
+            None => plan.spec.replicas >= 2,
+        };
+        if self.collusion || !checked {
             return Ok(());
         }
         let judged = parts.shards.iter().flat_map(|shard| &shard.replicas);
@@ -121,6 +129,11 @@ impl Oracle {
         }
         Ok(())
     }
+}
+
+/// Whether no provider ever comes to be checked less than always.
+pub(super) fn audits_everything(config: &Config) -> bool {
+    config.audit.ramp_checks == RAMP_CHECKS_MAX
 }
 
 /// Whether fuel is honest, or of another class than an honest replica's and within twice of it.

@@ -52,6 +52,20 @@ impl Vice {
         matches!(self, Self::Copy | Self::Equivocate)
     }
 
+    /// Whether what it answers can be wrong, in outputs or in meters, so that who executes it again can tell.
+    pub(super) const fn answers_wrongly(self) -> bool {
+        matches!(
+            self,
+            Self::Wrong
+                | Self::Straddle
+                | Self::Collude
+                | Self::Lazy
+                | Self::Copy
+                | Self::Understate
+                | Self::Overstate
+        )
+    }
+
     /// Whether it runs the guest, and so fails where the guest does.
     const fn executes(self) -> bool {
         matches!(

@@ -8,6 +8,7 @@ use jobs::money::Amount;
 use jobs::offer::{DeviceKind, DeviceSpec, Offer, Price};
 use jobs::outcome::Fingerprint;
 use jobs::package::Limits;
+use jobs::policy::Unit;
 use jobs::time::Timestamp;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
@@ -143,7 +144,7 @@ fn offer(dice: &mut Dice, seed: u64, index: u64, class: u64) -> Offer {
     }
 }
 
-fn provider(seed: u64, index: u64) -> ProviderId {
+pub(super) fn provider(seed: u64, index: u64) -> ProviderId {
     ProviderId(*name("provider", seed, index).as_bytes())
 }
 
@@ -163,7 +164,9 @@ fn job(dice: &mut Dice, seed: u64, index: u64) -> JobPlan {
         false => dice.range(2, 8),
     };
     let items = shards.saturating_mul(4).saturating_sub(dice.range(0, 3));
+    let audit = audit(dice);
     let replicas = match dice.range(0, 9) {
+        _ if audit.is_some() => 1,
         0 => 1,
         1..=6 => 2,
         _ => 3,
@@ -181,8 +184,12 @@ fn job(dice: &mut Dice, seed: u64, index: u64) -> JobPlan {
             items: u32::try_from(items).unwrap_or(1),
             items_per_shard: 4,
             replicas,
-            max_replicas: replicas.saturating_add(u8::try_from(dice.range(0, 3)).unwrap_or(0)),
-            trusted: trusted(dice, seed, replicas),
+            max_replicas: match (audit, u8::try_from(dice.range(0, 3)).unwrap_or(0)) {
+                (Some(_), more) => more.saturating_add(5),
+                (None, more) => replicas.saturating_add(more),
+            },
+            trusted: trusted(dice, seed, replicas).filter(|_| audit.is_none()),
+            audit,
             comparison: if numeric {
                 Comparison::Numeric
             } else {
@@ -206,6 +213,15 @@ fn job(dice: &mut Dice, seed: u64, index: u64) -> JobPlan {
         bad_guest: bad_guest(dice),
         bad_merge: dice.chance(30),
         scatter: if wide { 7 } else { 2 },
+    }
+}
+
+/// Every third job has its answers audited instead of repeated.
+fn audit(dice: &mut Dice) -> Option<Unit> {
+    match dice.range(0, 5) {
+        0 => Some(Unit::Item),
+        1 => Some(Unit::Shard),
+        _ => None,
     }
 }
 

@@ -12,13 +12,14 @@ use jobs::ids::{JobId, ProviderId};
 use jobs::money::Amount;
 use jobs::time::Timestamp;
 use ledger::FeeBps;
+use policy::params::RAMP_CHECKS_MAX;
 
 use super::node::{Kill, Node};
 use super::oracle::Oracle;
 use super::peer::{Deed, Peer, ToPeer, position};
 use super::plan::{self, Dice, END_MS, FAULTS_UNTIL_MS, JobPlan, TOLERANCE};
 use super::{Counts, SeedReport, SimConfig, SimViolation};
-use crate::core::event::Code;
+use crate::core::event::{Code, Finding};
 use crate::core::{Action, Config, Event, FailReason, JobOutcome, Movement, RequestId};
 
 /// Simulated milliseconds between two ticks.
@@ -54,6 +55,7 @@ enum Item {
     PeerBoot(usize),
     Submit(usize, u8),
     Cancel(usize),
+    Share(usize, u8),
     Move(usize, u8),
 }
 
@@ -95,7 +97,7 @@ impl World {
             now: 0,
             queue: BTreeMap::new(),
             queued: 0,
-            node: Node::new(core_config(config, &mut dice)?),
+            node: Node::new(core_config(config, &mut dice, seed)?),
             oracle: Oracle::new(&peers),
             index,
             moves: Vec::new(),
@@ -209,7 +211,9 @@ impl World {
             Item::Announce(peer) => self.announce(peer),
             Item::PeerCrash(peer) => self.crash_peer(peer),
             Item::PeerBoot(peer) => self.boot_peer(peer),
-            Item::Submit(..) | Item::Cancel(_) | Item::Move(..) => self.request(item),
+            Item::Submit(..) | Item::Cancel(_) | Item::Share(..) | Item::Move(..) => {
+                self.request(item);
+            }
         }
     }
 
@@ -307,6 +311,9 @@ impl World {
             }
             Action::Banned {
                 provider, evidence, ..
+            }
+            | Action::Fined {
+                provider, evidence, ..
             } => {
                 let result = self.oracle.banned(&self.peers, *provider, *evidence);
                 self.fail(result);
@@ -319,7 +326,19 @@ impl World {
     fn perform(&mut self, action: Action) {
         match action {
             Action::Journal(_) | Action::OfferRefused { .. } | Action::Demoted { .. } => {}
-            Action::Fault { .. } => {}
+            Action::Fault { .. } | Action::Fined { .. } => {}
+            Action::Sample {
+                job,
+                shard,
+                check,
+                input,
+                ..
+            } => self.local(Event::Sampled {
+                job,
+                shard,
+                check,
+                input,
+            }),
             Action::TickAgain => {
                 let tick = Box::new(Event::Tick);
                 self.at(1, Item::Local(self.node.epoch, tick));
@@ -354,18 +373,24 @@ impl World {
                 right,
                 left_outputs,
                 right_outputs,
+                ..
             } => {
                 let apart = position(&left_outputs).abs_diff(position(&right_outputs));
-                let agree = apart <= TOLERANCE.unsigned_abs();
+                let tolerance = TOLERANCE.unsigned_abs();
+                let finding = match apart {
+                    _ if apart <= tolerance => Finding::Agree,
+                    _ if apart <= tolerance.saturating_mul(2) => Finding::Unclear,
+                    _ => Finding::Differ,
+                };
                 self.local(Event::Compared {
                     job,
                     shard,
                     left,
                     right,
-                    agree,
+                    finding,
                 });
             }
-            Action::Merge { job, .. } => self.merge(job),
+            Action::Merge { job, round, .. } => self.merge(job, round),
             Action::Finished { job, outcome } => {
                 let done = matches!(outcome, JobOutcome::Done { .. });
                 let view = self.node.core.view_job(job);
@@ -401,11 +426,11 @@ impl World {
         self.local(event);
     }
 
-    fn merge(&mut self, job: JobId) {
+    fn merge(&mut self, job: JobId, round: u32) {
         let plan = self.jobs.iter().find(|plan| plan.id == job);
         let event = if plan.is_some_and(|plan| plan.bad_merge) {
             let code = Code::new("not_json");
-            Event::MergeFailed { job, code }
+            Event::MergeFailed { job, round, code }
         } else {
             let shards = job.0;
             let result = BlobRef {
@@ -416,6 +441,7 @@ impl World {
                 job,
                 result,
                 shards,
+                round,
             }
         };
         self.local(event);
@@ -430,7 +456,7 @@ impl World {
     }
 }
 
-fn core_config(config: &SimConfig, dice: &mut Dice) -> Result<Config, String> {
+fn core_config(config: &SimConfig, dice: &mut Dice, seed: u64) -> Result<Config, String> {
     let aggregator = ProviderId([0xa5; 32]);
     let bps = u16::try_from(dice.range(50, 200)).unwrap_or(100);
     let mut core = Config::new(aggregator, FeeBps::new(bps).map_err(|e| e.to_string())?);
@@ -444,6 +470,7 @@ fn core_config(config: &SimConfig, dice: &mut Dice) -> Result<Config, String> {
     core.step_looks_max = u32::try_from(dice.range(1, 60)).unwrap_or(60);
     core.provider_live_max = u32::try_from(dice.range(5, 10)).unwrap_or(10);
     core.compares_open_max = u32::try_from(dice.range(2, 32)).unwrap_or(32);
+    audits(&mut core, dice, seed);
     #[cfg(any(test, feature = "sabotage"))]
     {
         core.sabotage = config.sabotage;
@@ -451,4 +478,26 @@ fn core_config(config: &SimConfig, dice: &mut Dice) -> Result<Config, String> {
     #[cfg(not(any(test, feature = "sabotage")))]
     let _ = config;
     Ok(core)
+}
+
+/// How a seed's aggregator audits: everything or little, with referees or without, final soon or late.
+fn audits(core: &mut Config, dice: &mut Dice, seed: u64) {
+    core.audit.ramp_checks = match dice.chance(500) {
+        true => RAMP_CHECKS_MAX,
+        false => dice.range(1, 20),
+    };
+    core.audit.window = dice.range(4, 60);
+    core.audit.fine = 300_000;
+    core.share_timeout_ms = 4_000;
+    core.finality_ms = dice.range(0, 40_000);
+    core.audit_grace_ms = 60_000;
+    // Those that can be relied on.
+    let referees = if dice.chance(600) {
+        dice.range(1, 3)
+    } else {
+        0
+    };
+    core.referees = (0..referees)
+        .map(|index| plan::provider(seed, index))
+        .collect();
 }

@@ -173,6 +173,7 @@ fn validate(manifest: &Path, output: Output) -> Result<()> {
 fn by_whom(policy: &Policy) -> String {
     match policy {
         Policy::Replicate => String::new(),
+        Policy::Audit { unit } => format!(", audited by {}", format!("{unit:?}").to_lowercase()),
         Policy::Trusted { providers } => format!(" of {} trusted providers", providers.len()),
     }
 }

@@ -14,7 +14,7 @@ use crate::money::{AMOUNT_MAX, Amount};
 use crate::package::{Dtype, Replication};
 use crate::package::{InputRef, Limits, ModelRef, OutputFormat, PACKAGE_SCHEMA, Package};
 use crate::plan;
-use crate::policy::{Policy, TRUSTED_MAX};
+use crate::policy::{AUDITED_MIN, Policy, TRUSTED_MAX};
 use crate::verdict::REPLICAS_MAX;
 
 /// Longest name of a job or a model, in bytes.
@@ -263,20 +263,28 @@ pub(super) fn replication(replication: &Replication) -> Result<(), Error> {
 }
 
 pub(super) fn policy(policy: &Policy, replication: &Replication) -> Result<(), Error> {
-    let Policy::Trusted { providers } = policy else {
-        return Ok(());
-    };
-    let given = format!("{} providers", providers.len());
-    if providers.len() < usize::from(replication.replicas) {
-        let least = replication.replicas;
-        let bound = format!("must be at least verify.replicas, which is {least}");
-        return Err(field("verify.trusted", given, bound));
+    let least = replication.replicas;
+    match policy {
+        Policy::Replicate => Ok(()),
+        Policy::Audit { .. } => {
+            within("verify.replicas", least, 1..=1)?;
+            let most = REPLICAS_MAX as u8;
+            let all = AUDITED_MIN..=most;
+            within("verify.max_replicas", replication.max_replicas, all)
+        }
+        Policy::Trusted { providers } => {
+            let given = format!("{} providers", providers.len());
+            if providers.len() < usize::from(least) {
+                let bound = format!("must be at least verify.replicas, which is {least}");
+                return Err(field("verify.trusted", given, bound));
+            }
+            if providers.len() > TRUSTED_MAX {
+                let bound = format!("must be at most {TRUSTED_MAX}");
+                return Err(field("verify.trusted", given, bound));
+            }
+            Ok(())
+        }
     }
-    if providers.len() > TRUSTED_MAX {
-        let bound = format!("must be at most {TRUSTED_MAX}");
-        return Err(field("verify.trusted", given, bound));
-    }
-    Ok(())
 }
 
 pub(super) fn comparator(comparator: &Comparator, output: &OutputFormat) -> Result<(), Error> {

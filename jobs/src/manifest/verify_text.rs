@@ -11,7 +11,7 @@ use crate::compare::Comparator;
 use crate::compare::json::{Field, FieldRule, JsonRule};
 use crate::compare::sketch::{CHUNK_MAX, SketchRule, TopRule, projection, toploc};
 use crate::compare::tokens::TokensRule;
-use crate::policy::Policy;
+use crate::policy::{Policy, Unit};
 use crate::verdict::REPLICAS_MAX;
 
 /// What TOPLOC's authors found to tell models apart, in bfloat16.
@@ -26,10 +26,11 @@ const PUBLISHED: TopRule = TopRule {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct VerifyText {
-    replicas: i64,
-    max_replicas: i64,
+    replicas: Option<i64>,
+    max_replicas: Option<i64>,
     policy: Option<String>,
     trusted: Option<Vec<String>>,
+    unit: Option<String>,
     profile: Option<String>,
     comparator: String,
     dtype: Option<String>,
@@ -59,43 +60,75 @@ struct FieldText {
     rtol: Option<f64>,
 }
 
+/// Executions of a shard that an audited job pays for at most, where it says nothing: one, its audit, and what
+/// settles a dispute between the two.
+const AUDITED_MAX: u8 = 6;
+
 pub(super) fn replication(text: &VerifyText) -> Result<Replication, Error> {
     let most = REPLICAS_MAX as u8;
+    let audited = text.policy.as_deref() == Some("audit");
+    let count = |key: &str, given: Option<i64>, default: u8| match given {
+        None if audited => Ok(default),
+        given => narrow(key, required(key, given, "[verify]")?, 1..=most),
+    };
     Ok(Replication {
-        replicas: narrow("verify.replicas", text.replicas, 1..=most)?,
-        max_replicas: narrow("verify.max_replicas", text.max_replicas, 1..=most)?,
+        replicas: count("verify.replicas", text.replicas, 1)?,
+        max_replicas: count("verify.max_replicas", text.max_replicas, AUDITED_MAX)?,
     })
 }
 
 pub(super) fn policy(text: &VerifyText) -> Result<Policy, Error> {
-    const TRUSTED: &str = "verify.trusted";
-    match text.policy.as_deref() {
-        None | Some("replicate") => match &text.trusted {
-            None => Ok(Policy::Replicate),
-            Some(trusted) => {
-                let bound = "has no meaning without verify.policy = \"trusted\"";
-                Err(field(TRUSTED, format!("{trusted:?}"), bound))
-            }
-        },
-        Some("trusted") => {
-            let trusted = text.trusted.as_ref().ok_or_else(|| {
-                let bound = "must be given with verify.policy = \"trusted\"";
-                field(TRUSTED, "(nothing)", bound)
-            })?;
-            let ids = trusted.iter().map(|id| {
-                id.parse().map_err(|_| {
-                    let bound = "must be a provider's id, 64 hexadecimal digits";
-                    quoted(TRUSTED, id, bound)
-                })
-            });
-            let providers = ids.collect::<Result<_, _>>()?;
-            Ok(Policy::Trusted { providers })
-        }
-        Some(other) => {
-            let bound = "must be replicate or trusted";
-            Err(quoted("verify.policy", other, bound))
+    let kind = text.policy.as_deref().unwrap_or("replicate");
+    if !["replicate", "audit", "trusted"].contains(&kind) {
+        let bound = "must be replicate, audit or trusted";
+        return Err(quoted("verify.policy", kind, bound));
+    }
+    for (key, of, given) in [
+        (
+            "verify.trusted",
+            "trusted",
+            text.trusted.as_ref().map(|ids| format!("{ids:?}")),
+        ),
+        (
+            "verify.unit",
+            "audit",
+            text.unit.as_ref().map(|unit| format!("{unit:?}")),
+        ),
+    ] {
+        if let Some(value) = given.filter(|_| kind != of) {
+            let bound = format!("has no meaning without verify.policy = {of:?}");
+            return Err(field(key, value, bound));
         }
     }
+    match kind {
+        "audit" => Ok(Policy::Audit {
+            unit: match text.unit.as_deref() {
+                None | Some("shard") => Unit::Shard,
+                Some("item") => Unit::Item,
+                Some(other) => {
+                    return Err(quoted("verify.unit", other, "must be shard or item"));
+                }
+            },
+        }),
+        "trusted" => trusted(text),
+        _ => Ok(Policy::Replicate),
+    }
+}
+
+fn trusted(text: &VerifyText) -> Result<Policy, Error> {
+    const TRUSTED: &str = "verify.trusted";
+    let trusted = text.trusted.as_ref().ok_or_else(|| {
+        let bound = "must be given with verify.policy = \"trusted\"";
+        field(TRUSTED, "(nothing)", bound)
+    })?;
+    let ids = trusted.iter().map(|id| {
+        id.parse().map_err(|_| {
+            let bound = "must be a provider's id, 64 hexadecimal digits";
+            quoted(TRUSTED, id, bound)
+        })
+    });
+    let providers = ids.collect::<Result<_, _>>()?;
+    Ok(Policy::Trusted { providers })
 }
 
 pub(super) fn comparator(

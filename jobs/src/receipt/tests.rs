@@ -2,6 +2,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::digest::BlobRef;
+use crate::ids::JobId;
 use crate::money::Amount;
 use crate::outcome::{Fingerprint, Meters, Outcome, Placement};
 use crate::package::ModelRef;
@@ -37,6 +38,7 @@ pub(crate) fn receipt(
         input,
         first_item: span.first_item,
         items: span.items,
+        sample: Vec::new(),
         reward_max: Amount(1000),
         due_ms: 1000,
     };

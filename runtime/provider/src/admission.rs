@@ -122,7 +122,7 @@ fn shard(assignment: &Assignment, package: &Package) -> Result<(), Refused> {
         ..
     } = *assignment;
     let span = plan::span(package.input.items, package.items_per_shard, shard);
-    if span.is_none_or(|span| (span.first_item, span.items) != (first_item, items)) {
+    if !span.is_some_and(|span| assignment.fits(span)) {
         return Err(Refused::Span {
             shard,
             first_item,

@@ -60,7 +60,9 @@ pub enum Refused {
     #[error("{0}")]
     Signer(jobs::Error),
     /// The items are not the shard's.
-    #[error("shard {shard} is not items {first_item} to {first_item} + {items} of the job")]
+    #[error(
+        "shard {shard} is neither items {first_item} to {first_item} + {items} of the job, nor a sample of it"
+    )]
     Span {
         /// Which shard.
         shard: u32,

@@ -83,6 +83,7 @@ fn assignment() -> Assignment {
         input: BlobRef::of(b"input"),
         first_item: 30,
         items: 10,
+        sample: Vec::new(),
         reward_max: Amount(1_000_000),
         due_ms: 60_000,
     }

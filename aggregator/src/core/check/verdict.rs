@@ -64,7 +64,7 @@ pub(super) fn check_verdict(job: &Job, shard: &Shard, index: u32) -> Result<(), 
     }
 }
 
-fn check_evidence(replica: &Replica) -> Result<(), Violation> {
+pub(super) fn check_evidence(replica: &Replica) -> Result<(), Violation> {
     let unproven = |what| Violation::Unproven {
         assignment: replica.assignment,
         what,
@@ -81,7 +81,7 @@ fn check_evidence(replica: &Replica) -> Result<(), Violation> {
     }
 }
 
-fn outcome(shard: &Shard, position: u32) -> Option<&Outcome> {
+pub(super) fn outcome(shard: &Shard, position: u32) -> Option<&Outcome> {
     let replica = shard.replicas.get(position as usize)?;
     Some(&replica.opening.as_ref()?.outcome)
 }

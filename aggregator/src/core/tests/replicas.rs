@@ -262,7 +262,11 @@ fn different_roots_of_a_numeric_job_are_compared_and_judged_by_cliques() {
             shard: 0,
             left: left.id,
             right: right.id,
-            agree,
+            finding: if agree {
+                Finding::Agree
+            } else {
+                Finding::Differ
+            },
         });
     };
     script.execute(&[(&sent[0], "low"), (&sent[1], "high")]);

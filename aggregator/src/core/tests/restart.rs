@@ -102,12 +102,13 @@ fn unknown_and_late_events_change_nothing() {
             shard: 0,
             left: sent[0].id,
             right: sent[1].id,
-            agree: true,
+            finding: Finding::Agree,
         },
         Event::Merged {
             job: job(),
             result: BlobRef::of(b""),
             shards: digest(""),
+            round: 1,
         },
         Event::Recorded { job: job() },
         Event::BlobsInvalid {

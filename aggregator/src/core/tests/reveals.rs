@@ -174,6 +174,7 @@ fn a_summary_says_what_the_view_says() {
         job: job(),
         result: BlobRef::of(b"result"),
         shards: digest("shards"),
+        round: 1,
     });
     assert_eq!(check(&script).result, Some(BlobRef::of(b"result")));
 }

@@ -2,6 +2,7 @@
 
 use super::{Event, Item, RequestId, World};
 use crate::core::Reply;
+use crate::core::event::Chance;
 
 /// Times a request is made again while there is no answer.
 const AGAIN_MAX: u8 = 8;
@@ -22,10 +23,25 @@ impl World {
                     client: plan.client,
                     job: plan.id,
                     spec: plan.spec.clone(),
+                    chance: Chance([u8::try_from(index % 256).unwrap_or(0); 32]),
                 };
                 let told = self.oracle.admitted.contains(&plan.id);
                 let retry = (!told && tries < AGAIN_MAX)
                     .then(|| Item::Submit(index, tries.saturating_add(1)));
+                (event, retry)
+            }
+            Item::Share(index, tries) => {
+                let Some(plan) = self.jobs.get(index) else {
+                    return;
+                };
+                let (job, client) = (plan.id, plan.client);
+                let event = Event::Share {
+                    request,
+                    job,
+                    client,
+                    chance: Chance([7; 32]),
+                };
+                let retry = (tries == 0).then_some(Item::Share(index, 1));
                 (event, retry)
             }
             Item::Cancel(index) => {
@@ -70,7 +86,12 @@ impl World {
     /// An acknowledgement has reached whoever asked: from now on it must never be forgotten.
     pub(super) fn answered(&mut self, asked: Item, reply: Option<Reply>) {
         match (asked, reply) {
-            (Item::Submit(..), Some(Reply::Admitted { job, .. })) => {
+            (Item::Submit(index, _), Some(Reply::Admitted { job, promise, .. })) => {
+                // Some clients forget their share.
+                if promise.is_some() && self.dice.chance(900) {
+                    let soon = self.dice.range(1, 3_000);
+                    self.at(soon, Item::Share(index, 0));
+                }
                 self.oracle.admitted.insert(job);
             }
             (Item::Move(index, _), Some(Reply::Moved)) => {

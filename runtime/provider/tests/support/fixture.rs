@@ -126,6 +126,7 @@ impl Job {
             input: BlobRef::of(&self.input(shard)),
             first_item: span.first_item,
             items: span.items,
+            sample: Vec::new(),
             reward_max: Amount(1000),
             due_ms: 60_000,
         }

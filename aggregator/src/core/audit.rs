@@ -1,0 +1,336 @@
+//! Answers that count at once and are checked afterwards.
+//!
+//! One replica executes a shard. When it has revealed, its answer is accepted, its pay held back, and a beacon that
+//! nobody knew when it committed decides what of it is executed again ([`Core::draw_checks`]). A check that finds
+//! something else accuses; only executions of the whole shard convict ([`ruling`]). What nobody refuted is final,
+//! and paid, when its provider has answered enough more, when enough who have nothing to do with one another agree,
+//! or when the operator's time is up and a last sample found nothing ([`finality`]).
+
+mod checks;
+mod finality;
+mod ruling;
+
+pub(super) use checks::is_audited_in;
+
+use jobs::digest::{BlobRef, Digest};
+use jobs::ids::{ClientId, JobId, ProviderId};
+use jobs::money::Amount;
+use jobs::policy::Unit;
+use policy::audit::{Audit as How, Rates, Risk, audited};
+use policy::beacon::{self, Beacon, Party, Share, ShareCommitment};
+
+use super::action::{Action, Reply};
+use super::event::{Chance, RequestId};
+use super::refusal::Refusal;
+use super::state::{Accepted, Audit, By, Cause, Check, Draw, Job, Place, ReplicaState, Shard};
+use super::{Core, Effects};
+
+/// Added to a unit's number where a second draw is made for it: the one before an answer becomes final early.
+const LAST_DRAW: u64 = 1 << 40;
+
+/// A draw over the units of one answer.
+struct Lot {
+    beacon: Beacon,
+    assignment: Digest,
+    /// Added to each unit's number.
+    offset: u64,
+    units: u32,
+    rates: Rates,
+}
+
+impl Lot {
+    fn falls_on(&self, unit: u32) -> Option<How> {
+        let number = self.offset.saturating_add(u64::from(unit));
+        audited(&self.beacon, self.assignment.as_bytes(), number, self.rates)
+    }
+}
+
+impl Core {
+    /// Accepts the answer of the one replica of an audited shard, for the time being.
+    pub(super) fn accept_provisionally(
+        &mut self,
+        id: JobId,
+        index: u32,
+        subject: u32,
+        fx: &mut Effects,
+    ) {
+        let place = Place {
+            job: id,
+            shard: index,
+            replica: subject,
+        };
+        let unit = self.jobs.get(&id).and_then(|job| job.spec.audit);
+        let (Some(unit), Some(shard)) = (unit, self.shard(id, index)) else {
+            return;
+        };
+        let units = match unit {
+            Unit::Item => shard.items,
+            Unit::Shard => 1,
+        };
+        let Some(replica) = shard.replicas.get(subject as usize) else {
+            return;
+        };
+        let Some(opening) = &replica.opening else {
+            return;
+        };
+        let (outputs, root) = (opening.outcome.outputs, opening.outcome.root);
+        let accepted = Accepted {
+            agreeing: vec![subject],
+            canonical: subject,
+            outputs,
+            root,
+            // What checks of earlier answers cost.
+            fee: self.fee_on(id, paid_in(shard)),
+        };
+        let (provider, params) = (replica.provider, self.config.audit);
+        let Some(known) = self.providers.get_mut(&provider) else {
+            return;
+        };
+        let first = known.answers.produced();
+        if known.answers.produce(&params, u64::from(units)).is_err() {
+            self.close(place, Cause::Banned, fx);
+            return;
+        }
+        known.provisional.insert(first, (id, index));
+        let Some(shard) = self.shard_mut(id, index) else {
+            return;
+        };
+        shard.accepted = Some(accepted);
+        shard.audit = Some(Box::new(Audit {
+            subject,
+            first,
+            units,
+            drawn: false,
+            hurried: false,
+            accused: false,
+            passed: 0,
+            checks: Vec::new(),
+        }));
+        if let Some(replica) = self.replica_mut(place) {
+            replica.state = ReplicaState::Provisional;
+        }
+        fx.fill = true;
+        fx.touched.insert((id, index));
+        self.finalise(provider, fx);
+        self.merge_if_complete(id, fx);
+    }
+
+    /// What decides which answers of a job are audited, once it can be known.
+    fn beacon(&mut self, id: JobId) -> Option<Beacon> {
+        let now = self.now;
+        let draw = self.jobs.get_mut(&id)?.draw.as_mut()?;
+        if draw.beacon.is_none() && (draw.client.is_some() || now >= draw.due) {
+            draw.beacon = combined(id, draw);
+        }
+        draw.beacon
+    }
+
+    /// Decides what of an answer is executed again.
+    fn draw_checks(&mut self, id: JobId, index: u32, fx: &mut Effects) {
+        let Some(beacon) = self.beacon(id) else {
+            return;
+        };
+        let Some((assignment, provider)) = self.subject(id, index) else {
+            return;
+        };
+        let params = self.config.audit;
+        let answers = self.providers.get(&provider).map(|known| &known.answers);
+        let Some(rates) = answers.map(|answers| answers.rates(&params, Risk::ORDINARY)) else {
+            return;
+        };
+        let Some(audit) = self.audit_mut(id, index) else {
+            return;
+        };
+        if std::mem::replace(&mut audit.drawn, true) {
+            return;
+        }
+        let lot = Lot {
+            beacon,
+            assignment,
+            offset: 0,
+            units: audit.units,
+            rates,
+        };
+        self.add_drawn(id, index, &lot, fx);
+    }
+
+    /// Adds the checks that a draw asks for.
+    fn add_drawn(&mut self, id: JobId, index: u32, lot: &Lot, fx: &mut Effects) {
+        let drawn = |unit: &u32| lot.falls_on(*unit);
+        if (0..lot.units).any(|unit| drawn(&unit) == Some(How::Trusted)) {
+            self.add_check(id, index, By::Referee, Vec::new(), fx);
+            return;
+        }
+        let units = 0..lot.units;
+        let mut items: Vec<u32> = units.filter(|unit| drawn(unit).is_some()).collect();
+        if items.is_empty() {
+            return;
+        }
+        let total = self.shard(id, index).map_or(0, |shard| shard.items);
+        // Most of a shard is not worth being cut out of it, and the whole shows wrong meters too.
+        if lot.units == 1 || items.len().saturating_mul(2) > total as usize {
+            items.clear();
+        }
+        self.add_check(id, index, By::Peer, items, fx);
+    }
+
+    /// Has an answer checked once more, if the job can still pay for that.
+    fn add_check(
+        &mut self,
+        id: JobId,
+        index: u32,
+        by: By,
+        items: Vec<u32>,
+        fx: &mut Effects,
+    ) -> bool {
+        let (Some(job), Some(shard)) = (self.jobs.get(&id), self.shard(id, index)) else {
+            return false;
+        };
+        if shard.shares_used() >= usize::from(job.spec.max_replicas) {
+            return false;
+        }
+        let by = match by {
+            By::Referee if self.has_referee(job, shard) => By::Referee,
+            _ => By::Peer,
+        };
+        let whole = shard.input;
+        let Some((audit, provider)) = shard.audit.as_ref().zip(self.subject(id, index)) else {
+            return false;
+        };
+        let (first, position) = (audit.first, count(audit.checks.len()));
+        if let Some(known) = self.providers.get_mut(&provider.1) {
+            // Without room for one more open audit the answer itself remembers that it has one.
+            let _ = known.answers.audit(first);
+        }
+        if let (false, Some(input)) = (items.is_empty(), whole) {
+            fx.push(Action::Sample {
+                job: id,
+                shard: index,
+                check: position,
+                input,
+                items: items.clone(),
+            });
+        }
+        if let Some(audit) = self.audit_mut(id, index) {
+            audit.checks.push(Check {
+                by,
+                input: whole.filter(|_| items.is_empty()),
+                items,
+                replica: None,
+                finding: None,
+            });
+        }
+        fx.touched.insert((id, index));
+        true
+    }
+
+    /// The driver cut a sample out.
+    pub(super) fn sampled(
+        &mut self,
+        id: JobId,
+        index: u32,
+        check: u32,
+        input: BlobRef,
+        fx: &mut Effects,
+    ) {
+        let audit = self.audit_mut(id, index);
+        let Some(check) = audit.and_then(|audit| audit.checks.get_mut(check as usize)) else {
+            return;
+        };
+        if !check.is_whole() && check.input.is_none() {
+            check.input = Some(input);
+            fx.touched.insert((id, index));
+        }
+    }
+
+    /// The client gives its share of the draw.
+    pub(super) fn share(
+        &mut self,
+        request: RequestId,
+        id: JobId,
+        client: ClientId,
+        chance: Chance,
+        fx: &mut Effects,
+    ) {
+        let reply = match self.jobs.get_mut(&id) {
+            None => Err(Refusal::UnknownJob),
+            Some(job) if job.client != client => Err(Refusal::NotYours),
+            Some(job) => {
+                let shards = 0..count(job.shards.len());
+                if let Some(draw) = &mut job.draw
+                    && draw.client.is_none()
+                    && draw.beacon.is_none()
+                {
+                    draw.client = Some(chance);
+                    fx.touched.extend(shards.map(|index| (id, index)));
+                }
+                Ok(Reply::Shared { job: id })
+            }
+        };
+        fx.reply(request, reply);
+    }
+
+    /// Whose answer is audited: the assignment and the provider.
+    fn subject(&self, id: JobId, index: u32) -> Option<(Digest, ProviderId)> {
+        let shard = self.shard(id, index)?;
+        let subject = shard.audit.as_ref()?.subject;
+        let replica = shard.replicas.get(subject as usize)?;
+        Some((replica.assignment.0, replica.provider))
+    }
+
+    fn audit_mut(&mut self, id: JobId, index: u32) -> Option<&mut Audit> {
+        self.shard_mut(id, index)?.audit.as_deref_mut()
+    }
+
+    /// Whether a referee could check the answer of a shard.
+    fn has_referee(&self, job: &Job, shard: &Shard) -> bool {
+        let mut referees = self.config.referees.iter();
+        referees.any(|id| self.could_check(job, shard, By::Referee, *id))
+    }
+
+    fn fee_on(&self, id: JobId, paid: Amount) -> Amount {
+        let bps = self.jobs.get(&id).map(|job| job.quote.fee_bps);
+        let rate = bps.and_then(|bps| ledger::FeeBps::new(bps).ok());
+        rate.unwrap_or(self.config.fee).fee(paid)
+    }
+}
+
+/// The promise of the aggregator's share, which anyone can compare with the share when it is known.
+pub(super) fn promise(id: JobId, own: &Chance) -> Digest {
+    let promise = beacon::commit(id.0.as_bytes(), Party::Aggregator, &Share(own.0));
+    Digest::from_bytes(promise.0)
+}
+
+/// The beacon of the shares that are there. A client that gave none in time has promised something that is not
+/// opened: everything is audited.
+fn combined(id: JobId, draw: &Draw) -> Option<Beacon> {
+    let context = id.0.as_bytes();
+    let own = (Party::Aggregator, Share(draw.own.0));
+    let client = draw.client.map(|chance| (Party::Client, Share(chance.0)));
+    let promise =
+        |(party, share): &(Party, Share)| (*party, beacon::commit(context, *party, share));
+    let unopened = (Party::Client, ShareCommitment([0; 32]));
+    let committed = [promise(&own), client.as_ref().map_or(unopened, promise)];
+    let revealed: Vec<_> = [own].into_iter().chain(client).collect();
+    let drawn = beacon::combine(context, &committed, &revealed).ok();
+    drawn.map(|drawn| drawn.beacon)
+}
+
+/// What all replicas of a shard were paid so far.
+pub(super) fn paid_in(shard: &Shard) -> Amount {
+    let paid = shard
+        .replicas
+        .iter()
+        .filter_map(|replica| match replica.state {
+            ReplicaState::Settled { paid, .. } => Some(paid),
+            _ => None,
+        });
+    paid.fold(Amount::ZERO, |sum, paid| {
+        sum.checked_add(paid).unwrap_or(sum)
+    })
+}
+
+/// A number of things of which there are far fewer than 2^32.
+fn count(number: usize) -> u32 {
+    u32::try_from(number).unwrap_or(u32::MAX)
+}

@@ -1,0 +1,152 @@
+//! What the core remembers of audits.
+
+use jobs::digest::BlobRef;
+use jobs::time::Timestamp;
+use policy::beacon::Beacon;
+use serde::{Deserialize, Serialize};
+
+use super::{Replica, ReplicaState, Shard};
+use crate::core::event::{Chance, Finding};
+
+/// What decides which answers of a job are audited.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Draw {
+    /// The aggregator's share.
+    pub own: Chance,
+    /// The client's.
+    pub client: Option<Chance>,
+    /// Until when the client may give it.
+    pub due: Timestamp,
+    /// What the two amount to, once both are there or the client was too late.
+    pub beacon: Option<Beacon>,
+}
+
+/// How an accepted answer is checked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Audit {
+    /// Position of the replica whose answer it is.
+    pub subject: u32,
+    /// Number of its first unit among all that its provider ever answered.
+    pub first: u64,
+    /// How many units it has: items, or one for the whole shard.
+    pub units: u32,
+    /// Whether it was decided what is checked.
+    pub drawn: bool,
+    /// Final as soon as no check is open, however little its provider has answered since.
+    pub hurried: bool,
+    /// Whether a check found something else.
+    pub accused: bool,
+    /// Checks that found nothing and are counted for its provider.
+    pub passed: u32,
+    /// Its checks.
+    pub checks: Vec<Check>,
+}
+
+/// Who checks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum By {
+    /// Somebody who has nothing to do with the one whose answer it is.
+    Peer,
+    /// Somebody whom the operator trusts.
+    Referee,
+}
+
+/// One execution that checks an answer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Check {
+    /// Whose.
+    pub by: By,
+    /// Positions in the shard of the items that are executed again; nothing for all.
+    pub items: Vec<u32>,
+    /// These items, once the driver cut them out.
+    pub input: Option<BlobRef>,
+    /// The newest replica that does it.
+    pub replica: Option<u32>,
+    /// What came of it.
+    pub finding: Option<Finding>,
+}
+
+impl Audit {
+    /// Whether a check has no result yet.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        !self.drawn || self.checks.iter().any(|check| check.finding.is_none())
+    }
+
+    /// The check that a replica does.
+    #[must_use]
+    pub fn check_of(&self, position: u32) -> Option<&Check> {
+        self.checks.iter().find(|c| c.replica == Some(position))
+    }
+}
+
+impl Check {
+    /// Whether it executes the whole shard.
+    #[must_use]
+    pub const fn is_whole(&self) -> bool {
+        self.items.is_empty()
+    }
+
+    /// Whether somebody is needed to do it.
+    fn is_wanting(&self, shard: &Shard) -> bool {
+        let replica = self.replica.and_then(|at| shard.replicas.get(at as usize));
+        let gone = |replica: &Replica| matches!(replica.state, ReplicaState::Closed(_));
+        self.input.is_some() && self.finding.is_none() && replica.is_none_or(gone)
+    }
+}
+
+impl Shard {
+    /// Checks that somebody is needed for, by position.
+    pub fn wanting_checks(&self) -> impl Iterator<Item = (u32, &Check)> {
+        let checks = self.audit.iter().flat_map(|audit| &audit.checks);
+        let numbered = (0u32..).zip(checks);
+        numbered.filter(|(_, check)| check.is_wanting(self))
+    }
+
+    /// The items that a replica executes, as positions; nothing for all.
+    #[must_use]
+    pub fn sample_of(&self, position: u32) -> &[u32] {
+        let audit = self.audit.as_ref();
+        let check = audit.and_then(|audit| audit.check_of(position));
+        check.map_or(&[], |check| &check.items)
+    }
+
+    /// What a replica executes.
+    #[must_use]
+    pub fn input_of(&self, position: u32) -> Option<BlobRef> {
+        let audit = self.audit.as_ref();
+        let check = audit.and_then(|audit| audit.check_of(position));
+        check.map_or(self.input, |check| check.input)
+    }
+
+    /// How many items a replica executes.
+    #[must_use]
+    pub fn items_of(&self, position: u32) -> u32 {
+        match self.sample_of(position).len() {
+            0 => self.items,
+            sampled => u32::try_from(sampled).unwrap_or(u32::MAX),
+        }
+    }
+
+    /// Shares of the escrow that it has used up or may yet.
+    #[must_use]
+    pub fn shares_used(&self) -> usize {
+        let used = |replica: &&Replica| match replica.state {
+            ReplicaState::Closed(_) => false,
+            ReplicaState::Settled { paid, .. } => !paid.is_zero(),
+            _ => true,
+        };
+        let replicas = self.replicas.iter().filter(used).count();
+        replicas.saturating_add(self.unassigned_checks())
+    }
+
+    fn unassigned_checks(&self) -> usize {
+        let checks = self.audit.iter().flat_map(|audit| &audit.checks);
+        let gone = |check: &&Check| {
+            let replica = check.replica.and_then(|at| self.replicas.get(at as usize));
+            check.finding.is_none()
+                && replica.is_none_or(|r| matches!(r.state, ReplicaState::Closed(_)))
+        };
+        checks.filter(gone).count()
+    }
+}
