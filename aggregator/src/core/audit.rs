@@ -16,10 +16,11 @@ use jobs::digest::{BlobRef, Digest};
 use jobs::ids::{ClientId, JobId, ProviderId};
 use jobs::money::Amount;
 use jobs::policy::Unit;
+use ledger::Account;
 use policy::audit::{Audit as How, Rates, Risk, audited};
 use policy::beacon::{self, Beacon, Party, Share, ShareCommitment};
 
-use super::action::{Action, Reply};
+use super::action::{Action, FailReason, JobOutcome, Reply};
 use super::event::{Chance, RequestId};
 use super::refusal::Refusal;
 use super::state::{Accepted, Audit, By, Cause, Check, Draw, Job, Place, ReplicaState, Shard};
@@ -151,30 +152,45 @@ impl Core {
             units: audit.units,
             rates,
         };
-        self.add_drawn(id, index, &lot, fx);
+        if !self.add_drawn(id, index, &lot, fx) {
+            self.give_up(id, index, fx);
+        }
     }
 
-    /// Adds the checks that a draw asks for.
-    fn add_drawn(&mut self, id: JobId, index: u32, lot: &Lot, fx: &mut Effects) {
+    /// Adds the checks that a draw asks for. Whether the job can pay for them.
+    fn add_drawn(&mut self, id: JobId, index: u32, lot: &Lot, fx: &mut Effects) -> bool {
         let drawn = |unit: &u32| lot.falls_on(*unit);
         if (0..lot.units).any(|unit| drawn(&unit) == Some(How::Trusted)) {
-            self.add_check(id, index, By::Referee, Vec::new(), fx);
-            return;
+            return self.add_check(id, index, By::Referee, Vec::new(), fx);
         }
         let units = 0..lot.units;
         let mut items: Vec<u32> = units.filter(|unit| drawn(unit).is_some()).collect();
         if items.is_empty() {
-            return;
+            return true;
         }
         let total = self.shard(id, index).map_or(0, |shard| shard.items);
         // Most of a shard is not worth being cut out of it, and the whole shows wrong meters too.
         if lot.units == 1 || items.len().saturating_mul(2) > total as usize {
             items.clear();
         }
-        self.add_check(id, index, By::Peer, items, fx);
+        self.add_check(id, index, By::Peer, items, fx)
     }
 
-    /// Has an answer checked once more, if the job can still pay for that.
+    /// Nothing is left of the escrow, or of what the client allows, to find out who is right.
+    pub(super) fn give_up(&mut self, id: JobId, index: u32, fx: &mut Effects) {
+        let shard = self.shard(id, index);
+        let replicas = shard.map_or(0, |shard| {
+            let revealed = shard.replicas.iter().filter(|r| r.opening.is_some());
+            count(revealed.count())
+        });
+        let reason = FailReason::NoQuorum {
+            shard: index,
+            replicas,
+        };
+        self.end_job(id, JobOutcome::Failed(reason), fx);
+    }
+
+    /// Has an answer checked once more, if the job can pay for that.
     fn add_check(
         &mut self,
         id: JobId,
@@ -186,7 +202,9 @@ impl Core {
         let (Some(job), Some(shard)) = (self.jobs.get(&id), self.shard(id, index)) else {
             return false;
         };
-        if shard.shares_used() >= usize::from(job.spec.max_replicas) {
+        let checks = shard.audit.as_ref().map_or(0, |audit| audit.checks.len());
+        let executions = checks.saturating_add(1);
+        if executions >= usize::from(job.spec.max_replicas) || !self.affords_one_more(job) {
             return false;
         }
         let by = match by {
@@ -280,6 +298,22 @@ impl Core {
 
     fn audit_mut(&mut self, id: JobId, index: u32) -> Option<&mut Audit> {
         self.shard_mut(id, index)?.audit.as_deref_mut()
+    }
+
+    /// Whether a job's escrow covers one more execution, beside those that are reserved for and those that somebody
+    /// is still needed for.
+    pub(super) fn affords_one_more(&self, job: &Job) -> bool {
+        let executions = job.shards.iter().map(Shard::unassigned).sum::<usize>();
+        let executions = executions.saturating_add(1) as u128;
+        let balance = self.ledger.balance(&Account::Escrow(job.id));
+        let share = job.quote.share.0;
+        let needed = share.saturating_mul(executions);
+        let payable = Amount(balance.debits_pending.0.saturating_add(needed));
+        // The fee on a shard is rounded up.
+        let fees = self.fee_on(job.id, payable).0;
+        let fees = fees.saturating_add(job.shards.len() as u128);
+        let available = balance.available().unwrap_or_default();
+        available.0 >= needed.saturating_add(fees)
     }
 
     /// Whether a referee could check the answer of a shard.

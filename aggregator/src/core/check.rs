@@ -218,7 +218,8 @@ impl Core {
             }
         }
         let reserved = most_a_shard_costs(job);
-        if released > reserved {
+        // Executions that showed an answer to be wrong are paid from what other shards do not need.
+        if released > reserved && job.spec.audit.is_none() {
             return Err(Violation::Released {
                 job: job.id,
                 shard: index,

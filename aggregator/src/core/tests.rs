@@ -2,6 +2,7 @@
 //! snapshot that must come back equal.
 
 mod admission;
+mod audits;
 mod bounds;
 mod money;
 mod replicas;

@@ -394,9 +394,10 @@ fn shard_view((shard, index): (&Shard, u32)) -> ShardView {
 
 fn shard_parts(shard: &Shard, index: u32) -> Option<ShardParts> {
     let accepted = shard.accepted.as_ref()?;
-    // Checks are listed apart.
-    let answers = shard.replicas.iter().filter(|replica| !replica.check);
-    let replicas = answers.filter_map(|replica| {
+    // Checks are listed apart, but for one that was accepted in place of what it checked.
+    let answers = shard.replicas.iter().zip(0..);
+    let answers = answers.filter(|(replica, at)| !replica.check || *at == accepted.canonical);
+    let replicas = answers.filter_map(|(replica, _)| {
         let (agreed, paid) = match replica.state {
             ReplicaState::Settled { agreed, paid } => (agreed, paid),
             ReplicaState::Provisional => (true, Amount::ZERO),

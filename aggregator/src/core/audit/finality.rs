@@ -20,6 +20,9 @@ use crate::core::{Core, Effects};
 impl Core {
     /// Counts what checks found, and makes the answer final if nothing is in the way.
     pub(super) fn conclude(&mut self, id: JobId, index: u32, fx: &mut Effects) {
+        if !self.shard(id, index).is_some_and(is_provisional) {
+            return;
+        }
         let Some((_, provider)) = self.subject(id, index) else {
             return;
         };

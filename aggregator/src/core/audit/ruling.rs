@@ -13,12 +13,12 @@ use policy::audit::Rates;
 use policy::finality::Consequence;
 use policy::liquidation::split;
 
-use super::{LAST_DRAW, Lot};
-use crate::core::action::{Action, Evidence, FailReason, JobOutcome};
+use super::{LAST_DRAW, Lot, is_audited_in};
+use crate::core::action::{Action, Evidence};
 use crate::core::event::{Comparison, Finding};
 use crate::core::judge::{same_meters, same_root};
 use crate::core::reputation::Deed;
-use crate::core::state::{Audit, By, Cause, Place, ReplicaState, Shard};
+use crate::core::state::{Accepted, Audit, By, Cause, Check, Place, ReplicaState, Shard};
 use crate::core::{Core, Effects};
 
 /// Executions on one side that decide where there is no referee.
@@ -54,17 +54,13 @@ impl Core {
             false => By::Peer,
         };
         let confirmations = usize::from(self.config.audit.confirmations);
-        match ruling(audit, by, confirmations) {
+        let exact = job.spec.comparison == Comparison::Exact;
+        match ruling(shard, audit, exact, (by, confirmations)) {
             Ruling::Open => {}
             Ruling::More(by, more) => {
                 for _ in 0..more {
                     if !self.add_check(id, index, by, Vec::new(), fx) {
-                        let replicas = super::count(audit_executions(self.shard(id, index)));
-                        let reason = FailReason::NoQuorum {
-                            shard: index,
-                            replicas,
-                        };
-                        self.end_job(id, JobOutcome::Failed(reason), fx);
+                        self.give_up(id, index, fx);
                         return;
                     }
                 }
@@ -108,8 +104,14 @@ impl Core {
             let mut clear = audit.checks.iter();
             clear.any(|c| c.is_whole() && c.finding == Some(Finding::Differ))
         });
+        let judge = self.shard(id, index).and_then(judge_of);
+        let exact = self.jobs.get(&id).map(|job| job.spec.comparison) == Some(Comparison::Exact);
         self.reward_accusers(id, index, fx);
         self.close_subject(id, index, fx);
+        // With a tolerance nobody has compared the others with one another.
+        if let Some(judge) = judge.filter(|_| exact && outvoted) {
+            self.adopt(id, index, judge, fx);
+        }
         if outvoted {
             self.record_deed(provider, Deed::Dissented, fx);
         }
@@ -124,6 +126,7 @@ impl Core {
         self.ask_about_vouchers(id, index, &case, fx);
         self.reward_accusers(id, index, fx);
         self.close_subject(id, index, fx);
+        self.adopt(id, index, case.judge, fx);
         for voucher in &case.vouchers {
             let Evidence::AuditFailed { referee, .. } = evidence else {
                 continue;
@@ -219,10 +222,12 @@ impl Core {
                 shard: index,
                 replica,
             };
-            let right = judge.zip(self.shard(id, index)).is_none_or(|(judge, shard)| {
-                let outputs = !exact || same_root(shard, judge, replica);
-                !whole || outputs && same_meters(shard, judge, replica)
-            });
+            let right = judge
+                .zip(self.shard(id, index))
+                .is_none_or(|(judge, shard)| {
+                    let outputs = !exact || same_root(shard, judge, replica);
+                    !whole || outputs && same_meters(shard, judge, replica)
+                });
             if right {
                 self.reward_check(place, fx);
             } else {
@@ -258,6 +263,43 @@ impl Core {
             };
             self.close(place, Cause::Refuted, fx);
         }
+    }
+
+    /// Accepts what a judge found in place of an answer that does not stand. It was executed often enough, and paid.
+    fn adopt(&mut self, id: JobId, index: u32, judge: u32, fx: &mut Effects) {
+        let running = self
+            .jobs
+            .get(&id)
+            .is_some_and(|job| is_audited_in(&job.phase));
+        let Some(shard) = self.shard(id, index).filter(|_| running) else {
+            return;
+        };
+        let replica = shard.replicas.get(judge as usize);
+        let settled = replica.filter(|r| matches!(r.state, ReplicaState::Settled { .. }));
+        let Some(opening) = settled.and_then(|replica| replica.opening.as_ref()) else {
+            return;
+        };
+        let accepted = Accepted {
+            agreeing: vec![judge],
+            canonical: judge,
+            outputs: opening.outcome.outputs,
+            root: opening.outcome.root,
+            fee: self.fee_on(id, super::paid_in(shard)),
+        };
+        if let Some(shard) = self.shard_mut(id, index) {
+            shard.accepted = Some(accepted);
+            shard.audit = Some(Box::new(Audit {
+                subject: judge,
+                first: 0,
+                units: 0,
+                drawn: true,
+                hurried: true,
+                accused: false,
+                passed: 0,
+                checks: Vec::new(),
+            }));
+        }
+        self.merge_if_complete(id, fx);
     }
 
     /// Takes a part of the stake.
@@ -397,13 +439,17 @@ fn judge_of(shard: &Shard) -> Option<u32> {
     judges.find(|c| c.by == By::Referee).or(first)?.replica
 }
 
-/// What the executions of the whole shard by these judges amount to.
-fn ruling(audit: &Audit, by: By, confirmations: usize) -> Ruling {
+/// What the executions of the whole shard by these judges amount to. Peers are against an answer as far as they say
+/// the same: two who each made something up have found nothing.
+fn ruling(shard: &Shard, audit: &Audit, exact: bool, (by, confirmations): (By, usize)) -> Ruling {
     let judges = || audit.checks.iter().filter(|c| c.is_whole() && c.by == by);
-    let said = |finding| judges().filter(|c| c.finding == Some(finding)).count();
-    let agree = said(Finding::Agree);
-    let (differ, unclear) = (said(Finding::Differ), said(Finding::Unclear));
-    let against = differ.saturating_add(unclear);
+    let said = |finding| judges().filter(move |c| c.finding == Some(finding));
+    let agree = said(Finding::Agree).count();
+    let differ = said(Finding::Differ).count();
+    let against = match by {
+        By::Referee => differ.saturating_add(said(Finding::Unclear).count()),
+        By::Peer => largest_group(shard, exact, &judges().collect::<Vec<_>>()),
+    };
     let open = judges().filter(|c| c.finding.is_none()).count();
     let (need, acquits) = match by {
         By::Referee => (confirmations.max(1), 1),
@@ -423,11 +469,21 @@ fn ruling(audit: &Audit, by: By, confirmations: usize) -> Ruling {
     }
 }
 
-/// Executions of a shard that were judged.
-fn audit_executions(shard: Option<&Shard>) -> usize {
-    let audit = shard.and_then(|shard| shard.audit.as_ref());
-    let judged = audit.map_or(0, |audit| {
-        audit.checks.iter().filter(|c| c.finding.is_some()).count()
-    });
-    judged.saturating_add(1)
+/// How many of those who found something else found the same. Where outputs are compared with a tolerance nobody has
+/// compared theirs with one another, and they are taken to agree if their meters do.
+fn largest_group(shard: &Shard, exact: bool, judges: &[&Check]) -> usize {
+    let against =
+        |check: &&&Check| matches!(check.finding, Some(finding) if finding != Finding::Agree);
+    let found: Vec<u32> = judges
+        .iter()
+        .filter(against)
+        .filter_map(|check| check.replica)
+        .collect();
+    let alike = |left: u32, right: u32| {
+        same_meters(shard, left, right) && (!exact || same_root(shard, left, right))
+    };
+    let sizes = found
+        .iter()
+        .map(|left| found.iter().filter(|right| alike(*left, **right)).count());
+    sizes.max().unwrap_or(0)
 }

@@ -25,7 +25,8 @@ impl Core {
                     if !agreed && !paid.is_zero() {
                         return Err(wrong("a refuted check was paid"));
                     }
-                    if !replica.check {
+                    let adopted = shard.accepted.as_ref().map(|a| a.canonical) == Some(position);
+                    if !replica.check || adopted {
                         settled.push(position);
                     }
                 }
@@ -68,8 +69,8 @@ impl Core {
                 "an answer that is not final is not with its provider",
             ),
             (
-                shard.shares_used() <= usize::from(job.spec.max_replicas),
-                "more executions than the job pays for",
+                audit.checks.len() < usize::from(job.spec.max_replicas),
+                "more executions of one answer than the client allows",
             ),
         ];
         match facts.into_iter().find(|(holds, _)| !holds) {

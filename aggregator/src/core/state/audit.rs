@@ -128,25 +128,19 @@ impl Shard {
         }
     }
 
-    /// Shares of the escrow that it has used up or may yet.
+    /// Executions that somebody is still needed for.
     #[must_use]
-    pub fn shares_used(&self) -> usize {
-        let used = |replica: &&Replica| match replica.state {
-            ReplicaState::Closed(_) => false,
-            ReplicaState::Settled { paid, .. } => !paid.is_zero(),
-            _ => true,
+    pub fn unassigned(&self) -> usize {
+        let Some(audit) = &self.audit else {
+            let live = self.replicas.iter().filter(|r| r.is_live()).count();
+            let missing = usize::from(self.wanted).saturating_sub(live);
+            return if self.accepted.is_some() { 0 } else { missing };
         };
-        let replicas = self.replicas.iter().filter(used).count();
-        replicas.saturating_add(self.unassigned_checks())
-    }
-
-    fn unassigned_checks(&self) -> usize {
-        let checks = self.audit.iter().flat_map(|audit| &audit.checks);
         let gone = |check: &&Check| {
             let replica = check.replica.and_then(|at| self.replicas.get(at as usize));
-            check.finding.is_none()
-                && replica.is_none_or(|r| matches!(r.state, ReplicaState::Closed(_)))
+            let closed = |r: &Replica| matches!(r.state, ReplicaState::Closed(_));
+            check.finding.is_none() && replica.is_none_or(closed)
         };
-        checks.filter(gone).count()
+        audit.checks.iter().filter(gone).count()
     }
 }
