@@ -11,6 +11,7 @@
 //! with [`audits`] and [`records`] (what comes in); [`actor`], [`prepare`], [`reveal`], [`merge`] (what
 //! goes out).
 
+mod auditing;
 mod error;
 mod rows;
 
@@ -54,6 +55,7 @@ use tokio::sync::{Semaphore, oneshot, watch};
 use tokio::task::JoinHandle;
 
 use crate::core::{Config, Event};
+pub use auditing::Auditing;
 pub use error::Error;
 use handle::Handle;
 use watched::Watched;
@@ -105,6 +107,8 @@ pub struct AggregatorConfig {
     pub operator_token: String,
     /// Bound on blobs, in bytes.
     pub blob_quota: u64,
+    /// How answers are audited.
+    pub auditing: Auditing,
 }
 
 impl std::fmt::Debug for AggregatorConfig {
@@ -203,7 +207,9 @@ async fn start_on(store: impl Kv + 'static, config: AggregatorConfig) -> Result<
     let fee = FeeBps::new(config.fee_bps).map_err(|error| Error::Config(error.to_string()))?;
     let key = SigningKey::from_bytes(&config.seed);
     let id = jobs::ids::ProviderId(key.verifying_key().to_bytes());
-    start_with(store, config, key, Config::new(id, fee)).await
+    let mut settings = Config::new(id, fee);
+    config.auditing.clone().configure(&mut settings)?;
+    start_with(store, config, key, settings).await
 }
 
 /// Starts under settings of the core's.

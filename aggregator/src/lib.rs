@@ -14,4 +14,4 @@ pub mod core;
 pub mod driver;
 pub mod sim;
 
-pub use driver::{AggregatorConfig, Audit, Error, Running, audit_at_rest, start};
+pub use driver::{AggregatorConfig, Audit, Auditing, Error, Running, audit_at_rest, start};

@@ -10,6 +10,7 @@ use jobs::manifest::{
     INPUT_BYTES_MAX, MANIFEST_BYTES_MAX, MODEL_BYTES_MAX, Manifest, Resolved, Split,
 };
 use jobs::package::{InputRef, Package};
+use jobs::policy::Share;
 use jobs::profile::VerifiedProfile;
 use jobs::{component, input, npy};
 
@@ -21,6 +22,8 @@ use crate::{home, read};
 pub(crate) struct Prepared {
     /// What a client signs.
     pub(crate) package: Package,
+    /// What its nonce promises: the client's share of the draw that decides about audits.
+    pub(crate) share: Share,
     /// Every blob of the package and the file that holds it.
     pub(crate) files: Vec<(BlobRef, PathBuf)>,
     /// The items of the input.
@@ -51,13 +54,13 @@ pub(crate) fn prepare(manifest_path: &Path) -> Result<Prepared> {
         let blob = read::blob(&path, "a model", MODEL_BYTES_MAX)?;
         models.push((model.name.clone(), blob, path));
     }
-    let mut nonce = [0; 16];
-    getrandom::fill(&mut nonce).map_err(|error| anyhow::anyhow!("no randomness: {error}"))?;
+    let mut share = Share([0; 32]);
+    getrandom::fill(&mut share.0).map_err(|error| anyhow::anyhow!("no randomness: {error}"))?;
     let resolved = Resolved {
         component: BlobRef::of(&component),
         models: models.iter().map(|(_, blob, _)| *blob).collect(),
         input,
-        nonce,
+        nonce: share.nonce(),
     };
     let package = manifest.lock(resolved)?;
     let mut files = vec![
@@ -66,6 +69,7 @@ pub(crate) fn prepare(manifest_path: &Path) -> Result<Prepared> {
     ];
     files.extend(models.iter().map(|(_, blob, path)| (*blob, path.clone())));
     Ok(Prepared {
+        share,
         package,
         files,
         items,

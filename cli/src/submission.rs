@@ -17,6 +17,8 @@ use jobs::digest::Digest;
 use jobs::envelope::{ClientKey, SignedPackage};
 use jobs::manifest::NONCE_DIGITS;
 use jobs::package::Package;
+use jobs::policy::Share;
+use serde::{Deserialize, Serialize};
 
 /// Largest file in bytes: a package, its bundle and a key, as JSON.
 const FILE_BYTES_MAX: u64 = 1 << 20;
@@ -25,11 +27,20 @@ const FILE_BYTES_MAX: u64 = 1 << 20;
 /// has ended.
 const KEPT: Duration = Duration::from_secs(8 * 24 * 60 * 60);
 
+/// What is on disk.
+#[derive(Debug, Serialize, Deserialize)]
+struct Kept {
+    signed: SignedPackage,
+    share: Share,
+}
+
 /// A submission under way.
 #[derive(Debug)]
 pub(crate) struct Submission {
     /// What is submitted.
     pub(crate) signed: SignedPackage,
+    /// What its nonce promises.
+    pub(crate) share: Share,
     /// Whether an earlier run began it.
     pub(crate) is_resumed: bool,
     path: PathBuf,
@@ -38,7 +49,12 @@ pub(crate) struct Submission {
 
 impl Submission {
     /// Takes up an interrupted submission of this package, whatever its nonce, or begins a new one.
-    pub(crate) fn open(dir: &Path, at: &str, package: &Package, key: &ClientKey) -> Result<Self> {
+    pub(crate) fn open(
+        dir: &Path,
+        at: &str,
+        (package, share): (&Package, Share),
+        key: &ClientKey,
+    ) -> Result<Self> {
         fs::create_dir_all(dir).with_context(|| dir.display().to_string())?;
         let label = label(at, package, key)?;
         for entry in fs::read_dir(dir).with_context(|| dir.display().to_string())? {
@@ -49,9 +65,10 @@ impl Submission {
                 continue;
             };
             match read(&lock, package, key) {
-                Some(signed) if !is_over => {
+                Some(Kept { signed, share }) if !is_over => {
                     return Ok(Self {
                         signed,
+                        share,
                         is_resumed: true,
                         path,
                         _lock: lock,
@@ -61,10 +78,15 @@ impl Submission {
                 _ => fs::remove_file(&path).with_context(|| path.display().to_string())?,
             }
         }
-        Self::begin(dir, &label, package, key)
+        Self::begin(dir, &label, (package, share), key)
     }
 
-    fn begin(dir: &Path, label: &str, package: &Package, key: &ClientKey) -> Result<Self> {
+    fn begin(
+        dir: &Path,
+        label: &str,
+        (package, share): (&Package, Share),
+        key: &ClientKey,
+    ) -> Result<Self> {
         let path = dir.join(format!("{label}-{}.json", package.nonce));
         let named = || format!("cannot keep the submission in {}", path.display());
         let signed = key.sign_package(package)?;
@@ -72,11 +94,13 @@ impl Submission {
         let file = options.write(true).create_new(true).open(&path);
         let mut file = file.with_context(named)?;
         file.lock().with_context(named)?;
-        let text = serde_json::to_vec(&signed)?;
+        let kept = Kept { signed, share };
+        let text = serde_json::to_vec(&kept)?;
         file.write_all(&text).with_context(named)?;
         file.sync_all().with_context(named)?;
         Ok(Self {
-            signed,
+            signed: kept.signed,
+            share,
             is_resumed: false,
             path,
             _lock: file,
@@ -115,13 +139,13 @@ fn lock(path: &Path) -> Option<File> {
     (links > 0).then_some(file)
 }
 
-fn read(file: &File, package: &Package, key: &ClientKey) -> Option<SignedPackage> {
+fn read(file: &File, package: &Package, key: &ClientKey) -> Option<Kept> {
     let mut bytes = Vec::new();
     file.take(FILE_BYTES_MAX).read_to_end(&mut bytes).ok()?;
-    let signed: SignedPackage = serde_json::from_slice(&bytes).ok()?;
-    let verified = signed.verify().ok()?;
+    let kept: Kept = serde_json::from_slice(&bytes).ok()?;
+    let verified = kept.signed.verify().ok()?;
     let same = without_nonce(&verified.package) == without_nonce(package);
-    (same && verified.client == key.client_id()).then_some(signed)
+    (same && verified.client == key.client_id()).then_some(kept)
 }
 
 /// Whether its job has ended for sure.
@@ -171,7 +195,7 @@ mod tests {
         }
 
         fn open(&self, package: &Package) -> Submission {
-            Submission::open(self.dir.path(), AT, package, &self.key).unwrap()
+            Submission::open(self.dir.path(), AT, (package, Share([1; 32])), &self.key).unwrap()
         }
 
         fn files(&self) -> Vec<PathBuf> {
@@ -214,10 +238,11 @@ mod tests {
         assert!(!scene.open(&other).is_resumed, "another price");
         let elsewhere = "http://127.0.0.1:7701";
         let dir = scene.dir.path();
-        let there = Submission::open(dir, elsewhere, &package(3), &scene.key).unwrap();
+        let there =
+            Submission::open(dir, elsewhere, (&package(3), Share([1; 32])), &scene.key).unwrap();
         assert!(!there.is_resumed, "another aggregator");
         let stranger = ClientKey::generate().unwrap();
-        let theirs = Submission::open(dir, AT, &package(4), &stranger).unwrap();
+        let theirs = Submission::open(dir, AT, (&package(4), Share([1; 32])), &stranger).unwrap();
         assert!(!theirs.is_resumed, "another client");
         assert!(scene.open(&package(5)).is_resumed);
     }

@@ -89,6 +89,8 @@ pub enum Domain {
     Frontier,
     /// What a party of a dispute answered.
     DisputeAnswer,
+    /// A client's promise of its share of the draw that decides about audits.
+    Share,
 }
 
 impl Domain {
@@ -108,6 +110,7 @@ impl Domain {
             Self::Projection => "assay 2026-11-22 projection v1",
             Self::Profile => "assay 2026-11-22 tolerance profile v1",
             Self::Frontier => "assay 2026-11-22 frontier v1",
+            Self::Share => "assay 2026-11-22 audit share v1",
             Self::DisputeAnswer => "assay 2026-11-22 dispute answer v1",
         }
     }

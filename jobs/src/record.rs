@@ -49,6 +49,11 @@ pub struct ShardRecord {
     pub canonical: BlobRef,
     /// Root of the canonical outputs.
     pub canonical_root: Digest,
+    /// In an audited job, every execution that was paid for checking an answer of this shard, in order of
+    /// assignment: of the whole shard, or of a sample of its items. `agreed` says that the aggregator held it to be
+    /// right; it may have checked an answer that was taken back.
+    #[serde(default)]
+    pub checks: Vec<ReplicaRecord>,
 }
 
 /// What the aggregator decided and paid, signed by it.
@@ -106,8 +111,12 @@ pub struct RecordReport {
     pub items: u32,
     /// Number of shards.
     pub shards: u32,
-    /// Replicas that answered.
+    /// Replicas that answered, checks included.
     pub replicas: u32,
+    /// Of these, executions that checked an answer.
+    pub checks: u32,
+    /// Of these, those that do not agree with the canonical outputs: they found an answer right that was taken back.
+    pub contradicted: u32,
     /// Replicas that agreed.
     pub agreements: u32,
     /// Replicas that did not.

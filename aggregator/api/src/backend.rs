@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use jobs::digest::{BlobRef, Digest};
 use jobs::envelope::SignedPackage;
 use jobs::ids::JobId;
+use jobs::policy::Share;
 use tokio::io::AsyncRead;
 
 use crate::types::{
@@ -23,6 +24,9 @@ pub trait Backend: Send + Sync + 'static {
         idempotency_key: Option<String>,
         package: SignedPackage,
     ) -> impl Future<Output = Answer<SubmitReply>> + Send;
+
+    /// Takes the client's share of the draw that decides about a job's audits. The first one counts.
+    fn share(&self, job: JobId, share: Share) -> impl Future<Output = Answer<()>> + Send;
 
     /// Takes a blob that an open job declared, of exactly the declared size.
     fn put_blob(

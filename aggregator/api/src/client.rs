@@ -17,6 +17,7 @@ use hyper_util::rt::TokioExecutor;
 use jobs::digest::{BlobRef, Digest};
 use jobs::envelope::SignedPackage;
 use jobs::ids::JobId;
+use jobs::policy::Share;
 use jobs::record::JobRecord;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -105,6 +106,19 @@ impl Client {
             .header("idempotency-key", key);
         self.answer(self.finish(request, json_body(package)?)?)
             .await
+    }
+
+    /// Gives the client's share of the draw that decides which answers of its job are audited, once the aggregator
+    /// has promised its own ([`SubmitReply::promise`]).
+    ///
+    /// # Errors
+    /// If refused or unreachable.
+    pub async fn share(&self, job: JobId, share: Share) -> Result<(), Error> {
+        let body = ShareRequest { share };
+        let request = self.json(Method::PUT, &format!("/jobs/{job}/share"), &body)?;
+        self.send(self.finish(request, json_body(&body)?)?)
+            .await
+            .map(drop)
     }
 
     /// Uploads a blob that a job declared, streamed from a file.

@@ -19,7 +19,7 @@ use tokio_util::io::{ReaderStream, StreamReader};
 
 use crate::backend::{Answer, Backend};
 use crate::server::OperatorToken;
-use crate::types::{DepositRequest, Problem};
+use crate::types::{DepositRequest, Problem, ShareRequest};
 
 /// Largest JSON request body in bytes.
 const JSON_BODY_MAX: usize = 256 * 1024;
@@ -41,6 +41,7 @@ pub(crate) fn router<B: Backend>(backend: B, token: OperatorToken) -> Router {
     let api = Router::new()
         .route("/jobs", post(submit::<B>).get(list::<B>))
         .route("/jobs/{job}", get(job::<B>))
+        .route("/jobs/{job}/share", put(share::<B>))
         .route("/jobs/{job}/result", get(result::<B>))
         .route("/jobs/{job}/record", get(record::<B>))
         .route(
@@ -101,6 +102,16 @@ async fn list<B: Backend>(
 
 async fn job<B: Backend>(State(app): Shared<B>, Path(job): Path<String>) -> Answer<Response> {
     Ok(Json(app.backend.job(job_id(&job)?).await?).into_response())
+}
+
+async fn share<B: Backend>(
+    State(app): Shared<B>,
+    Path(job): Path<String>,
+    body: Result<Json<ShareRequest>, JsonRejection>,
+) -> Answer<StatusCode> {
+    let ShareRequest { share } = json(body)?;
+    app.backend.share(job_id(&job)?, share).await?;
+    Ok(StatusCode::NO_CONTENT)
 }
 
 async fn result<B: Backend>(State(app): Shared<B>, Path(job): Path<String>) -> Answer<Response> {

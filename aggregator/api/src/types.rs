@@ -6,6 +6,7 @@ use jobs::digest::{BlobRef, Digest};
 use jobs::ids::{AggregatorId, ClientId, JobId, ProviderId};
 use jobs::money::Amount;
 use jobs::offer::{DeviceSpec, Price};
+use jobs::policy::Share;
 use jobs::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -150,6 +151,14 @@ pub struct BalanceView {
     pub debits: Amount,
     /// Debits reserved by open pending transfers.
     pub pending: Amount,
+}
+
+/// A client's share of the draw that decides which answers of its job are audited.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ShareRequest {
+    /// What the job's nonce promises.
+    pub share: Share,
 }
 
 /// An operator's deposit.

@@ -177,6 +177,8 @@ pub struct ShardParts {
     pub input: BlobRef,
     /// Every replica that was judged, in order of assignment.
     pub replicas: Vec<ReplicaParts>,
+    /// Every execution that was paid for checking another.
+    pub checks: Vec<ReplicaParts>,
     /// Canonical outputs.
     pub canonical: BlobRef,
     /// Their root.
@@ -394,30 +396,42 @@ fn shard_view((shard, index): (&Shard, u32)) -> ShardView {
 
 fn shard_parts(shard: &Shard, index: u32) -> Option<ShardParts> {
     let accepted = shard.accepted.as_ref()?;
-    // Checks are listed apart, but for one that was accepted in place of what it checked.
-    let answers = shard.replicas.iter().zip(0..);
-    let answers = answers.filter(|(replica, at)| !replica.check || *at == accepted.canonical);
-    let replicas = answers.filter_map(|(replica, _)| {
-        let (agreed, paid) = match replica.state {
-            ReplicaState::Settled { agreed, paid } => (agreed, paid),
-            ReplicaState::Provisional => (true, Amount::ZERO),
-            _ => return None,
-        };
-        Some(ReplicaParts {
-            assignment: replica.assignment,
-            provider: replica.provider,
-            commitment: replica.commitment?,
-            opening: replica.opening.as_deref()?.clone(),
-            agreed,
-            paid,
-        })
-    });
+    // A check that was accepted in place of what it checked is an answer.
+    let answers = |at: &u32, replica: &Replica| !replica.check || *at == accepted.canonical;
+    let (replicas, checks): (Vec<_>, Vec<_>) = (0..)
+        .zip(&shard.replicas)
+        .partition(|(at, replica)| answers(at, replica));
+    let parts = |replicas: Vec<(u32, &Replica)>| {
+        let parts = replicas
+            .into_iter()
+            .map(|(_, replica)| replica_parts(replica));
+        parts.flatten().collect::<Vec<_>>()
+    };
+    let mut checks = parts(checks);
+    checks.retain(|check| !check.paid.is_zero());
     Some(ShardParts {
         index,
         input: shard.input?,
-        replicas: replicas.collect(),
+        replicas: parts(replicas),
+        checks,
         canonical: accepted.outputs,
         canonical_root: accepted.root,
+    })
+}
+
+fn replica_parts(replica: &Replica) -> Option<ReplicaParts> {
+    let (agreed, paid) = match replica.state {
+        ReplicaState::Settled { agreed, paid } => (agreed, paid),
+        ReplicaState::Provisional => (true, Amount::ZERO),
+        _ => return None,
+    };
+    Some(ReplicaParts {
+        assignment: replica.assignment,
+        provider: replica.provider,
+        commitment: replica.commitment?,
+        opening: replica.opening.as_deref()?.clone(),
+        agreed,
+        paid,
     })
 }
 

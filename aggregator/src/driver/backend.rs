@@ -14,6 +14,7 @@ use jobs::envelope::SignedPackage;
 use jobs::ids::JobId;
 use jobs::money::Amount;
 use jobs::package::Package;
+use jobs::policy::Share;
 use ledger::Account;
 use tokio::io::AsyncRead;
 use tokio_util::io::SyncIoBridge;
@@ -84,6 +85,31 @@ impl Backend for Driver {
             }),
             Some(Err(refusal)) => Err(problem(&refusal)),
             _ => Err(Problem::internal()),
+        }
+    }
+
+    async fn share(&self, job: JobId, share: Share) -> Answer<()> {
+        let shared = self.shared()?;
+        let signed = PACKAGES.get(&*shared.store, &job);
+        let signed = signed.map_err(|error| internal(&error.into()))?;
+        let signed = signed.ok_or_else(|| Problem::not_found(format_args!("job {job}")))?;
+        let verified = signed.verify().map_err(|error| refused_package(&error))?;
+        if !share.opens(&verified.package.nonce) {
+            let detail = "the share is not what the job's nonce promises";
+            return Err(Problem::invalid(detail.to_owned()));
+        }
+        let (client, chance) = (verified.client, Chance(share.0));
+        let event = move |request| Event::Share {
+            request,
+            job,
+            client,
+            chance,
+        };
+        let decided = shared.handle.request(event, Vec::new()).await;
+        match decided.map_err(|error| internal(&error))?.reply {
+            Some(Ok(_)) => Ok(()),
+            Some(Err(refusal)) => Err(problem(&refusal)),
+            None => Err(Problem::internal()),
         }
     }
 

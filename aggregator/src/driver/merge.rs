@@ -155,12 +155,15 @@ fn shard_records(shared: &Shared, parts: &RecordParts) -> Result<Vec<ShardRecord
                 .replicas
                 .iter()
                 .map(|replica| replica_record(shared, replica));
+            let checks = shard.checks.iter();
+            let checks = checks.map(|replica| replica_record(shared, replica));
             Ok(ShardRecord {
                 index: shard.index,
                 input: shard.input,
                 replicas: replicas.collect::<Result<_, Error>>()?,
                 canonical: shard.canonical,
                 canonical_root: shard.canonical_root,
+                checks: checks.collect::<Result<_, _>>()?,
             })
         })
         .collect()

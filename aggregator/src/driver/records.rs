@@ -129,7 +129,7 @@ fn blobs_of(record: &JobRecord) -> BTreeMap<Digest, BlobRef> {
     let cut = shards
         .clone()
         .flat_map(|shard| [shard.input, shard.canonical]);
-    let replicas = shards.flat_map(|shard| &shard.replicas);
+    let replicas = shards.flat_map(|shard| shard.replicas.iter().chain(&shard.checks));
     let revealed = replicas.filter_map(|replica| {
         let receipt = replica.receipt.verify(replica.provider).ok()?;
         Some(receipt.statement.opening.outcome.outputs)

@@ -36,6 +36,8 @@ pub(crate) enum AggregatorCommand {
         /// Take jobs of this client only; may be repeated [default: anyone who pays].
         #[arg(long)]
         trust: Vec<ClientId>,
+        #[command(flatten)]
+        auditing: economics::AuditingArgs,
         /// Bound on the blobs it holds, in bytes.
         #[arg(long, default_value_t = aggregator::driver::BLOB_QUOTA)]
         blob_quota: u64,
@@ -65,6 +67,7 @@ pub(crate) async fn run(command: AggregatorCommand, output: Output) -> Result<()
             p2p,
             fee_bps,
             trust,
+            auditing,
             blob_quota,
             parent,
         } => {
@@ -78,6 +81,7 @@ pub(crate) async fn run(command: AggregatorCommand, output: Output) -> Result<()
                 p2p,
                 fee_bps,
                 blob_quota,
+                auditing: auditing.read()?,
             };
             start(config, output).await
         }

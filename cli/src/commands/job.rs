@@ -209,7 +209,7 @@ pub(crate) async fn submit(
 ) -> Result<JobId> {
     let dir = home::home()?.join("submissions");
     loop {
-        let submission = Submission::open(&dir, at, &prepared.package, key)?;
+        let submission = Submission::open(&dir, at, (&prepared.package, prepared.share), key)?;
         let job = hand_in(client, prepared, &submission, output).await;
         let job = job.inspect_err(|_| {
             output.say("the same command goes on with this submission");
@@ -251,6 +251,9 @@ async fn hand_in(
         "submitted {job} ({} shards, {} in escrow)",
         reply.shards, reply.escrowed
     ));
+    if reply.promise.is_some() {
+        patiently(output, || client.share(job, submission.share)).await?;
+    }
     let bar = output.bar(reply.missing.len() as u64, "upload");
     for blob in &reply.missing {
         let found = prepared.files.iter().find(|(held, _)| held == blob);
@@ -310,7 +313,7 @@ pub(crate) async fn fetch(client: &Client, view: &JobView, out: &Path) -> Result
     let mut wanted: Vec<BlobRef> = vec![verified.package.input.blob];
     for shard in &record.shards {
         wanted.push(shard.input);
-        for replica in &shard.replicas {
+        for replica in shard.replicas.iter().chain(&shard.checks) {
             let receipt = replica.receipt.verify(replica.provider)?.statement;
             wanted.push(receipt.opening.outcome.outputs);
         }

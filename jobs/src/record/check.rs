@@ -18,6 +18,8 @@ use crate::receipt::Receipt;
 use crate::verdict::{Verdict, judge, meters_agree};
 use crate::{items, merkle, output};
 
+mod audited;
+
 /// What is known so far.
 pub(super) struct Check<'a> {
     record: &'a JobRecord,
@@ -27,6 +29,8 @@ pub(super) struct Check<'a> {
     aggregator: AggregatorId,
     totals: BTreeMap<ProviderId, ProviderReport>,
     fee: Amount,
+    checks: u32,
+    contradicted: u32,
 }
 
 /// A replica whose signatures hold, with its outputs.
@@ -71,6 +75,8 @@ impl<'a> Check<'a> {
             settlement: settlement.statement,
             totals: BTreeMap::new(),
             fee: Amount::ZERO,
+            checks: 0,
+            contradicted: 0,
         })
     }
 
@@ -185,11 +191,16 @@ impl<'a> Check<'a> {
         let mut answers = Vec::with_capacity(shard.replicas.len());
         for (replica, index) in shard.replicas.iter().zip(0_usize..) {
             let at = format!("shard {}, replica {index}", span.index);
-            answers.push(self.check_replica(shard, span, replica, &at)?);
+            let answer = self.check_replica(shard, span, replica, &at)?;
+            let whole = answer.receipt.assignment.sample.is_empty();
+            all(&at, &[(whole, "it answers a part of the shard")])?;
+            answers.push(answer);
         }
         self.check_verdict(shard, span, &answers, &at)?;
         self.add_fee(shard, &at)?;
-        self.pick_canonical(shard, answers, &at)
+        let canonical = self.pick_canonical(shard, answers, &at)?;
+        self.check_checks(shard, span, &canonical)?;
+        Ok(canonical)
     }
 
     /// Checks one replica's signatures and its outputs.
@@ -231,7 +242,8 @@ impl<'a> Check<'a> {
                     "its receipt is about another shard",
                 ),
                 (
-                    receipt.assignment.input == shard.input,
+                    receipt.assignment.input == shard.input
+                        || !receipt.assignment.sample.is_empty(),
                     "its receipt is about another input",
                 ),
                 (
@@ -253,7 +265,8 @@ impl<'a> Check<'a> {
             what: format!("outputs of {at}"),
             blob: outcome.outputs,
         })?;
-        let decoded = output::decode(&self.job.package, span.items, &outputs).map_err(piece(at))?;
+        let items = receipt.assignment.items;
+        let decoded = output::decode(&self.job.package, items, &outputs).map_err(piece(at))?;
         if merkle::root(&decoded) != outcome.root {
             return Err(invalid(at, "its outputs have another root than revealed"));
         }
@@ -264,7 +277,8 @@ impl<'a> Check<'a> {
     /// Adds the fee on what a shard's replicas were paid.
     fn add_fee(&mut self, shard: &ShardRecord, at: &str) -> Result<(), RecordError> {
         let overflow = || invalid(at, "amounts overflow");
-        let mut paid = shard.replicas.iter().map(|replica| replica.paid);
+        let executed = shard.replicas.iter().chain(&shard.checks);
+        let mut paid = executed.map(|replica| replica.paid);
         let paid = paid
             .try_fold(Amount::ZERO, Amount::checked_add)
             .ok_or_else(overflow)?;
@@ -385,7 +399,7 @@ impl<'a> Check<'a> {
     fn check_payments(self, input_checked: bool) -> Result<RecordReport, RecordError> {
         let at = "settlement";
         let settlement = &self.settlement;
-        let providers: Vec<ProviderReport> = self.totals.into_values().collect();
+        let providers: Vec<ProviderReport> = self.totals.values().copied().collect();
         let earned = providers.iter().filter(|total| !total.paid.is_zero());
         let earned: Vec<_> = earned.map(|total| (total.provider, total.paid)).collect();
         let stated = settlement.paid.iter().filter(|(_, paid)| !paid.is_zero());
@@ -441,6 +455,8 @@ impl<'a> Check<'a> {
             result: settlement.result,
             providers,
             input_checked,
+            checks: self.checks,
+            contradicted: self.contradicted,
         })
     }
 }

@@ -124,6 +124,7 @@ fn finished_as(package: Package) -> Job {
             replicas,
             canonical: lowest.outputs,
             canonical_root: lowest.root,
+            checks: Vec::new(),
         });
     }
     let rows = outputs

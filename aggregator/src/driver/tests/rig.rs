@@ -19,7 +19,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::core::Config;
 use crate::driver::{Shared, open_store, start_with};
-use crate::{AggregatorConfig, Running, start};
+use crate::{AggregatorConfig, Auditing, Running, start};
 
 pub(super) const TOKEN: &str = "operator";
 pub(super) const FEE_BPS: u16 = 100;
@@ -39,6 +39,7 @@ pub(super) fn config(data: &Path) -> AggregatorConfig {
         signers: SignerPolicy::Any,
         operator_token: TOKEN.into(),
         blob_quota: 64 << 20,
+        auditing: Auditing::default(),
     }
 }
 
