@@ -27,6 +27,7 @@ mod reveal;
 mod audits;
 mod backend;
 mod peers;
+mod prefix;
 mod records;
 mod views;
 
@@ -105,6 +106,8 @@ pub struct AggregatorConfig {
     pub operator_token: String,
     /// Bound on blobs, in bytes.
     pub blob_quota: u64,
+    /// Whether providers of one network prefix count as one.
+    pub prefix_diversity: bool,
 }
 
 impl std::fmt::Debug for AggregatorConfig {
@@ -211,8 +214,9 @@ async fn start_with(
     store: impl Kv + 'static,
     config: AggregatorConfig,
     key: SigningKey,
-    settings: Config,
+    mut settings: Config,
 ) -> Result<Running, Error> {
+    settings.prefix_diversity = config.prefix_diversity;
     let (store, closed) = Watched::new(store);
     let store: Arc<dyn Kv> = Arc::new(store);
     let id = settings.aggregator;

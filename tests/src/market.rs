@@ -355,6 +355,7 @@ fn start_aggregator(plan: &Plan, dir: &Path) -> Result<Daemon> {
             format!("--data={}", data.display()),
             format!("--http=127.0.0.1:{}", free_port()?),
             format!("--p2p=/ip4/127.0.0.1/tcp/{}", free_port()?),
+            "--one-network".into(),
         ];
         arguments.extend(plan.aggregator.iter().cloned());
         let arguments = arguments.into_iter().map(OsString::from).collect();

@@ -109,6 +109,8 @@ pub struct Config {
     pub step_looks_max: u32,
     /// Assignments that one provider may hold, the committed ones that wait for others included.
     pub provider_live_max: u32,
+    /// Whether providers of one network prefix count as one, as providers of one operator always do.
+    pub prefix_diversity: bool,
     /// A deliberate mistake, to show that the checker finds it.
     #[cfg(any(test, feature = "sabotage"))]
     pub sabotage: Option<Sabotage>,
@@ -139,6 +141,7 @@ impl Config {
             step_replicas_max: STEP_REPLICAS_MAX,
             step_looks_max: STEP_LOOKS_MAX,
             provider_live_max: PROVIDER_LIVE_MAX,
+            prefix_diversity: true,
             #[cfg(any(test, feature = "sabotage"))]
             sabotage: None,
         }
@@ -180,4 +183,6 @@ pub enum Sabotage {
     IgnoreFuel,
     /// Work is given out whatever the provider asks.
     IgnorePrice,
+    /// Replicas of one shard are given to providers of one operator or network.
+    IgnoreKin,
 }

@@ -71,6 +71,11 @@ pub(crate) struct Start {
     /// The device to offer: cpu or gpu [default: a GPU if one is usable, else the processor].
     #[arg(long, value_parser = device)]
     device: Option<DeviceKind>,
+    /// File of your operator key, if you run several providers: each then says whose it is, signed, and no two
+    /// of yours execute the same shard or check one another. Made if it is not there [default: this provider
+    /// is its own operator].
+    #[arg(long, value_name = "KEY")]
+    operator: Option<PathBuf>,
     /// Execute jobs of this client only; may be repeated [default: anyone's].
     #[arg(long)]
     trust: Vec<ClientId>,
@@ -141,6 +146,7 @@ fn config(settings: Start) -> Result<ProviderConfig> {
         per_device_second: settings.price_per_device_second,
     };
     config.signers = super::aggregator::policy(settings.trust);
+    config.operator = settings.operator;
     config.reward_min = settings.reward_min;
     config.device = settings.device;
     let memory = settings.memory_max;

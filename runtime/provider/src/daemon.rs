@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use ed25519_dalek::SigningKey;
 use jobs::ids::{AggregatorId, ProviderId};
+use jobs::operator::Operates;
+use jobs::statement::Signed;
 use network::blobs::BlobStore;
 use network::protocol::FailureCode;
 use network::{Network, NetworkConfig, Role};
@@ -75,6 +77,7 @@ struct Opened {
     lock: std::fs::File,
     seed: [u8; 32],
     id: ProviderId,
+    operator: Option<Signed<Operates>>,
     journal: Arc<Journal>,
     cache: Cache,
     issued: Issued,
@@ -102,6 +105,7 @@ pub async fn start(mut config: ProviderConfig) -> Result<Running, Error> {
     let (alive, ended) = mpsc::channel(1);
     let shared = Arc::new(Shared {
         id: opened.id,
+        operator: opened.operator,
         key: SigningKey::from_bytes(&opened.seed),
         terms: terms(&config, opened.id, &device, report.no_models),
         device,
@@ -147,6 +151,10 @@ fn open(config: &ProviderConfig) -> Result<Opened, Error> {
         None => identity::load_or_create(data)?,
     };
     let id = network::public_key_of(seed)?;
+    let operator = config.operator.as_deref();
+    let operator = operator
+        .map(|path| identity::vouched(path, id))
+        .transpose()?;
     let journal = Journal::open(&data.join("journal"), id, Bounds::default())?;
     let journal = Arc::new(journal);
     let store = BlobStore::open(data.join(BLOBS), config.cache_bytes)?;
@@ -156,6 +164,7 @@ fn open(config: &ProviderConfig) -> Result<Opened, Error> {
         lock,
         seed,
         id,
+        operator,
         journal,
         cache,
         issued,

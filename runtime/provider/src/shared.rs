@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use ed25519_dalek::SigningKey;
 use jobs::ids::ProviderId;
+use jobs::operator::Operates;
+use jobs::statement::Signed;
 use network::Client;
 use runtime::{DeviceReport, WorkerPool};
 use tokio::sync::{mpsc, watch};
@@ -20,6 +22,8 @@ use crate::{Misbehaviour, ProviderConfig};
 /// One provider. Shared by its tasks.
 pub(crate) struct Shared {
     pub(crate) id: ProviderId,
+    /// The word of whoever runs it, for its offers.
+    pub(crate) operator: Option<Signed<Operates>>,
     pub(crate) key: SigningKey,
     pub(crate) config: ProviderConfig,
     pub(crate) terms: Terms,

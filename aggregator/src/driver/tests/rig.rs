@@ -39,6 +39,8 @@ pub(super) fn config(data: &Path) -> AggregatorConfig {
         signers: SignerPolicy::Any,
         operator_token: TOKEN.into(),
         blob_quota: 64 << 20,
+        // They all live on one machine.
+        prefix_diversity: false,
     }
 }
 
