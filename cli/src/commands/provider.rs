@@ -79,7 +79,10 @@ pub(crate) struct Start {
     /// Execute jobs of this client only; may be repeated [default: anyone's].
     #[arg(long)]
     trust: Vec<ClientId>,
-    /// CHEAT on purpose, for tests and demonstrations: wrong, lazy, copy, stall, crash or equivocate.
+    /// CHEAT on purpose, for tests and demonstrations: wrong, lazy, copy, stall, crash, equivocate,
+    /// sometimes=Q (each item with this probability), replay (a shard's answer for every shard), model=FILE
+    /// (in place of the job's), cpu-as-gpu, overclaim=FACTOR (fuel), collude=FILE (as all with this secret) or
+    /// relay=FOLDER (executes once for all who share it).
     #[arg(long)]
     misbehave: Option<Misbehaviour>,
     #[command(flatten)]
@@ -99,7 +102,8 @@ async fn start(settings: Start, output: Output) -> Result<()> {
     let waits = !settings.aggregator.is_empty();
     let cheats = settings
         .misbehave
-        .map(|kind| format!(", CHEATS ON PURPOSE: {}", kind.name()));
+        .as_ref()
+        .map(|kind| format!(", CHEATS ON PURPOSE: {kind}"));
     let running = match provider::start(config(settings)?).await {
         Err(error) if error.is_callers_fault() => Err(error).code(Exit::Usage)?,
         result => result?,

@@ -25,7 +25,7 @@ use crate::journal::{Bounds, Failed, Journal, Order};
 use crate::offers::{self, Aggregators, Issued};
 use crate::report::{Outbox, send_report};
 use crate::shared::Shared;
-use crate::{Error, ProviderConfig, identity, serve};
+use crate::{Error, ProviderConfig, identity, misbehave, serve};
 
 /// Folder of fetched blobs in the data directory: all of it that workers may read.
 const BLOBS: &str = "blobs";
@@ -98,6 +98,7 @@ pub async fn start(mut config: ProviderConfig) -> Result<Running, Error> {
     let pool = worker_pool(&config);
     let report = pool.probe().await.map_err(Error::Worker)?;
     let device = choose(&config, &report)?;
+    let device = misbehave::acts::claimed(config.misbehave.as_ref(), device);
     let (client, events, event_loop) = Network::new(network_config(&config, &opened))?;
     let span = span(opened.id, &config);
     tokio::spawn(event_loop.run().instrument(span.clone()));
@@ -116,6 +117,7 @@ pub async fn start(mut config: ProviderConfig) -> Result<Running, Error> {
         desk: Desk::new(config.workers),
         outbox: Outbox::new(),
         aggregators: Aggregators::new(),
+        misbehaved: misbehave::acts::Memory::default(),
         stopping: watch::Sender::new(false),
         span,
         config,
@@ -235,7 +237,7 @@ fn terms(
 /// The span of every log line: a cheat is named in each of them.
 fn span(id: ProviderId, config: &ProviderConfig) -> tracing::Span {
     let id = id.short();
-    match config.misbehave {
+    match &config.misbehave {
         Some(kind) => tracing::error_span!("provider", %id, MISBEHAVES = kind.name()),
         None => tracing::error_span!("provider", %id),
     }

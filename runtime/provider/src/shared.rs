@@ -17,7 +17,7 @@ use crate::desk::Desk;
 use crate::journal::Journal;
 use crate::offers::Aggregators;
 use crate::report::Outbox;
-use crate::{Misbehaviour, ProviderConfig};
+use crate::{Misbehaviour, ProviderConfig, misbehave};
 
 /// One provider. Shared by its tasks.
 pub(crate) struct Shared {
@@ -35,6 +35,8 @@ pub(crate) struct Shared {
     pub(crate) desk: Arc<Desk>,
     pub(crate) outbox: Outbox,
     pub(crate) aggregators: Aggregators,
+    /// What a misbehaving one remembers.
+    pub(crate) misbehaved: misbehave::acts::Memory,
     /// Whether the daemon takes no more assignments.
     pub(crate) stopping: watch::Sender<bool>,
     /// Every log line of the daemon stands in it.
@@ -65,8 +67,8 @@ impl Shared {
             .await;
     }
 
-    pub(crate) const fn misbehaves(&self) -> Option<Misbehaviour> {
-        self.config.misbehave
+    pub(crate) const fn misbehaves(&self) -> Option<&Misbehaviour> {
+        self.config.misbehave.as_ref()
     }
 }
 
