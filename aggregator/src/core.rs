@@ -8,7 +8,8 @@
 //!
 //! Reading order: [`event`] (what can happen), [`action`] (what is to be done), [`state`] (what is
 //! remembered); then a job's way: [`admission`] → [`dispatch`] → [`replica`] → [`judge`] →
-//! [`settlement`] → [`ending`], or, where answers are audited, [`judge`] → [`audit`] → [`ending`]; beside it [`reveal`], [`deadline`] and [`reputation`]; over it all
+//! [`settlement`] → [`ending`], or, where answers are audited, [`judge`] → [`audit`] → [`ending`]; beside it
+//! [`diversity`], [`reveal`], [`deadline`] and [`reputation`]; over it all
 //! [`check`], and for readers [`view`] and [`summary`].
 //!
 //! A step must fit into one batch of the store, so how much it begins and ends is bounded
@@ -17,6 +18,7 @@
 
 pub mod action;
 pub mod config;
+pub mod diversity;
 pub mod event;
 pub mod refusal;
 pub mod reputation;
@@ -141,7 +143,7 @@ impl Core {
         match event {
             Event::Tick => self.tick(fx),
             Event::Restarted => self.restarted(fx),
-            Event::Offer { offer } => self.offer(*offer, fx),
+            Event::Offer { offer, prefix } => self.offer(*offer, prefix, fx),
             Event::ProviderLost { provider } => self.lost(provider, fx),
             Event::Submit {
                 request,

@@ -28,6 +28,7 @@ mod reveal;
 mod audits;
 mod backend;
 mod peers;
+mod prefix;
 mod records;
 mod views;
 
@@ -109,6 +110,8 @@ pub struct AggregatorConfig {
     pub blob_quota: u64,
     /// How answers are audited.
     pub auditing: Auditing,
+    /// Whether providers of one network prefix count as one.
+    pub prefix_diversity: bool,
 }
 
 impl std::fmt::Debug for AggregatorConfig {
@@ -217,8 +220,9 @@ async fn start_with(
     store: impl Kv + 'static,
     config: AggregatorConfig,
     key: SigningKey,
-    settings: Config,
+    mut settings: Config,
 ) -> Result<Running, Error> {
+    settings.prefix_diversity = config.prefix_diversity;
     let (store, closed) = Watched::new(store);
     let store: Arc<dyn Kv> = Arc::new(store);
     let id = settings.aggregator;

@@ -272,6 +272,7 @@ impl Devnet {
             format!("--http=127.0.0.1:{http}"),
             format!("--p2p=/ip4/127.0.0.1/tcp/{p2p}"),
             format!("--fee-bps={}", plan.fee_bps),
+            "--one-network".to_owned(),
         ];
         let (aggregator, ready) = Daemon::start("aggregator", &data, arguments.to_vec()).await?;
         let mut devnet = Self {

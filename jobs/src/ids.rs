@@ -83,6 +83,9 @@ pub struct ProviderId(pub [u8; 32]);
 /// An aggregator's key has the same form as a provider's.
 pub type AggregatorId = ProviderId;
 
+/// Who runs a provider, and perhaps others: a key of the same form. Whoever names none is its own operator.
+pub type OperatorId = ProviderId;
+
 impl ProviderId {
     /// The first eight hexadecimal digits, for people.
     pub fn short(&self) -> String {

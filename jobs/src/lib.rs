@@ -33,6 +33,7 @@ pub mod envelope;
 pub mod statement;
 
 pub mod offer;
+pub mod operator;
 pub mod plan;
 
 pub mod assignment;

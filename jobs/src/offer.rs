@@ -3,10 +3,11 @@
 use serde::{Deserialize, Serialize};
 
 use crate::Error;
-use crate::ids::ProviderId;
+use crate::ids::{OperatorId, ProviderId};
 use crate::money::{AMOUNT_MAX, Amount};
+use crate::operator::{self, Operates};
 use crate::outcome::{FINGERPRINT_FIELD_MAX, Fingerprint};
-use crate::statement::Statement;
+use crate::statement::{Signed, Statement};
 use crate::time::Timestamp;
 
 /// The kind of device a job requires or a provider offers.
@@ -50,6 +51,8 @@ pub struct Price {
 pub struct Offer {
     /// Who offers. Must equal the signer.
     pub provider: ProviderId,
+    /// Who runs it, by that one's own word; a provider without is its own operator.
+    pub operator: Option<Signed<Operates>>,
     /// With what.
     pub device: DeviceSpec,
     /// At what price.
@@ -69,10 +72,17 @@ pub struct Offer {
 }
 
 impl Offer {
+    /// Who runs the provider. Believe it only after [`Offer::check`].
+    pub fn operator(&self) -> OperatorId {
+        let stated = self.operator.as_ref();
+        stated.map_or(self.provider, Signed::claimed_signer)
+    }
+
     /// Checks what a stranger could have made absurd.
     ///
     /// # Errors
-    /// [`Error::Field`] naming the first field that is out of bounds.
+    /// [`Error::Field`] naming the first field that is out of bounds, and [`Error::Signature`] if the operator
+    /// did not sign what is said of it.
     pub fn check(&self) -> Result<(), Error> {
         let refuse = |key: &str, value: String, bound: String| {
             Err(Error::Field {
@@ -105,12 +115,15 @@ impl Offer {
             let bound = format!("must be 1 to {CAPACITY_MAX}");
             return refuse("capacity", self.capacity.to_string(), bound);
         }
+        if let Some(stated) = &self.operator {
+            operator::check(stated, self.provider)?;
+        }
         Ok(())
     }
 }
 
 impl Statement for Offer {
-    const DOMAIN: &'static str = "assay/offer/v1";
+    const DOMAIN: &'static str = "assay/offer/v2";
 }
 
 #[cfg(test)]
@@ -120,6 +133,7 @@ mod tests {
     fn offer() -> Offer {
         Offer {
             provider: ProviderId([1; 32]),
+            operator: None,
             device: DeviceSpec {
                 kind: DeviceKind::Cpu,
                 name: "x".repeat(DEVICE_NAME_MAX),
@@ -164,5 +178,28 @@ mod tests {
             let error = bad.check().unwrap_err().to_string();
             assert!(error.starts_with(&format!("{key} = ")), "{error}");
         }
+    }
+
+    #[test]
+    fn an_operator_is_named_by_its_own_signature_over_this_provider() {
+        use ed25519_dalek::SigningKey;
+        let key = SigningKey::from_bytes(&[7; 32]);
+        let signed = |provider| Some(Signed::sign(&Operates { provider }, &key).unwrap());
+        let mut offer = offer();
+        assert_eq!(offer.operator(), offer.provider, "its own");
+        offer.operator = signed(offer.provider);
+        assert_eq!(offer.check(), Ok(()));
+        let operator = ProviderId(key.verifying_key().to_bytes());
+        assert_eq!(offer.operator(), operator);
+
+        offer.operator = signed(ProviderId([2; 32]));
+        let error = offer.check().unwrap_err().to_string();
+        assert!(error.starts_with("offer.operator = 0202"), "{error}");
+        // Somebody else's name under the own signature.
+        let mut bytes = postcard::to_stdvec(&signed(offer.provider)).unwrap();
+        let at = bytes.windows(32).position(|w| w == operator.0).unwrap();
+        bytes[at] ^= 1;
+        offer.operator = postcard::from_bytes(&bytes).unwrap();
+        assert!(matches!(offer.check(), Err(Error::Signature { .. })));
     }
 }

@@ -1,6 +1,7 @@
 //! What the daemon hears: peers that come and go, and requests with the handle to answer them.
 
 use std::fmt;
+use std::net::IpAddr;
 
 use jobs::ids::ProviderId;
 use tokio::sync::{mpsc, oneshot};
@@ -22,6 +23,8 @@ pub enum Event {
     OfferRequest {
         /// Who.
         from: ProviderId,
+        /// The far end of the connection that it came over; `None` if that has no address.
+        address: Option<IpAddr>,
         /// What.
         request: OfferRequest,
         /// Where the answer goes.

@@ -236,6 +236,8 @@ impl EventLoop {
                 ..
             } => {
                 self.on_connected(peer_id);
+                self.connections
+                    .reached(connection_id, endpoint.get_remote_address());
                 self.replace_older(peer_id, connection_id, endpoint.is_listener());
                 if endpoint.is_dialer() {
                     self.book

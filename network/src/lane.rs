@@ -8,6 +8,7 @@ use libp2p::PeerId;
 use libp2p::request_response::{
     Event, Message, OutboundFailure, OutboundRequestId, ResponseChannel,
 };
+use libp2p::swarm::ConnectionId;
 use tokio::sync::oneshot;
 use tracing::debug;
 
@@ -36,6 +37,7 @@ pub(crate) struct Ask<P: Wire> {
 /// A request of someone else's.
 pub(crate) struct Inbound<P: Wire> {
     pub(crate) from: PeerId,
+    pub(crate) connection: ConnectionId,
     pub(crate) request: Result<P::Request, Fault>,
     pub(crate) channel: Channel<P>,
 }
@@ -100,12 +102,17 @@ impl<P: Wire> Lane<P> {
     /// Takes an event: hands an answer to whoever waits for it, and a request back to the loop.
     pub(crate) fn on_event(&mut self, event: LaneEvent<P>) -> Option<Inbound<P>> {
         match event {
-            Event::Message { peer, message, .. } => match message {
+            Event::Message {
+                peer,
+                connection_id,
+                message,
+            } => match message {
                 Message::Request {
                     request, channel, ..
                 } => {
                     return Some(Inbound {
                         from: peer,
+                        connection: connection_id,
                         request,
                         channel,
                     });

@@ -24,14 +24,18 @@ pub fn repository() -> PathBuf {
     root.map(Path::to_owned).unwrap_or_default()
 }
 
-/// The directory cargo builds into: that of the running test.
+/// The directory cargo builds into: that of the running test or program.
 ///
 /// # Errors
 /// If the test does not run from a target directory.
 pub fn target_dir() -> Result<PathBuf> {
     let test = std::env::current_exe()?;
-    // <target>/debug/deps/<test>
-    let target = test.ancestors().nth(3);
+    // <target>/debug/deps/<test>, or <target>/debug/<program>
+    let folder = test.parent().filter(|folder| !folder.ends_with("deps"));
+    let target = match folder {
+        Some(folder) => folder.parent(),
+        None => test.ancestors().nth(3),
+    };
     Ok(target
         .with_context(|| format!("{} is in no target directory", test.display()))?
         .to_owned())

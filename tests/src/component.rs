@@ -17,6 +17,22 @@ pub fn echo_component() -> Result<PathBuf> {
     built("echo", "examples")
 }
 
+/// The component of `examples/generate`, built likewise.
+///
+/// # Errors
+/// If it cannot be built.
+pub(crate) fn generate_component() -> Result<PathBuf> {
+    built("generate", "examples")
+}
+
+/// The component of `examples/embed`, built likewise.
+///
+/// # Errors
+/// If it cannot be built.
+pub(crate) fn embed_component() -> Result<PathBuf> {
+    built("embed", "examples")
+}
+
 /// The component of `tests/guests/tensors`, built likewise.
 ///
 /// # Errors

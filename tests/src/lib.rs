@@ -25,6 +25,8 @@ mod market;
 
 mod process;
 
+pub mod matrix;
+
 pub use binary::{Output, assay, assay_binary, assay_with, repository, target_dir};
 pub use books::Claim;
 pub use clock::{Deadline, Stopwatch};

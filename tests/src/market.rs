@@ -1,5 +1,6 @@
 //! A market: one aggregator and its providers, each a process.
 
+use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -26,6 +27,8 @@ const PORT_ATTEMPTS: usize = 3;
 pub struct Plan {
     /// One entry a provider: nothing, or how it misbehaves.
     pub providers: Vec<Option<String>>,
+    /// More arguments of `assay provider start`, by position in the list.
+    pub provider_arguments: BTreeMap<usize, Vec<String>>,
     /// More arguments of `assay aggregator start`.
     pub aggregator: Vec<String>,
     /// Where the aggregator keeps its data, if not with the rest.
@@ -45,6 +48,15 @@ impl Plan {
     #[must_use]
     pub fn and(mut self, misbehaviour: &str) -> Self {
         self.providers.push(Some(misbehaviour.to_owned()));
+        self
+    }
+
+    /// One more argument of the last provider.
+    #[must_use]
+    pub fn with(mut self, argument: impl Into<String>) -> Self {
+        let last = self.providers.len().saturating_sub(1);
+        let arguments = self.provider_arguments.entry(last).or_default();
+        arguments.push(argument.into());
         self
     }
 
@@ -94,8 +106,15 @@ impl Market {
             dir,
             _turn: turn,
         };
-        for (index, misbehaviour) in (1..).zip(&plan.providers) {
-            market.add_provider(&format!("provider-{index}"), misbehaviour.as_deref())?;
+        for (index, misbehaviour) in plan.providers.iter().enumerate() {
+            let more = plan.provider_arguments.get(&index).cloned();
+            let mut more = more.unwrap_or_default();
+            more.extend(
+                misbehaviour
+                    .as_ref()
+                    .map(|how| format!("--misbehave={how}")),
+            );
+            market.add_provider(&format!("provider-{}", index + 1), more)?;
         }
         let path = key.to_string_lossy().into_owned();
         let made = market
@@ -111,7 +130,7 @@ impl Market {
         Ok(market)
     }
 
-    fn add_provider(&mut self, name: &str, misbehaviour: Option<&str>) -> Result<()> {
+    fn add_provider(&mut self, name: &str, more: Vec<String>) -> Result<()> {
         let data = self.dir.path().join(name);
         let mut arguments = vec![
             "provider".to_owned(),
@@ -128,7 +147,7 @@ impl Market {
                 .iter()
                 .map(|at| format!("--aggregator={at}")),
         );
-        arguments.extend(misbehaviour.map(|how| format!("--misbehave={how}")));
+        arguments.extend(more);
         let arguments = arguments.into_iter().map(OsString::from).collect();
         self.providers.push(Daemon::start(name, &data, arguments)?);
         Ok(())
@@ -355,6 +374,7 @@ fn start_aggregator(plan: &Plan, dir: &Path) -> Result<Daemon> {
             format!("--data={}", data.display()),
             format!("--http=127.0.0.1:{}", free_port()?),
             format!("--p2p=/ip4/127.0.0.1/tcp/{}", free_port()?),
+            "--one-network".into(),
         ];
         arguments.extend(plan.aggregator.iter().cloned());
         let arguments = arguments.into_iter().map(OsString::from).collect();

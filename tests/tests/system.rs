@@ -21,6 +21,8 @@ mod end_to_end;
 mod generate;
 #[path = "system/liars.rs"]
 mod liars;
+#[path = "system/matrix.rs"]
+mod matrix;
 #[path = "system/programs.rs"]
 mod programs;
 #[path = "system/reference.rs"]

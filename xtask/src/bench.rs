@@ -12,7 +12,7 @@ use crate::chores::{assay_binary, guests_with};
 use crate::run::{self, cargo, check, program};
 use crate::setup::{self, Wanted, interpreters_ready};
 use crate::stages::Stages;
-use crate::{BenchArgs, VerifyArgs};
+use crate::{BenchArgs, MatrixArgs, VerifyArgs};
 
 /// Programs that are measured against, each in a workspace of its own.
 const BASELINES: &str = "benches/baseline";
@@ -123,6 +123,34 @@ pub(crate) fn dispute(stages: &mut Stages, args: &BenchArgs) -> Result<ExitCode>
         command.args(&args.rest).stdout(Stdio::piped());
         command.stderr(Stdio::inherit());
         measure(&mut command, args.json, args.save.as_deref(), "dispute")
+    })
+}
+
+/// Real processes and models, and nothing that is timed: the build that tests use will do.
+pub(crate) fn matrix(stages: &mut Stages, args: &MatrixArgs) -> Result<ExitCode> {
+    stages.run("set-up", || setup::run(Wanted::default()))?;
+    let assay = stages.run("build assay and the matrix", || {
+        let mut build = cargo()?;
+        check(build.args(["build", "--workspace", "--bin", "assay", "--bin", "matrix"]))?;
+        assay_binary()
+    })?;
+    eprintln!(
+        "xtask: all adversaries take about half an hour on two cores, with --quick a third of that"
+    );
+    stages.run("run", || {
+        let mut command = program(assay.with_file_name("matrix"))?;
+        command
+            .env("ASSAY_BIN", &assay)
+            .args(["--policy", &args.policy]);
+        command.args((args.json || args.save.is_some()).then_some("--json"));
+        command.args(args.quick.then_some("--quick"));
+        for only in &args.only {
+            command.args(["--only", only]);
+        }
+        command.args(&args.rest).stdout(Stdio::piped());
+        command.stderr(Stdio::inherit());
+        let bench = format!("matrix-{}", args.policy);
+        measure(&mut command, args.json, args.save.as_deref(), &bench)
     })
 }
 
@@ -278,13 +306,14 @@ fn save(folder: &Path, table: &str, json: &str, bench: &str) -> Result<()> {
     } else {
         format!("{bench}-")
     };
-    // A simulation comes to the same however busy the machine is.
-    let busy = under_load(&value).filter(|_| bench != "verify");
+    // A simulation comes to the same however busy the machine is, and so does who was caught.
+    let timed = bench != "verify" && !bench.starts_with("matrix-");
+    let busy = under_load(&value).filter(|_| timed);
     let mark = if busy.is_some() { "-under-load" } else { "" };
     let name = format!("{front}{day}-{}{cores}{mark}", words.join("-"));
     fs::create_dir_all(folder)?;
     let pretty = match bench {
-        "verify" => one_row_a_line(value)?,
+        _ if !timed => one_row_a_line(value)?,
         _ => serde_json::to_string_pretty(&value)? + "\n",
     };
     fs::write(folder.join(format!("{name}.json")), pretty)?;
@@ -292,10 +321,12 @@ fn save(folder: &Path, table: &str, json: &str, bench: &str) -> Result<()> {
         eprintln!("xtask: {busy}: the results are marked");
         format!("**Not to be quoted:** {busy}.\n\n")
     });
-    let page = format!(
-        "# `cargo xtask bench {bench}`, {day}\n\n{busy}```\n{}\n```\n",
-        table.trim()
-    );
+    let command = bench.replacen("matrix-", "matrix --policy ", 1);
+    let table = match table.trim() {
+        page if page.starts_with('|') => page.to_owned(),
+        text => format!("```\n{text}\n```"),
+    };
+    let page = format!("# `cargo xtask bench {command}`, {day}\n\n{busy}{table}\n");
     fs::write(folder.join(format!("{name}.md")), page)?;
     eprintln!("  wrote {}", folder.join(name).display());
     Ok(())

@@ -112,6 +112,31 @@ enum BenchChore {
     /// Finding the one of two providers who computed wrongly, against computing everything again: the
     /// group `dispute` of `host`, without guests and baselines.
     Dispute(BenchArgs),
+    /// Every real adversary against the real binary, with real models: what it gets through, when it is caught
+    /// and what it earns.
+    Matrix(MatrixArgs),
+}
+
+#[derive(Debug, clap::Args)]
+struct MatrixArgs {
+    /// How answers are verified: replicate or audit.
+    #[arg(long, default_value = "replicate")]
+    policy: String,
+    /// End with one line of JSON.
+    #[arg(long)]
+    json: bool,
+    /// Ten jobs an adversary: a look, not a figure to quote.
+    #[arg(long)]
+    quick: bool,
+    /// Only these adversaries (`-- --list` names them).
+    #[arg(long, value_name = "ADVERSARY")]
+    only: Vec<String>,
+    /// Write table and JSON into this folder, named after policy and day.
+    #[arg(long, value_name = "FOLDER")]
+    save: Option<PathBuf>,
+    /// Anything else goes to the matrix as it is.
+    #[arg(last = true)]
+    rest: Vec<String>,
 }
 
 #[derive(Debug, clap::Args)]
@@ -185,6 +210,7 @@ fn main() -> ExitCode {
         Chore::Bench(BenchChore::Host(a)) => bench::host(&mut stages, a),
         Chore::Bench(BenchChore::Verify(a)) => bench::verify(&mut stages, a),
         Chore::Bench(BenchChore::Dispute(a)) => bench::dispute(&mut stages, a),
+        Chore::Bench(BenchChore::Matrix(a)) => bench::matrix(&mut stages, a),
         Chore::Gpu(GpuChore::Test) => gpu::test(&mut stages),
         Chore::Gpu(GpuChore::Bundle(a)) => gpu::bundle(&mut stages, a),
         Chore::Guests => chores::guests(&mut stages),

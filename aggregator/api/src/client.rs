@@ -26,7 +26,7 @@ use tokio_util::io::ReaderStream;
 
 use crate::types::{
     BalanceView, DepositRequest, Health, JobView, Problem, ProviderView, RECORD_BYTES_MAX,
-    SubmitReply,
+    ShareRequest, SubmitReply,
 };
 
 /// Largest JSON answer in bytes, but for a job's record ([`RECORD_BYTES_MAX`]).

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use jobs::digest::{BlobRef, Digest};
-use jobs::ids::{AggregatorId, ClientId, JobId, ProviderId};
+use jobs::ids::{AggregatorId, ClientId, JobId, OperatorId, ProviderId};
 use jobs::money::Amount;
 use jobs::offer::{DeviceSpec, Price};
 use jobs::policy::Share;
@@ -116,6 +116,11 @@ pub struct JobView {
 pub struct ProviderView {
     /// Its key.
     pub id: ProviderId,
+    /// Who runs it: its operator's key, or its own.
+    pub operator: OperatorId,
+    /// The network prefix that it is reached from, as a hash of 16 hexadecimal digits. Two providers with
+    /// the same one get no replicas of one shard, unless the aggregator does not mind.
+    pub prefix: String,
     /// Whether it is connected.
     pub online: bool,
     /// Whether it may be given assignments.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use jobs::digest::BlobRef;
+use jobs::digest::{BlobRef, Digest};
 use jobs::ids::{ClientId, JobId, ProviderId};
 use jobs::money::{AMOUNT_MAX, Amount};
 use jobs::offer::{CAPACITY_MAX, DEVICE_NAME_MAX, Offer};
@@ -14,6 +14,7 @@ use ledger::{Account, BPS_PER_WHOLE, Transfer, TransferId};
 use super::action::{Action, Evidence, FailReason, JobOutcome, Quote, Reply};
 use super::audit::promise;
 use super::config::WALL_MS_MAX;
+use super::diversity::{Kin, most_apart};
 use super::event::{Chance, Code, JobSpec, RequestId};
 use super::refusal::{Need, Refusal};
 use super::reputation::Score;
@@ -22,7 +23,7 @@ use super::state::{Answers, Draw, Job, Phase, Provider, Shard, Tally};
 use super::{Core, Effects};
 
 impl Core {
-    pub(super) fn offer(&mut self, offer: Offer, fx: &mut Effects) {
+    pub(super) fn offer(&mut self, offer: Offer, prefix: u64, fx: &mut Effects) {
         let id = offer.provider;
         let bounded = offer.fingerprint.is_bounded() && offer.device.name.len() <= DEVICE_NAME_MAX;
         if !bounded {
@@ -44,6 +45,7 @@ impl Core {
             }
             let connects = !std::mem::replace(&mut known.online, true);
             known.seen = now;
+            known.prefix = prefix;
             fx.fill = true;
             if offer.issued >= known.offer.issued {
                 known.class = offer.fingerprint.digest();
@@ -62,6 +64,7 @@ impl Core {
         }
         let provider = Provider {
             class: offer.fingerprint.digest(),
+            prefix,
             online: true,
             seen: now,
             cooldown: Timestamp::default(),
@@ -353,18 +356,27 @@ impl Core {
                 });
             }
         }
-        if spec.needs_one_class() {
-            let mut classes = BTreeMap::new();
-            for provider in left {
-                let count: &mut u32 = classes.entry(provider.class).or_default();
-                *count = count.saturating_add(1);
-            }
-            let have = classes.into_values().max().unwrap_or(0);
+        self.check_diverse(spec, &left)
+    }
+
+    /// Of those that meet every other need, enough must share a fingerprint where that is asked for, and
+    /// enough must be apart.
+    fn check_diverse(&self, spec: &JobSpec, able: &[&Provider]) -> Result<(), Refusal> {
+        let need = spec.providers_min() as usize;
+        let mut groups: BTreeMap<Option<Digest>, Vec<Kin>> = BTreeMap::new();
+        for provider in able {
+            let class = spec.needs_one_class().then_some(provider.class);
+            groups.entry(class).or_default().push(self.kin(provider));
+        }
+        let alike = groups.values().map(Vec::len).max();
+        let apart = groups.into_values().map(|kin| most_apart(kin, need)).max();
+        for (missing, have) in [(Need::OneFingerprint, alike), (Need::Operators, apart)] {
+            let have = have.unwrap_or(0);
             if have < need {
                 return Err(Refusal::NobodyServes {
-                    missing: Need::OneFingerprint,
-                    have,
-                    need,
+                    missing,
+                    have: u32::try_from(have).unwrap_or(u32::MAX),
+                    need: spec.providers_min(),
                 });
             }
         }
@@ -436,7 +448,7 @@ impl Core {
 fn meets(provider: &Provider, need: Need, spec: &JobSpec) -> bool {
     let offer = &provider.offer;
     match need {
-        Need::Providers | Need::OneFingerprint => true,
+        Need::Providers | Need::OneFingerprint | Need::Operators => true,
         Need::Named => spec.allows(offer.provider),
         Need::Device(kind) => offer.device.kind == kind,
         Need::Memory(bytes) => offer.memory_bytes_max >= bytes,

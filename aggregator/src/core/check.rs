@@ -11,8 +11,9 @@ use jobs::money::Amount;
 use ledger::{Account, PendingState};
 
 use super::Core;
+use super::event::Failure;
 use super::settlement::total;
-use super::state::{Job, Phase, Place, Replica, ReplicaState, Shard};
+use super::state::{By, Cause, Job, Phase, Place, Replica, ReplicaState, Shard};
 use verdict::check_verdict;
 
 /// An invariant that does not hold: a bug.
@@ -98,6 +99,18 @@ pub enum Violation {
         shard: u32,
         /// Whose.
         provider: ProviderId,
+    },
+    /// Two replicas of one shard whose word counts are of one operator or network.
+    #[error("job {job} shard {shard}: {left} and {right} are of one operator or network")]
+    Kin {
+        /// Which job.
+        job: JobId,
+        /// Which shard.
+        shard: u32,
+        /// One.
+        left: ProviderId,
+        /// The other.
+        right: ProviderId,
     },
     /// A bound is exceeded.
     #[error("{have} {what}, more than the {max} allowed")]
@@ -239,6 +252,7 @@ impl Core {
         }
         let attempts = u64::from(self.config.attempts_per_shard_max);
         within("assignments of a shard", shard.replicas.len(), attempts)?;
+        check_kin(job, shard, index)?;
         match job.spec.audit {
             Some(_) => self.check_audited(job, shard, index),
             None => check_verdict(job, shard, index),
@@ -374,6 +388,46 @@ fn within(what: &'static str, have: usize, max: u64) -> Result<(), Violation> {
     } else {
         Err(Violation::Bound { what, have, max })
     }
+}
+
+/// Everyone who answers, answered or blamed the guest is of another operator and, where the aggregator
+/// minded when it chose them, of another network.
+/// Whether a replica is a peer's check of the answer that is accepted now.
+fn checks_by_peer(shard: &Shard, replica: &Replica) -> bool {
+    let checks = shard.audit.iter().flat_map(|audit| &audit.checks);
+    let mut peers = checks.filter(|check| check.by == By::Peer);
+    peers.any(|check| {
+        let of_check = check.replica.and_then(|at| shard.replicas.get(at as usize));
+        of_check.is_some_and(|of_check| of_check.assignment == replica.assignment)
+    })
+}
+
+fn check_kin(job: &Job, shard: &Shard, index: u32) -> Result<(), Violation> {
+    let speaks = |replica: &&Replica| match &replica.state {
+        ReplicaState::Closed(Cause::Failed(failure)) => !matches!(failure, Failure::Provider(_)),
+        state => !matches!(state, ReplicaState::Closed(_)),
+    };
+    let mut seen: Vec<&Replica> = Vec::new();
+    for replica in shard.replicas.iter().filter(speaks) {
+        if replica.check && !checks_by_peer(shard, replica) {
+            continue;
+        }
+        let near = |other: &&&Replica| {
+            let (one, two) = (other.kin, replica.kin);
+            let one_network = one.prefix.is_some() && one.prefix == two.prefix;
+            one.operator == two.operator || one_network
+        };
+        if let Some(other) = seen.iter().find(near) {
+            return Err(Violation::Kin {
+                job: job.id,
+                shard: index,
+                left: other.provider,
+                right: replica.provider,
+            });
+        }
+        seen.push(replica);
+    }
+    Ok(())
 }
 
 /// The price asked for all the fuel and all the time that the job allows is within the share.

@@ -128,6 +128,8 @@ pub struct Config {
     pub finality_ms: u64,
     /// Milliseconds beyond these that checks may take before an audited job fails.
     pub audit_grace_ms: u64,
+    /// Whether providers of one network prefix count as one, as providers of one operator always do.
+    pub prefix_diversity: bool,
     /// A deliberate mistake, to show that the checker finds it.
     #[cfg(any(test, feature = "sabotage"))]
     pub sabotage: Option<Sabotage>,
@@ -163,6 +165,7 @@ impl Config {
             share_timeout_ms: SHARE_TIMEOUT_MS,
             finality_ms: FINALITY_MS,
             audit_grace_ms: AUDIT_GRACE_MS,
+            prefix_diversity: true,
             #[cfg(any(test, feature = "sabotage"))]
             sabotage: None,
         }
@@ -204,4 +207,6 @@ pub enum Sabotage {
     IgnoreFuel,
     /// Work is given out whatever the provider asks.
     IgnorePrice,
+    /// Replicas of one shard are given to providers of one operator or network.
+    IgnoreKin,
 }

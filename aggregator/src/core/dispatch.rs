@@ -1,8 +1,8 @@
 //! Who gets which shard.
 //!
-//! Earlier jobs first, shards in plan order. A shard's replicas go to distinct providers, of one
-//! fingerprint where possible; among equals a seeded draw, weighted by reputation, free places and
-//! price. The seed is the job's id, so a replay chooses the same.
+//! Earlier jobs first, shards in plan order. A shard's replicas go to providers that are apart
+//! ([`super::diversity`]), of one fingerprint where possible; among equals a seeded draw, weighted by
+//! reputation, free places and price. The seed is the job's id, so a replay chooses the same.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
@@ -10,6 +10,7 @@ use std::ops::Bound;
 use jobs::assignment::Assignment;
 use jobs::digest::Digest;
 use jobs::ids::{AssignmentId, JobId, ProviderId};
+use jobs::verdict::REPLICAS_MAX;
 use ledger::{Account, Transfer, TransferId};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
@@ -17,6 +18,7 @@ use rand_chacha::rand_core::{RngCore, SeedableRng};
 use super::action::Action;
 use super::audit::is_audited_in;
 use super::config::{OVERDUE_PER_SHARD_MAX, REFUSALS_PER_JOB_MAX};
+use super::diversity::{Kin, held, most_apart};
 use super::settlement::most;
 use super::state::{Cause, Job, Place, Provider, Replica, ReplicaState, Shard};
 use super::{Core, Effects};
@@ -24,10 +26,14 @@ use super::{Core, Effects};
 /// Weight of a provider that asks nothing, against 1 for one that asks for all there is.
 const PRICE_WEIGHT: u64 = 4;
 
+/// Draws for one place that are taken back because too few would be apart from who was drawn, in draws.
+const REDRAWS_MAX: usize = 8;
+
 /// A provider that could take a shard now.
 struct Candidate {
     provider: ProviderId,
     class: Digest,
+    kin: Kin,
     /// Assignments of this shard it had before.
     tried: usize,
     weight: u64,
@@ -40,7 +46,9 @@ struct Round {
     job: JobId,
     /// Providers with free places that could get any shard of it.
     able: Vec<ProviderId>,
-    /// How many providers of each fingerprint could serve it, busy ones included.
+    /// Every provider that could serve it, busy ones included, by fingerprint.
+    suited: BTreeMap<Digest, Vec<(ProviderId, Kin)>>,
+    /// How many of each fingerprint are apart, as far as a shard can want them.
     classes: BTreeMap<Digest, usize>,
 }
 
@@ -126,6 +134,7 @@ impl Core {
             order,
             job: JobId::default(),
             able: Vec::new(),
+            suited: BTreeMap::new(),
             classes: BTreeMap::new(),
         };
         let Some(job) = self.open.get(&order).and_then(|id| self.jobs.get(id)) else {
@@ -142,20 +151,25 @@ impl Core {
         };
         round.able = free.keys().filter(|id| may(id)).copied().collect();
         if !round.able.is_empty() {
-            round.classes = self.classes(job);
+            round.suited = self.suited(job);
+            let classes = round.suited.iter().map(|(class, of_it)| {
+                let kin = of_it.iter().map(|(_, kin)| *kin);
+                (*class, most_apart(kin, REPLICAS_MAX))
+            });
+            round.classes = classes.collect();
         }
         round
     }
 
-    fn classes(&self, job: &Job) -> BTreeMap<Digest, usize> {
-        let mut classes = BTreeMap::new();
-        for provider in self.providers.values() {
+    fn suited(&self, job: &Job) -> BTreeMap<Digest, Vec<(ProviderId, Kin)>> {
+        let mut suited: BTreeMap<Digest, Vec<_>> = BTreeMap::new();
+        for (id, provider) in &self.providers {
             if self.suits(provider, job) && self.is_trusted(provider) {
-                let count: &mut usize = classes.entry(provider.class).or_default();
-                *count = count.saturating_add(1);
+                let of_class = suited.entry(provider.class).or_default();
+                of_class.push((*id, self.kin(provider)));
             }
         }
-        classes
+        suited
     }
 
     fn choose(
@@ -180,8 +194,10 @@ impl Core {
             .able
             .iter()
             .filter_map(|id| Some((*id, *free.get(id)?)));
+        let held = held(shard);
         let mut candidates: Vec<Candidate> = able
             .filter_map(|(id, places)| self.candidate(job, shard, id, places))
+            .filter(|candidate| self.may_join(candidate.kin, &held))
             .collect();
         let settled = shard.replicas.iter().find(|replica| replica.is_live());
         let wide: BTreeSet<Digest> = match settled {
@@ -197,7 +213,19 @@ impl Core {
         }
         let fewest = candidates.iter().map(|c| c.tried).min()?;
         candidates.retain(|candidate| candidate.tried == fewest);
-        draw(round.job, index, attempts, &candidates)
+        let first = draw(round.job, index, attempts, &candidates)?;
+        let mut drawn = Some(first);
+        for _ in 0..REDRAWS_MAX {
+            let Some(at) = candidates.iter().position(|c| Some(c.provider) == drawn) else {
+                break;
+            };
+            let candidate = candidates.swap_remove(at);
+            if leaves_enough(round, job, shard, &held, &candidate, fx) {
+                return Some(candidate.provider);
+            }
+            drawn = draw(round.job, index, attempts, &candidates);
+        }
+        Some(first)
     }
 
     fn candidate(
@@ -212,6 +240,7 @@ impl Core {
         Some(Candidate {
             provider: id,
             class: provider.class,
+            kin: self.kin(provider),
             tried,
             weight: self.weight(job, provider, places),
         })
@@ -252,7 +281,8 @@ impl Core {
         if !self.transfer(&[reserve], fx) {
             return false;
         }
-        let Some(provider) = self.providers.get_mut(&to) else {
+        let kin = self.providers.get(&to).map(|provider| self.kin(provider));
+        let (Some(kin), Some(provider)) = (kin, self.providers.get_mut(&to)) else {
             return false;
         };
         provider.live.insert(assignment);
@@ -262,6 +292,7 @@ impl Core {
             assignment,
             provider: to,
             class: provider.class,
+            kin,
             price: provider.offer.price,
             reservation,
             commitment: None,
@@ -333,6 +364,32 @@ pub(super) fn missing(shard: &Shard) -> usize {
     }
     let live = shard.replicas.iter().filter(|r| r.is_live()).count();
     usize::from(shard.wanted).saturating_sub(live)
+}
+
+/// Whether, with `candidate` chosen, the rest of what the shard lacks can still go to providers that are
+/// apart from everyone and from one another. Otherwise a choice may take both the operator and the network
+/// that two others would have stood for.
+fn leaves_enough(
+    round: &Round,
+    job: &Job,
+    shard: &Shard,
+    held: &[Kin],
+    candidate: &Candidate,
+    fx: &mut Effects,
+) -> bool {
+    let rest = missing(shard).saturating_sub(1);
+    if rest == 0 {
+        return true;
+    }
+    let one_class = job.spec.needs_one_class();
+    let pool = round.suited.iter();
+    let pool = pool.filter(|(class, _)| !one_class || **class == candidate.class);
+    let others = pool.flat_map(|(_, of_class)| of_class);
+    let others = others.inspect(|_| fx.looks = fx.looks.saturating_add(1));
+    let others = others.filter(|(id, kin)| {
+        kin.is_apart(&candidate.kin) && kin.is_apart_from(held) && tries(shard, *id).is_some()
+    });
+    most_apart(others.map(|(_, kin)| *kin), rest) >= rest
 }
 
 /// How often `provider` was tried on this shard; `None` if it may not get it (again): it holds a

@@ -225,6 +225,9 @@ pub enum Event {
     Offer {
         /// What it announced.
         offer: Box<Offer>,
+        /// The network that it came from: a number for all addresses that are one party's, as far as
+        /// addresses tell.
+        prefix: u64,
     },
     /// A provider's connection is gone.
     ProviderLost {

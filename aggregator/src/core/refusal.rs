@@ -25,6 +25,8 @@ pub enum Need {
     Price(Amount),
     /// One fingerprint shared by all replicas of a shard.
     OneFingerprint,
+    /// Operators and networks that have nothing to do with one another.
+    Operators,
 }
 
 impl std::fmt::Display for Need {
@@ -44,6 +46,7 @@ impl std::fmt::Display for Need {
                 )
             }
             Self::OneFingerprint => f.write_str("providers of one fingerprint"),
+            Self::Operators => f.write_str("providers of different operators and networks"),
         }
     }
 }

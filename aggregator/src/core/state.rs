@@ -13,6 +13,7 @@ use ledger::{Head, TransferId};
 use serde::{Deserialize, Serialize};
 
 use super::action::{Evidence, JobOutcome, Quote};
+use super::diversity::Kin;
 use super::event::{Code, Failure, JobSpec};
 use super::reputation::Score;
 
@@ -158,6 +159,8 @@ pub struct Replica {
     pub provider: ProviderId,
     /// Digest of the fingerprint it was chosen for.
     pub class: Digest,
+    /// Whom its provider was near when it was chosen.
+    pub kin: Kin,
     /// What the provider asked when it was chosen.
     pub price: Price,
     /// The ledger's reservation for it.
@@ -261,6 +264,8 @@ pub struct Provider {
     pub offer: Offer,
     /// Digest of the offer's fingerprint.
     pub class: Digest,
+    /// The network that its newest offer came from, as the driver groups addresses.
+    pub prefix: u64,
     /// Whether it is connected.
     pub online: bool,
     /// When it last announced itself.

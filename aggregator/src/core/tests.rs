@@ -4,6 +4,7 @@
 mod admission;
 mod audits;
 mod bounds;
+mod diversity;
 mod money;
 mod replicas;
 mod restart;
@@ -44,6 +45,7 @@ fn provider(index: u8) -> ProviderId {
 fn offer(index: u8, class: &str) -> Offer {
     Offer {
         provider: provider(index),
+        operator: None,
         device: DeviceSpec {
             kind: DeviceKind::Cpu,
             name: "test".into(),
@@ -134,9 +136,15 @@ impl Script {
         &self.last
     }
 
+    /// Every provider offers from a network of its own.
     fn offer(&mut self, offer: Offer) {
+        let prefix = u64::from(offer.provider.0[0]);
+        self.offer_from(offer, prefix);
+    }
+
+    fn offer_from(&mut self, offer: Offer, prefix: u64) {
         let offer = Box::new(offer);
-        self.step(Event::Offer { offer });
+        self.step(Event::Offer { offer, prefix });
     }
 
     fn pay(&mut self, movement: Movement, micros: u128) -> Result<Reply, Refusal> {

@@ -110,6 +110,8 @@ pub struct ProviderView {
     pub id: ProviderId,
     /// Its newest offer.
     pub offer: Offer,
+    /// The network that it is reached from, as the driver groups addresses.
+    pub prefix: u64,
     /// Whether it is connected.
     pub online: bool,
     /// Its score now, in points.
@@ -363,6 +365,7 @@ impl Core {
         ProviderView {
             id,
             offer: provider.offer.clone(),
+            prefix: provider.prefix,
             online: provider.online,
             score: provider.score.points(self.now),
             demoted: !provider.score.is_eligible(self.now),

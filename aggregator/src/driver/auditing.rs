@@ -102,11 +102,11 @@ mod tests {
         for (change, words) in [
             (
                 (|a| a.stake_min = Amount(1_000_000)) as fn(&mut Auditing),
-                "re-entry",
+                "fines-are-covered",
             ),
             (|a| a.params.ramp_checks = 0, "ramp_checks is 0"),
             (
-                |a| drop(a.referees.insert(ProviderId([1; 32]))),
+                |a| a.referees = [ProviderId([1; 32])].into(),
                 "1 referee: as many as confirm a conviction, 2,",
             ),
             (|a| a.finality_ms = u64::MAX, "at most"),

@@ -17,6 +17,7 @@ use tokio::sync::{Semaphore, watch};
 use super::Shared;
 use super::error::Error;
 use super::handle::{Decided, Posted};
+use super::prefix;
 use super::rows::{ASSIGNMENTS, Row};
 use crate::core::{Code, Event, Failure};
 
@@ -73,10 +74,11 @@ pub(super) async fn take(
         }
         Heard::OfferRequest {
             from,
+            address,
             request,
             reply,
         } => {
-            let posted = offer(from, &request.offer, shared);
+            let posted = offer(from, prefix::of(address), &request.offer, shared);
             let shared = Arc::clone(shared);
             Some(Box::pin(async move {
                 reply.send(match lease(posted, &shared).await {
@@ -144,7 +146,12 @@ fn not_ours() -> Refusal {
     Refusal::new(RefusalCode::Policy, "an aggregator executes nothing")
 }
 
-fn offer(from: ProviderId, signed: &Signed<Offer>, shared: &Shared) -> Result<Posted, Refusal> {
+fn offer(
+    from: ProviderId,
+    prefix: u64,
+    signed: &Signed<Offer>,
+    shared: &Shared,
+) -> Result<Posted, Refusal> {
     let invalid = |reason: String| Refusal::new(RefusalCode::Invalid, reason);
     let verified = signed
         .verify()
@@ -160,7 +167,7 @@ fn offer(from: ProviderId, signed: &Signed<Offer>, shared: &Shared) -> Result<Po
     let offer = Box::new(offer);
     let posted = shared
         .handle
-        .try_post(|_| Event::Offer { offer }, Vec::new());
+        .try_post(move |_| Event::Offer { offer, prefix }, Vec::new());
     posted.map_err(|error| ours(&error))
 }
 

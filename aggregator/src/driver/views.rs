@@ -49,6 +49,8 @@ pub(crate) fn providers(core: &Core) -> Vec<ProviderView> {
         .into_iter()
         .map(|view| ProviderView {
             id: view.id,
+            operator: view.offer.operator(),
+            prefix: format!("{:016x}", view.prefix),
             online: view.online,
             eligible: !view.demoted && view.banned.is_none(),
             banned: view.banned.map(|evidence| format!("{evidence:?}")),

@@ -15,7 +15,7 @@ use crate::core::{Comparison, Config, Core, Evidence, JobOutcome};
 /// What it watches over in one seed.
 #[derive(Debug, Default)]
 pub(super) struct Oracle {
-    /// Whether wrong outputs or meters can be equal, so that a quorum may be wrong.
+    /// Whether wrong outputs or meters of two parties can be equal, so that a quorum may be wrong.
     collusion: bool,
     /// Jobs whose admission the client was told.
     pub(super) admitted: BTreeSet<JobId>,
@@ -25,7 +25,14 @@ pub(super) struct Oracle {
 
 impl Oracle {
     pub(super) fn new(peers: &[Peer]) -> Self {
-        let of = |vice: Vice| peers.iter().filter(|peer| peer.vice == vice).count();
+        // One party's many names may not vouch for one another.
+        let apart = |one: &Peer, two: &Peer| {
+            one.offer.operator() != two.offer.operator() && one.prefix != two.prefix
+        };
+        let two_of = |vice: Vice| {
+            let of_it = || peers.iter().filter(|peer| peer.vice == vice);
+            of_it().any(|one| of_it().any(|two| apart(one, two)))
+        };
         let vices = [
             Vice::Collude,
             Vice::Lazy,
@@ -34,7 +41,7 @@ impl Oracle {
             Vice::Overstate,
         ];
         Self {
-            collusion: vices.iter().any(|vice| of(*vice) > 1),
+            collusion: vices.into_iter().any(two_of),
             ..Self::default()
         }
     }

@@ -109,6 +109,8 @@ pub(super) struct Peer {
     pub(super) vice: Vice,
     pub(super) offer: Offer,
     pub(super) class: u64,
+    /// The network that it is reached from.
+    pub(super) prefix: u64,
     pub(super) up: bool,
     /// Counts its starts; work begun before a crash is forgotten.
     pub(super) boot: u64,
@@ -120,11 +122,12 @@ pub(super) struct Peer {
 }
 
 impl Peer {
-    pub(super) const fn new(vice: Vice, offer: Offer, class: u64) -> Self {
+    pub(super) const fn new(vice: Vice, offer: Offer, class: u64, prefix: u64) -> Self {
         Self {
             vice,
             offer,
             class,
+            prefix,
             up: true,
             boot: 0,
             cut_until: 0,

@@ -2,13 +2,16 @@
 
 use std::collections::BTreeSet;
 
+use ed25519_dalek::SigningKey;
 use jobs::digest::{BlobRef, Digest};
 use jobs::ids::{ClientId, JobId, ProviderId};
 use jobs::money::Amount;
 use jobs::offer::{DeviceKind, DeviceSpec, Offer, Price};
+use jobs::operator::Operates;
 use jobs::outcome::Fingerprint;
 use jobs::package::Limits;
 use jobs::policy::Unit;
+use jobs::statement::Signed;
 use jobs::time::Timestamp;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
@@ -89,9 +92,24 @@ pub(super) fn peers(dice: &mut Dice, seed: u64) -> Vec<Peer> {
             // At least four can be relied on, so that most jobs can be done.
             let vice = if index < 4 { Vice::None } else { vice(dice) };
             let class = dice.range(1, classes).saturating_sub(1);
-            Peer::new(vice, offer(dice, seed, index, class), class)
+            let mut offer = offer(dice, seed, index, class);
+            let mut prefix = index;
+            // Of the others some are one operator's sybils, and some share a network with somebody.
+            if index >= 4 && dice.chance(300) {
+                offer.operator = operator(seed, offer.provider);
+            }
+            if index >= 4 && dice.chance(200) {
+                prefix = dice.range(0, index.saturating_sub(1));
+            }
+            Peer::new(vice, offer, class, prefix)
         })
         .collect()
+}
+
+/// The word of the one operator of a seed that runs several providers.
+fn operator(seed: u64, provider: ProviderId) -> Option<Signed<Operates>> {
+    let key = SigningKey::from_bytes(name("operator", seed, 0).as_bytes());
+    Signed::sign(&Operates { provider }, &key).ok()
 }
 
 fn vice(dice: &mut Dice) -> Vice {
@@ -120,6 +138,7 @@ fn offer(dice: &mut Dice, seed: u64, index: u64, class: u64) -> Offer {
     };
     Offer {
         provider: provider(seed, index),
+        operator: None,
         device: DeviceSpec {
             kind: DeviceKind::Cpu,
             name: "simulated".into(),

@@ -69,6 +69,7 @@ fn a_broken_settlement_is_found() {
         Sabotage::ForgetVoid,
         Sabotage::IgnoreDeadline,
         Sabotage::IgnorePrice,
+        Sabotage::IgnoreKin,
         Sabotage::EndlessStep,
     ];
     for sabotage in mistakes {

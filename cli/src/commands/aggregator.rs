@@ -41,6 +41,10 @@ pub(crate) enum AggregatorCommand {
         /// Bound on the blobs it holds, in bytes.
         #[arg(long, default_value_t = aggregator::driver::BLOB_QUOTA)]
         blob_quota: u64,
+        /// Give replicas of one shard to providers of one network too (/24 of IPv4, /48 of IPv6), as a market
+        /// on one machine must. Providers of one operator stay apart in any case.
+        #[arg(long)]
+        one_network: bool,
         #[command(flatten)]
         parent: Parent,
     },
@@ -69,6 +73,7 @@ pub(crate) async fn run(command: AggregatorCommand, output: Output) -> Result<()
             trust,
             auditing,
             blob_quota,
+            one_network,
             parent,
         } => {
             parent.bind()?;
@@ -82,6 +87,7 @@ pub(crate) async fn run(command: AggregatorCommand, output: Output) -> Result<()
                 fee_bps,
                 blob_quota,
                 auditing: auditing.read()?,
+                prefix_diversity: !one_network,
             };
             start(config, output).await
         }
@@ -144,6 +150,12 @@ async fn providers(at: &At, output: Output) -> Result<()> {
                     standing.into(),
                     format!("{:.3}", f64::from(provider.reputation_ppm) / 1e6),
                     format!("{}/{}", provider.agreements, provider.disagreements),
+                    if provider.operator == provider.id {
+                        "itself".into()
+                    } else {
+                        provider.operator.short()
+                    },
+                    provider.prefix.clone(),
                     provider.device.name.clone(),
                 ]
             })
@@ -155,6 +167,8 @@ async fn providers(at: &At, output: Output) -> Result<()> {
                 "standing",
                 "reputation",
                 "agreed/disagreed",
+                "operator",
+                "network",
                 "device",
             ],
             &rows,

@@ -48,7 +48,7 @@ pub(crate) struct Market {
     /// Of these, how many misbehave.
     #[arg(long, default_value_t = 0)]
     cheating: u16,
-    /// How they misbehave: wrong, lazy, copy, stall, crash or equivocate.
+    /// How they misbehave: wrong, lazy, copy, stall, crash, equivocate or another of `assay provider start`.
     #[arg(long, default_value = "wrong")]
     misbehave: String,
     /// The aggregator's fee in basis points (50 to 200).

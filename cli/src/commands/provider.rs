@@ -71,10 +71,18 @@ pub(crate) struct Start {
     /// The device to offer: cpu or gpu [default: a GPU if one is usable, else the processor].
     #[arg(long, value_parser = device)]
     device: Option<DeviceKind>,
+    /// File of your operator key, if you run several providers: each then says whose it is, signed, and no two
+    /// of yours execute the same shard or check one another. Made if it is not there [default: this provider
+    /// is its own operator].
+    #[arg(long, value_name = "KEY")]
+    operator: Option<PathBuf>,
     /// Execute jobs of this client only; may be repeated [default: anyone's].
     #[arg(long)]
     trust: Vec<ClientId>,
-    /// CHEAT on purpose, for tests and demonstrations: wrong, lazy, copy, stall, crash or equivocate.
+    /// CHEAT on purpose, for tests and demonstrations: wrong, lazy, copy, stall, crash, equivocate,
+    /// sometimes=Q (each item with this probability), replay (a shard's answer for every shard), model=FILE
+    /// (in place of the job's), cpu-as-gpu, overclaim=FACTOR (fuel), collude=FILE (as all with this secret) or
+    /// relay=FOLDER (executes once for all who share it).
     #[arg(long)]
     misbehave: Option<Misbehaviour>,
     #[command(flatten)]
@@ -94,7 +102,8 @@ async fn start(settings: Start, output: Output) -> Result<()> {
     let waits = !settings.aggregator.is_empty();
     let cheats = settings
         .misbehave
-        .map(|kind| format!(", CHEATS ON PURPOSE: {}", kind.name()));
+        .as_ref()
+        .map(|kind| format!(", CHEATS ON PURPOSE: {kind}"));
     let running = match provider::start(config(settings)?).await {
         Err(error) if error.is_callers_fault() => Err(error).code(Exit::Usage)?,
         result => result?,
@@ -141,6 +150,7 @@ fn config(settings: Start) -> Result<ProviderConfig> {
         per_device_second: settings.price_per_device_second,
     };
     config.signers = super::aggregator::policy(settings.trust);
+    config.operator = settings.operator;
     config.reward_min = settings.reward_min;
     config.device = settings.device;
     let memory = settings.memory_max;

@@ -1,5 +1,7 @@
 //! What clients ask of the loop, and which protocol goes through which lane.
 
+use std::net::IpAddr;
+
 use jobs::ids::ProviderId;
 use libp2p::Multiaddr;
 use tokio::sync::oneshot;
@@ -66,7 +68,13 @@ pub(crate) trait Routed: Wire {
 
 /// A protocol whose requests the daemon answers.
 pub(crate) trait Control: Routed {
-    fn event(from: ProviderId, request: Self::Request, reply: ReplyHandle<Self::Reply>) -> Event;
+    /// `address` is the far end of the connection that the request came over.
+    fn event(
+        from: ProviderId,
+        address: Option<IpAddr>,
+        request: Self::Request,
+        reply: ReplyHandle<Self::Reply>,
+    ) -> Event;
 }
 
 macro_rules! route {
@@ -85,17 +93,19 @@ macro_rules! route {
             }
         }
     };
-    ($wire:ty, $command:ident, $field:ident, $event:ident) => {
+    ($wire:ty, $command:ident, $field:ident, $event:ident $(, $address:ident)?) => {
         route!($wire, $command, $field);
 
         impl Control for $wire {
             fn event(
                 from: ProviderId,
+                _address: Option<IpAddr>,
                 request: Self::Request,
                 reply: ReplyHandle<Self::Reply>,
             ) -> Event {
                 Event::$event {
                     from,
+                    $($address: _address,)?
                     request,
                     reply,
                 }
@@ -104,7 +114,7 @@ macro_rules! route {
     };
 }
 
-route!(OfferWire, Offer, offer, OfferRequest);
+route!(OfferWire, Offer, offer, OfferRequest, address);
 route!(AssignWire, Assign, assign, AssignRequest);
 route!(CommitWire, Commit, commit, CommitRequest);
 route!(RevealWire, Reveal, reveal, RevealRequest);

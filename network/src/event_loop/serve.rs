@@ -97,9 +97,11 @@ impl EventLoop {
         let Some(inbound) = P::lane(&mut self.lanes).on_event(event) else {
             return;
         };
+        let connection = inbound.connection;
         let Some((from, request, channel)) = self.authenticate(inbound) else {
             return;
         };
+        let address = self.connections.address(connection);
         let echo = P::echo(&request);
         let of_peer = self.waiting.get(&from).copied().unwrap_or(0);
         if of_peer >= PEER_ANSWERS_MAX || self.answers.len() >= ANSWERS_MAX {
@@ -107,7 +109,10 @@ impl EventLoop {
             return self.refuse::<P>(channel, echo, RefusalCode::Busy, reason);
         }
         let (handle, answer) = ReplyHandle::channel();
-        match self.events.try_send(P::event(from, request, handle)) {
+        match self
+            .events
+            .try_send(P::event(from, address, request, handle))
+        {
             Ok(()) => {
                 let within = self.config.request_timeout;
                 let relayed = relay::<P>(from, answer, within, channel, echo);
@@ -134,6 +139,7 @@ impl EventLoop {
             from,
             request,
             channel,
+            ..
         } = inbound;
         // A peer with another kind of key was turned away when it connected; its channel is dropped.
         let peer = provider_id_of(&from)?;

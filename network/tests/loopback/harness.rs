@@ -136,6 +136,7 @@ pub(crate) fn signed_offer(seed: u8) -> OfferRequest {
     let key = ed25519_dalek::SigningKey::from_bytes(&[seed; 32]);
     let offer = Offer {
         provider: public_key_of([seed; 32]).unwrap(),
+        operator: None,
         device: DeviceSpec {
             kind: DeviceKind::Cpu,
             name: "test".into(),

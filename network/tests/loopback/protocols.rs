@@ -21,6 +21,7 @@ async fn an_offer_round_trips_over_either_transport() {
         let asked = tokio::spawn(async move { client.send_offer(to, sent).await });
         let Event::OfferRequest {
             from,
+            address,
             request: got,
             reply,
         } = aggregator.request().await
@@ -28,6 +29,7 @@ async fn an_offer_round_trips_over_either_transport() {
             panic!("not an offer");
         };
         assert_eq!(from, provider.client.local());
+        assert_eq!(address, Some(std::net::Ipv4Addr::LOCALHOST.into()));
         assert_eq!(got, request);
         assert_eq!(got.offer.verify().unwrap().signer, from);
         assert!(reply.send(OfferReply::Accepted { lease_ms: 9 }));

@@ -44,6 +44,8 @@ pub struct ProviderConfig {
     pub data: PathBuf,
     /// Ed25519 secret seed; `None` keeps one in `<data>/identity.key`.
     pub identity: Option<[u8; 32]>,
+    /// File of the key of whoever runs it, made if it is not there; `None`: it is its own operator.
+    pub operator: Option<PathBuf>,
     /// Multiaddresses of aggregators to offer to. More are found through them.
     pub aggregators: Vec<String>,
     /// Multiaddresses to listen on.
@@ -85,6 +87,7 @@ impl ProviderConfig {
         Self {
             data,
             identity: None,
+            operator: None,
             aggregators: Vec::new(),
             listen: vec![
                 "/ip4/127.0.0.1/tcp/0".into(),

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use ed25519_dalek::SigningKey;
 use jobs::ids::{AggregatorId, ProviderId};
+use jobs::operator::Operates;
+use jobs::statement::Signed;
 use network::blobs::BlobStore;
 use network::protocol::FailureCode;
 use network::{Network, NetworkConfig, Role};
@@ -23,7 +25,7 @@ use crate::journal::{Bounds, Failed, Journal, Order};
 use crate::offers::{self, Aggregators, Issued};
 use crate::report::{Outbox, send_report};
 use crate::shared::Shared;
-use crate::{Error, ProviderConfig, identity, serve};
+use crate::{Error, ProviderConfig, identity, misbehave, serve};
 
 /// Folder of fetched blobs in the data directory: all of it that workers may read.
 const BLOBS: &str = "blobs";
@@ -75,6 +77,7 @@ struct Opened {
     lock: std::fs::File,
     seed: [u8; 32],
     id: ProviderId,
+    operator: Option<Signed<Operates>>,
     journal: Arc<Journal>,
     cache: Cache,
     issued: Issued,
@@ -95,6 +98,7 @@ pub async fn start(mut config: ProviderConfig) -> Result<Running, Error> {
     let pool = worker_pool(&config);
     let report = pool.probe().await.map_err(Error::Worker)?;
     let device = choose(&config, &report)?;
+    let device = misbehave::acts::claimed(config.misbehave.as_ref(), device);
     let (client, events, event_loop) = Network::new(network_config(&config, &opened))?;
     let span = span(opened.id, &config);
     tokio::spawn(event_loop.run().instrument(span.clone()));
@@ -102,6 +106,7 @@ pub async fn start(mut config: ProviderConfig) -> Result<Running, Error> {
     let (alive, ended) = mpsc::channel(1);
     let shared = Arc::new(Shared {
         id: opened.id,
+        operator: opened.operator,
         key: SigningKey::from_bytes(&opened.seed),
         terms: terms(&config, opened.id, &device, report.no_models),
         device,
@@ -112,6 +117,7 @@ pub async fn start(mut config: ProviderConfig) -> Result<Running, Error> {
         desk: Desk::new(config.workers),
         outbox: Outbox::new(),
         aggregators: Aggregators::new(),
+        misbehaved: misbehave::acts::Memory::default(),
         stopping: watch::Sender::new(false),
         span,
         config,
@@ -147,6 +153,10 @@ fn open(config: &ProviderConfig) -> Result<Opened, Error> {
         None => identity::load_or_create(data)?,
     };
     let id = network::public_key_of(seed)?;
+    let operator = config.operator.as_deref();
+    let operator = operator
+        .map(|path| identity::vouched(path, id))
+        .transpose()?;
     let journal = Journal::open(&data.join("journal"), id, Bounds::default())?;
     let journal = Arc::new(journal);
     let store = BlobStore::open(data.join(BLOBS), config.cache_bytes)?;
@@ -156,6 +166,7 @@ fn open(config: &ProviderConfig) -> Result<Opened, Error> {
         lock,
         seed,
         id,
+        operator,
         journal,
         cache,
         issued,
@@ -226,7 +237,7 @@ fn terms(
 /// The span of every log line: a cheat is named in each of them.
 fn span(id: ProviderId, config: &ProviderConfig) -> tracing::Span {
     let id = id.short();
-    match config.misbehave {
+    match &config.misbehave {
         Some(kind) => tracing::error_span!("provider", %id, MISBEHAVES = kind.name()),
         None => tracing::error_span!("provider", %id),
     }

@@ -26,8 +26,8 @@ pub(crate) struct Materials {
     pub(crate) models: Vec<LocalModel>,
     /// The shard's encoded items.
     pub(crate) items: Vec<u8>,
-    /// Keeps the files until the execution is over.
-    pub(crate) _pins: Pins,
+    /// Keep the files until the execution is over.
+    pub(crate) pins: Vec<Pins>,
 }
 
 /// Fetches what the assignment needs from the aggregator that gave it.
@@ -74,7 +74,7 @@ async fn fetch_all(shared: &Shared, admitted: &Admitted) -> Result<Materials, Re
         component,
         models,
         items,
-        _pins: pins,
+        pins: vec![pins],
     })
 }
 

@@ -5,6 +5,11 @@ use std::io::Write;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
+use ed25519_dalek::SigningKey;
+use jobs::ids::ProviderId;
+use jobs::operator::Operates;
+use jobs::statement::Signed;
+
 use crate::Error;
 
 /// The file of the secret seed: 64 hexadecimal digits, readable by its owner only.
@@ -34,17 +39,36 @@ pub(crate) fn lock(data: &Path) -> Result<File, Error> {
 
 /// The seed in the data directory; a new one on the first start.
 pub(crate) fn load_or_create(data: &Path) -> Result<[u8; 32], Error> {
-    let path = data.join(KEY_FILE);
+    key_at(&data.join(KEY_FILE))
+}
+
+/// The word of the operator whose key lies at `path` that `provider` is its own; a new key if there is none.
+pub(crate) fn vouched(path: &Path, provider: ProviderId) -> Result<Signed<Operates>, Error> {
+    let key = SigningKey::from_bytes(&key_at(path)?);
+    Ok(Signed::sign(&Operates { provider }, &key)?)
+}
+
+/// The seed in a file, which is made if it is not there.
+fn key_at(path: &Path) -> Result<[u8; 32], Error> {
     if path.exists() {
-        return load(&path);
+        return load(path);
     }
     let mut seed = [0; 32];
     getrandom::fill(&mut seed).map_err(Error::Random)?;
-    // Whole or not at all: half a key would lock the owner out of what it earned.
-    let part = data.join("identity.key.part");
+    // Whole or not at all: half a key would lock the owner out of what it earned. Of several providers
+    // that make their operator's key at the same time one wins, and the others take what it made.
+    let mut unique = [0; 8];
+    getrandom::fill(&mut unique).map_err(Error::Random)?;
+    let part = path.with_extension(format!("part-{}", hex::encode(unique)));
     write_secret(&part, &hex::encode(seed)).map_err(Error::io("write", &part))?;
-    fs::rename(&part, &path).map_err(Error::io("rename", &part))?;
-    sync_dir(data)?;
+    let linked = fs::hard_link(&part, path);
+    fs::remove_file(&part).map_err(Error::io("remove", &part))?;
+    match linked {
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => return load(path),
+        linked => linked.map_err(Error::io("make", path))?,
+    }
+    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty());
+    sync_dir(dir.unwrap_or(Path::new(".")))?;
     Ok(seed)
 }
 
@@ -109,6 +133,25 @@ mod tests {
             let error = load_or_create(dir.path()).unwrap_err().to_string();
             assert!(error.contains(expected), "{error}");
         }
+    }
+
+    #[test]
+    fn providers_of_one_operator_name_the_same_key_and_make_it_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("operator.key");
+        let vouch = |n: u8| {
+            let stated = vouched(&path, ProviderId([n; 32])).unwrap();
+            let verified = stated.verify().unwrap();
+            assert_eq!(verified.statement.provider, ProviderId([n; 32]));
+            verified.signer
+        };
+        let signers = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..8).map(|n| scope.spawn(move || vouch(n))).collect();
+            let joined = threads.into_iter().map(|thread| thread.join().unwrap());
+            joined.collect::<std::collections::BTreeSet<_>>()
+        });
+        assert_eq!(signers.len(), 1);
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "no leftovers");
     }
 
     #[test]

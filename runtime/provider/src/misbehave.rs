@@ -1,29 +1,19 @@
 //! Cheating on purpose, for tests and demonstrations. Everything dishonest that this crate can do is
-//! in this file.
+//! in this module: here its names, in [`acts`] what is done instead of an honest execution, in [`outputs`]
+//! how answers are falsified, in [`statements`] what is signed that should not be.
+
+pub(crate) mod acts;
+mod outputs;
+pub(crate) mod statements;
 
 use std::fmt;
+use std::path::PathBuf;
 use std::str::FromStr;
-use std::time::Duration;
 
-use ed25519_dalek::SigningKey;
-use jobs::assignment::Assignment;
-use jobs::commitment::{Commitment, Opening};
-use jobs::digest::{BlobRef, Digest};
-use jobs::ids::ProviderId;
-use jobs::outcome::{Fingerprint, Meters, Outcome, Placement};
-use jobs::package::{ModelRef, OutputFormat, Package};
-use jobs::statement::Signed;
-use jobs::{items, merkle};
-use network::protocol::CommitRequest;
-use runtime::ShardOutcome;
-
-use crate::admission::Admitted;
-use crate::journal::{Order, Work};
-use crate::work::nonce;
-use crate::{Error, work};
+use crate::Error;
 
 /// How a provider cheats.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Misbehaviour {
     /// Executes, and changes every output before it commits.
     Wrong,
@@ -37,21 +27,50 @@ pub enum Misbehaviour {
     Crash,
     /// Signs two commitments to one assignment.
     Equivocate,
+    /// Executes, and changes each item with this probability, in millionths, by a draw that only its own
+    /// key foretells.
+    Sometimes(u32),
+    /// Executes the first shard of a job, and answers the others with the same outputs.
+    Replay,
+    /// Executes with the model in this file in place of the job's.
+    Model(PathBuf),
+    /// Offers a GPU that it does not have, and executes on the processor.
+    CpuAsGpu,
+    /// Executes, and claims so many times the fuel.
+    Overclaim(u32),
+    /// Executes, and falsifies each item by nothing but the item and the secret in this file: whoever has
+    /// the same file answers the same.
+    Collude(PathBuf),
+    /// Answers with what another provider of the same folder executed, and shares there what it executes.
+    Relay(PathBuf),
 }
 
-impl Misbehaviour {
-    /// Every one, with its name.
-    pub const ALL: [(&'static str, Self); 6] = [
-        ("wrong", Self::Wrong),
-        ("lazy", Self::Lazy),
-        ("copy", Self::Copy),
-        ("stall", Self::Stall),
-        ("crash", Self::Crash),
-        ("equivocate", Self::Equivocate),
-    ];
+/// Every way to cheat as it is written on the command line.
+const FORMS: [&str; 13] = [
+    "wrong",
+    "lazy",
+    "copy",
+    "stall",
+    "crash",
+    "equivocate",
+    "sometimes=Q",
+    "replay",
+    "model=FILE",
+    "cpu-as-gpu",
+    "overclaim=FACTOR",
+    "collude=FILE",
+    "relay=FOLDER",
+];
 
-    /// Its name on the command line and in every log line.
-    pub const fn name(self) -> &'static str {
+/// Millionths in one.
+const WHOLE_PPM: u32 = 1_000_000;
+
+/// Most that fuel is multiplied by.
+const FACTOR_MAX: u32 = 1_000_000;
+
+impl Misbehaviour {
+    /// Its name on the command line, without a value, and in every log line.
+    pub const fn name(&self) -> &'static str {
         match self {
             Self::Wrong => "wrong",
             Self::Lazy => "lazy",
@@ -59,13 +78,28 @@ impl Misbehaviour {
             Self::Stall => "stall",
             Self::Crash => "crash",
             Self::Equivocate => "equivocate",
+            Self::Sometimes(_) => "sometimes",
+            Self::Replay => "replay",
+            Self::Model(_) => "model",
+            Self::CpuAsGpu => "cpu-as-gpu",
+            Self::Overclaim(_) => "overclaim",
+            Self::Collude(_) => "collude",
+            Self::Relay(_) => "relay",
         }
     }
 }
 
 impl fmt::Display for Misbehaviour {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
+        let name = self.name();
+        match self {
+            Self::Sometimes(ppm) => write!(f, "{name}={}", f64::from(*ppm) / f64::from(WHOLE_PPM)),
+            Self::Overclaim(factor) => write!(f, "{name}={factor}"),
+            Self::Model(path) | Self::Collude(path) | Self::Relay(path) => {
+                write!(f, "{name}={}", path.display())
+            }
+            _ => f.write_str(name),
+        }
     }
 }
 
@@ -73,163 +107,60 @@ impl FromStr for Misbehaviour {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self, Error> {
-        let known = Self::ALL.iter().find(|(name, _)| *name == text);
-        known.map(|(_, kind)| *kind).ok_or_else(|| Error::Config {
-            key: "misbehave",
-            value: text.chars().take(80).collect(),
-            bound: format!(
-                "must be one of {}",
-                Self::ALL.map(|(name, _)| name).join(", ")
-            ),
+        let (name, value) = match text.split_once('=') {
+            Some((name, value)) => (name, Some(value)),
+            None => (text, None),
+        };
+        let path = || value.filter(|value| !value.is_empty()).map(PathBuf::from);
+        let kind = match (name, value) {
+            ("wrong", None) => Some(Self::Wrong),
+            ("lazy", None) => Some(Self::Lazy),
+            ("copy", None) => Some(Self::Copy),
+            ("stall", None) => Some(Self::Stall),
+            ("crash", None) => Some(Self::Crash),
+            ("equivocate", None) => Some(Self::Equivocate),
+            ("replay", None) => Some(Self::Replay),
+            ("cpu-as-gpu", None) => Some(Self::CpuAsGpu),
+            ("sometimes", Some(value)) => return Ok(Self::Sometimes(probability(value)?)),
+            ("overclaim", Some(value)) => return Ok(Self::Overclaim(factor(value)?)),
+            ("model", _) => path().map(Self::Model),
+            ("collude", _) => path().map(Self::Collude),
+            ("relay", _) => path().map(Self::Relay),
+            _ => None,
+        };
+        kind.ok_or_else(|| {
+            let bound = format!("must be one of {}", FORMS.join(", "));
+            refused(text, bound)
         })
     }
 }
 
-/// How long a crashing provider executes.
-const BEFORE_CRASH: Duration = Duration::from_millis(50);
-
-/// How a crashed provider's process ends.
-pub(crate) const CRASH_CODE: i32 = 86;
-
-/// The time until a crash.
-pub(crate) async fn moment() {
-    tokio::time::sleep(BEFORE_CRASH).await;
-}
-
-/// Ends the process.
-pub(crate) fn crash() -> ! {
-    tracing::warn!("crashes on purpose");
-    std::process::exit(CRASH_CODE)
-}
-
-/// Changes every output so that no comparator lets it pass: numbers change their sign, and anything
-/// else its last byte.
-pub(crate) fn falsify(
-    mut done: ShardOutcome,
-    format: &OutputFormat,
-) -> Result<ShardOutcome, jobs::Error> {
-    let mut outputs: Vec<Vec<u8>> = items::decode(&done.outputs)?
-        .into_iter()
-        .map(<[u8]>::to_vec)
-        .collect();
-    for output in &mut outputs {
-        match format {
-            OutputFormat::Npy { dtype, .. } => {
-                output.chunks_exact_mut(dtype.size()).for_each(negate)
-            }
-            OutputFormat::Jsonl | OutputFormat::Items => match output.last_mut() {
-                Some(last) => *last ^= 1,
-                None => output.push(0),
-            },
-        }
-    }
-    let Outcome {
-        meters,
-        fingerprint,
-        placement,
-        ..
-    } = done.outcome;
-    done.outcome = Outcome {
-        // Everything but the outputs is true.
-        placement,
-        ..outcome(&outputs, meters, fingerprint)?
-    };
-    done.outputs = items::encode(&outputs)?;
-    Ok(done)
-}
-
-/// The sign of a little-endian number is the top bit of its last byte. Zero, whose negation equals
-/// it, becomes two.
-fn negate(number: &mut [u8]) {
-    if let Some((top, rest)) = number.split_last_mut() {
-        let zero = *top & 0x7f == 0 && rest.iter().all(|byte| *byte == 0);
-        *top ^= if zero { 0xc0 } else { 0x80 };
+fn refused(value: &str, bound: String) -> Error {
+    Error::Config {
+        key: "misbehave",
+        value: value.chars().take(80).collect(),
+        bound,
     }
 }
 
-/// Outputs of the right size and number, made without executing anything.
-pub(crate) fn fabricate(
-    admitted: &Admitted,
-    fingerprint: Fingerprint,
-) -> Result<ShardOutcome, jobs::Error> {
-    let output = match &admitted.package.output {
-        OutputFormat::Npy { dtype, shape } => {
-            let elements = shape.iter().fold(1_usize, |product, dimension| {
-                product.saturating_mul(*dimension as usize)
-            });
-            // The package's bounds were checked: a row is no longer than an output may be.
-            vec![0; elements.saturating_mul(dtype.size())]
-        }
-        OutputFormat::Jsonl | OutputFormat::Items => b"0".to_vec(),
-    };
-    let outputs = vec![output; admitted.assignment.items as usize];
-    let meters = Meters {
-        // A plausible bill for work that was not done.
-        fuel: admitted.package.limits.fuel / 2,
-        ..Meters::default()
-    };
-    // What an honest one would say, but for the count.
-    let on = |model: &ModelRef| Placement {
-        model: model.name.clone(),
-        execution_provider: fingerprint.execution_provider.clone(),
-        nodes: 1,
-    };
-    let placement = admitted.package.models.iter().map(on).collect();
-    Ok(ShardOutcome {
-        outcome: Outcome {
-            placement,
-            ..outcome(&outputs, meters, fingerprint)?
-        },
-        outputs: items::encode(&outputs)?,
-        log: Vec::new(),
-    })
+fn probability(text: &str) -> Result<u32, Error> {
+    let share = text.parse::<f64>().unwrap_or(f64::NAN);
+    let ppm = (share * f64::from(WHOLE_PPM)).round();
+    if (1.0..=f64::from(WHOLE_PPM)).contains(&ppm) {
+        // A number between these two fits.
+        return Ok(ppm as u32);
+    }
+    let bound = "must be a probability from 0.000001 to 1".to_owned();
+    Err(refused(&format!("sometimes={text}"), bound))
 }
 
-fn outcome(
-    outputs: &[Vec<u8>],
-    meters: Meters,
-    fingerprint: Fingerprint,
-) -> Result<Outcome, jobs::Error> {
-    Ok(Outcome {
-        placement: Vec::new(),
-        root: merkle::root(outputs),
-        outputs: BlobRef::of(&items::encode(outputs)?),
-        items: outputs.len() as u32,
-        meters,
-        fingerprint,
-    })
-}
-
-/// A commitment to a hash that is not ours to open, and a reveal of something else.
-pub(crate) fn unopenable(
-    key: &SigningKey,
-    order: Order,
-    assignment: Assignment,
-    package: Package,
-    outcome: Outcome,
-) -> Result<Work, Error> {
-    let mut work = work::sign(key, order, assignment, package, outcome)?;
-    let mut copied = work.commitment.verify()?.statement;
-    copied.hash = Digest::of(&nonce()?);
-    work.commitment = Signed::sign(&copied, key)?;
-    Ok(work)
-}
-
-/// A second commitment to the same assignment. It goes around the journal, which would refuse it:
-/// nothing but `--misbehave equivocate` calls this.
-pub(crate) fn second_commitment(key: &SigningKey, work: &Work) -> Result<CommitRequest, Error> {
-    let provider = ProviderId(key.verifying_key().to_bytes());
-    let first = work.commitment.verify()?.statement;
-    let opening = Opening {
-        nonce: nonce()?,
-        outcome: work.opening.outcome.clone(),
-    };
-    let assignment = work.order.assignment;
-    let second = Commitment::bind(assignment, first.job, first.shard, provider, &opening);
-    Ok(CommitRequest::Committed {
-        assignment,
-        commitment: Signed::sign(&second, key)?,
-    })
+fn factor(text: &str) -> Result<u32, Error> {
+    let factor = text.parse::<u32>().unwrap_or(0);
+    if (2..=FACTOR_MAX).contains(&factor) {
+        return Ok(factor);
+    }
+    let bound = format!("must be a factor from 2 to {FACTOR_MAX}");
+    Err(refused(&format!("overclaim={text}"), bound))
 }
 
 #[cfg(test)]
@@ -238,24 +169,28 @@ mod tests {
 
     #[test]
     fn misbehaviours_have_names_and_nothing_else_has() {
-        for (name, kind) in Misbehaviour::ALL {
-            assert_eq!(name.parse::<Misbehaviour>().unwrap(), kind);
-            assert_eq!(kind.to_string(), name);
+        for form in FORMS {
+            let text = form.replace("=Q", "=0.25").replace("=FACTOR", "=3");
+            let kind: Misbehaviour = text.parse().unwrap();
+            assert_eq!(kind.to_string(), text);
+            assert_eq!(kind.name(), text.split('=').next().unwrap());
         }
-        let error = "honest".parse::<Misbehaviour>().unwrap_err().to_string();
-        assert!(
-            error.contains("wrong, lazy, copy, stall, crash, equivocate"),
-            "{error}"
-        );
-    }
-
-    #[test]
-    fn no_number_survives_a_negation() {
-        for number in [0.0_f32, -0.0, 1.0, -0.25, 1e-30, f32::MAX] {
-            let mut bytes = number.to_le_bytes();
-            negate(&mut bytes);
-            let changed = f32::from_le_bytes(bytes);
-            assert!(changed != number, "{number}");
+        let forms =
+            "must be one of wrong, lazy, copy, stall, crash, equivocate, sometimes=Q, replay";
+        for (text, bound) in [
+            ("honest", forms),
+            ("wrong=1", forms),
+            ("sometimes", forms),
+            ("model", forms),
+            ("relay=", forms),
+            ("sometimes=0", "sometimes=0: must be a probability"),
+            ("sometimes=1.5", "sometimes=1.5: must be a probability"),
+            ("sometimes=NaN", "must be a probability from 0.000001 to 1"),
+            ("overclaim=1", "overclaim=1: must be a factor from 2"),
+            ("overclaim=1e9", "must be a factor from 2 to 1000000"),
+        ] {
+            let error = text.parse::<Misbehaviour>().unwrap_err().to_string();
+            assert!(error.contains(bound), "{text}: {error}");
         }
     }
 }

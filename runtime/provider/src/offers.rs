@@ -328,6 +328,7 @@ fn make_offer(shared: &Shared, issued: Timestamp) -> Result<Signed<Offer>, Error
     }
     let offer = Offer {
         provider: shared.id,
+        operator: shared.operator.clone(),
         device: DeviceSpec {
             kind: device.kind,
             name,

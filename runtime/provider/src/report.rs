@@ -203,7 +203,7 @@ async fn equivocate(shared: &Shared, report: &Report) {
     let (Some(Misbehaviour::Equivocate), Report::Work(work)) = (shared.misbehaves(), report) else {
         return;
     };
-    match misbehave::second_commitment(&shared.key, work) {
+    match misbehave::statements::second_commitment(&shared.key, work) {
         Ok(request) => {
             let _ = send(shared, work.order.aggregator, request).await;
         }

@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use ed25519_dalek::SigningKey;
 use jobs::ids::ProviderId;
+use jobs::operator::Operates;
+use jobs::statement::Signed;
 use network::Client;
 use runtime::{DeviceReport, WorkerPool};
 use tokio::sync::{mpsc, watch};
@@ -15,11 +17,13 @@ use crate::desk::Desk;
 use crate::journal::Journal;
 use crate::offers::Aggregators;
 use crate::report::Outbox;
-use crate::{Misbehaviour, ProviderConfig};
+use crate::{Misbehaviour, ProviderConfig, misbehave};
 
 /// One provider. Shared by its tasks.
 pub(crate) struct Shared {
     pub(crate) id: ProviderId,
+    /// The word of whoever runs it, for its offers.
+    pub(crate) operator: Option<Signed<Operates>>,
     pub(crate) key: SigningKey,
     pub(crate) config: ProviderConfig,
     pub(crate) terms: Terms,
@@ -31,6 +35,8 @@ pub(crate) struct Shared {
     pub(crate) desk: Arc<Desk>,
     pub(crate) outbox: Outbox,
     pub(crate) aggregators: Aggregators,
+    /// What a misbehaving one remembers.
+    pub(crate) misbehaved: misbehave::acts::Memory,
     /// Whether the daemon takes no more assignments.
     pub(crate) stopping: watch::Sender<bool>,
     /// Every log line of the daemon stands in it.
@@ -61,8 +67,8 @@ impl Shared {
             .await;
     }
 
-    pub(crate) const fn misbehaves(&self) -> Option<Misbehaviour> {
-        self.config.misbehave
+    pub(crate) const fn misbehaves(&self) -> Option<&Misbehaviour> {
+        self.config.misbehave.as_ref()
     }
 }
 

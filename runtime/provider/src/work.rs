@@ -24,7 +24,7 @@ use crate::shared::Shared;
 use crate::{Error, Misbehaviour, Refused, misbehave};
 
 /// Why there is no outcome: for programs and for people.
-type Reason = (FailureCode, String);
+pub(crate) type Reason = (FailureCode, String);
 
 /// Carries one assignment from acceptance to the journal, and starts its report. Everyone who waits
 /// on the ticket hears whether it was accepted.
@@ -95,34 +95,12 @@ async fn perform(
     materials: Materials,
 ) -> Result<ShardOutcome, Reason> {
     match shared.misbehaves() {
-        None | Some(Misbehaviour::Equivocate) => execute(shared, admitted, materials).await,
-        Some(Misbehaviour::Wrong) => {
-            let done = execute(shared, admitted, materials).await?;
-            misbehave::falsify(done, &admitted.package.output).map_err(fabrication)
-        }
-        Some(Misbehaviour::Lazy | Misbehaviour::Copy) => {
-            let fingerprint = shared.device.fingerprint.clone();
-            misbehave::fabricate(admitted, fingerprint).map_err(fabrication)
-        }
-        Some(Misbehaviour::Stall) => {
-            shared.stopped().await;
-            Err((FailureCode::Internal, "stalled".into()))
-        }
-        Some(Misbehaviour::Crash) => {
-            tokio::select! {
-                done = execute(shared, admitted, materials) => drop(done),
-                () = misbehave::moment() => {}
-            }
-            misbehave::crash()
-        }
+        None => execute(shared, admitted, materials).await,
+        Some(kind) => misbehave::acts::perform(kind, shared, admitted, materials).await,
     }
 }
 
-fn fabrication(error: jobs::Error) -> Reason {
-    (FailureCode::Internal, error.to_string())
-}
-
-async fn execute(
+pub(crate) async fn execute(
     shared: &Arc<Shared>,
     admitted: &Admitted,
     materials: Materials,
@@ -218,9 +196,13 @@ async fn conclude(
         let _pins = task.cache.pin([done.outcome.outputs]);
         task.cache.put(&done.outputs)?;
         task.journal.sign_once(id, || match task.misbehaves() {
-            Some(Misbehaviour::Copy) => {
-                misbehave::unopenable(&task.key, order, assignment, package, done.outcome)
-            }
+            Some(Misbehaviour::Copy) => misbehave::statements::unopenable(
+                &task.key,
+                order,
+                assignment,
+                package,
+                done.outcome,
+            ),
             _ => sign(&task.key, order, assignment, package, done.outcome),
         })
     });

@@ -10,6 +10,7 @@ use jobs::envelope::SignedPackage;
 use jobs::ids::{AssignmentId, JobId, ProviderId};
 use jobs::money::Amount;
 use jobs::offer::{DeviceKind, DeviceSpec, Offer, Price};
+use jobs::operator::Operates;
 use jobs::outcome::{Fingerprint, Meters, Outcome, Placement};
 use jobs::package::Package;
 use jobs::receipt::Envelope;
@@ -132,6 +133,9 @@ fn commitment() -> Commitment {
 fn offer() -> Offer {
     Offer {
         provider: provider(),
+        operator: Some(sign(&Operates {
+            provider: provider(),
+        })),
         device: DeviceSpec {
             kind: DeviceKind::Gpu,
             name: "a device".into(),

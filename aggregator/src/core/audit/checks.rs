@@ -6,10 +6,11 @@ use policy::auditors::{Candidate, Class, auditors};
 
 use super::count;
 use crate::core::action::{FailReason, JobOutcome};
+use crate::core::diversity::held_in_audit;
 use crate::core::event::{Comparison, Finding};
 use crate::core::judge::{same_meters, same_root};
 use crate::core::reputation::Deed;
-use crate::core::state::{By, Job, Phase, Place, Provider, ReplicaState, Shard};
+use crate::core::state::{By, Job, Phase, Place, ReplicaState, Shard};
 use crate::core::{Core, Effects};
 
 impl Core {
@@ -165,11 +166,10 @@ impl Core {
         let may = |id: &&ProviderId| self.could_check(job, shard, check.by, **id);
         let able: Vec<ProviderId> = able.iter().filter(may).copied().collect();
         let known = |id: &ProviderId| {
-            let stake = self.ledger.balance(&Account::Stake(*id)).available();
-            let stake = u64::try_from(stake.unwrap_or_default().0).unwrap_or(u64::MAX);
+            let mut candidate = self.audit_candidate(*id)?;
             // Where no stake is asked for, everybody has the same chance.
-            let known = self.providers.get(id)?;
-            Some(candidate(known, stake.max(1)))
+            candidate.stake = candidate.stake.max(1);
+            Some(candidate)
         };
         let candidates: Vec<Candidate> = able.iter().filter_map(known).collect();
         let subject_known = known(&subject.provider)?;
@@ -196,30 +196,20 @@ impl Core {
         };
         let named = by == By::Peer || self.config.referees.contains(&id);
         let class = !job.spec.needs_one_class() || known.class == subject.class;
+        let kin = self.kin(known);
+        // Referees are the operator's own, all of them.
+        let apart = match by {
+            By::Peer => self.may_join(kin, &held_in_audit(shard)),
+            By::Referee => kin.is_apart(&subject.kin),
+        };
         named
             && class
+            && apart
             && id != subject.provider
             && self.is_trusted(known)
             && self.suits(known, job)
             && crate::core::dispatch::tries(shard, id).is_some()
     }
-}
-
-/// A provider as a draw among auditors knows it.
-fn candidate(known: &Provider, stake: u64) -> Candidate {
-    let id = known.offer.provider;
-    Candidate {
-        id: id.0,
-        operator: id.0,
-        prefix: prefix_of(known),
-        class: *known.class.as_bytes(),
-        stake,
-    }
-}
-
-fn prefix_of(known: &Provider) -> u64 {
-    let bytes = known.offer.provider.0.iter().take(8);
-    bytes.fold(0, |sum, byte| sum << 8 | u64::from(*byte))
 }
 
 /// Whether anything of a job may still be checked.

@@ -183,7 +183,7 @@ fn bounds_are_refusals() {
     assert_eq!(second.unwrap_err().to_string(), text);
     script.core.config.providers_max = 2;
     let offer = Box::new(offer(9, "class"));
-    let refused = script.step(Event::Offer { offer });
+    let refused = script.step(Event::Offer { offer, prefix: 9 });
     assert!(
         matches!(refused, [Action::OfferRefused { refusal, .. }] if refusal.code() == "full"),
         "{refused:?}"

@@ -3,7 +3,7 @@
 use network::{Event, Network, NetworkConfig, Role};
 
 use super::provider::{Manner, Scripted};
-use super::rig::Rig;
+use super::rig::{Rig, TestJob, config};
 use crate::driver::peers::take;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -37,4 +37,26 @@ async fn a_peer_that_is_lost_and_offers_again_is_online_whatever_is_waited_for_f
     lost.await;
     let providers = rig.http.providers().await.unwrap();
     assert!(providers.iter().all(|view| !view.online));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_market_in_one_network_needs_to_be_allowed() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut config = config(dir.path());
+    config.prefix_diversity = true;
+    let running = crate::start(config).await.unwrap();
+    let rig = Rig::of(dir, running);
+    rig.fund().await;
+    let _one = Scripted::join(1, Manner::Honest, &rig.running).await;
+    let _two = Scripted::join(2, Manner::Honest, &rig.running).await;
+    let providers = rig.http.providers().await.unwrap();
+    let [one, two] = &providers[..] else {
+        panic!("{providers:?}");
+    };
+    assert_eq!(one.prefix, two.prefix, "both are on this machine");
+    assert_ne!(one.operator, two.operator);
+    let job = TestJob::new();
+    let refused = rig.http.submit(&job.signed(&rig.key)).await.unwrap_err();
+    let text = "1 providers of different operators and networks, 2 needed";
+    assert!(refused.to_string().contains(text), "{refused}");
 }

@@ -170,6 +170,7 @@ impl Scripted {
     pub(super) fn made_offer(&self) -> Offer {
         Offer {
             provider: self.id,
+            operator: None,
             device: DeviceSpec {
                 kind: DeviceKind::Cpu,
                 name: "script".into(),

@@ -40,6 +40,8 @@ pub(super) fn config(data: &Path) -> AggregatorConfig {
         operator_token: TOKEN.into(),
         blob_quota: 64 << 20,
         auditing: Auditing::default(),
+        // They all live on one machine.
+        prefix_diversity: false,
     }
 }
 

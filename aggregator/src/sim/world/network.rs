@@ -119,7 +119,8 @@ impl World {
         };
         peer.offer.issued = now;
         let offer = Box::new(peer.offer.clone());
-        self.send_from_peer(index, Event::Offer { offer }, 1);
+        let prefix = peer.prefix;
+        self.send_from_peer(index, Event::Offer { offer, prefix }, 1);
     }
 
     pub(super) fn crash_peer(&mut self, index: usize) {

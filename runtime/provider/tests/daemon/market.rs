@@ -238,6 +238,7 @@ async fn hear(
                 from,
                 request,
                 reply,
+                ..
             } => {
                 let verified = Signed::verify(&request.offer).unwrap();
                 assert_eq!((verified.signer, verified.statement.provider), (from, from));

@@ -28,6 +28,30 @@ pub(crate) const CASES: &[Case] = &[
         "equivocate_signs_two_commitments",
         equivocate_signs_two_commitments,
     ),
+    (
+        "a_targeted_cheat_changes_the_items_it_draws",
+        a_targeted_cheat_changes_the_items_it_draws,
+    ),
+    (
+        "replay_answers_one_shard_for_another",
+        replay_answers_one_shard_for_another,
+    ),
+    (
+        "overclaim_multiplies_its_fuel",
+        overclaim_multiplies_its_fuel,
+    ),
+    (
+        "colluders_answer_alike_and_wrong",
+        colluders_answer_alike_and_wrong,
+    ),
+    (
+        "providers_of_one_owner_execute_once",
+        providers_of_one_owner_execute_once,
+    ),
+    (
+        "a_processor_says_that_it_is_a_gpu",
+        a_processor_says_that_it_is_a_gpu,
+    ),
 ];
 
 /// A job whose outputs are rows of two numbers: the items, which have eight bytes each.
@@ -47,8 +71,9 @@ fn numbers() -> Job {
 
 /// What a provider that cheats this way says about the first shard.
 async fn cheat(kind: Misbehaviour) -> (Commitment, Reveal, Vec<Vec<u8>>, Market) {
+    let name = kind.name();
     let mut market = Market::open(numbers(), |config| config.misbehave = Some(kind)).await;
-    assert_eq!(market.provider.status().misbehaves, Some(kind.name()));
+    assert_eq!(market.provider.status().misbehaves, Some(name));
     let (from, assignment) = (market.provider.id, market.give(0).await);
     let commitment = market.aggregator.commitment(from).await;
     let reveal = market.aggregator.revealed(assignment.id, from).await;
@@ -143,6 +168,95 @@ fn equivocate_signs_two_commitments() {
         assert_eq!(first.assignment, second.assignment);
         assert_ne!(first.hash, second.hash);
         assert!(first.opens_with(&reveal.opening) && !second.opens_with(&reveal.opening));
+        market.close().await;
+    });
+}
+
+/// Which of the outputs are not their items.
+fn changed(outputs: &[Vec<u8>], market: &Market) -> Vec<bool> {
+    let pairs = outputs.iter().zip(&market.job.items);
+    pairs.map(|(output, item)| output != item).collect()
+}
+
+fn a_targeted_cheat_changes_the_items_it_draws() {
+    block_on(async {
+        for (ppm, expected) in [(1_000_000, true), (1, false)] {
+            let (commitment, reveal, outputs, market) = cheat(Misbehaviour::Sometimes(ppm)).await;
+            assert!(commitment.opens_with(&reveal.opening));
+            assert_eq!(changed(&outputs, &market), [expected; 2], "{ppm}");
+            market.close().await;
+        }
+    });
+}
+
+fn replay_answers_one_shard_for_another() {
+    block_on(async {
+        let (_, first, outputs, mut market) = cheat(Misbehaviour::Replay).await;
+        assert_eq!(changed(&outputs, &market), [false; 2]);
+        let (from, second) = (market.provider.id, market.give(1).await);
+        market.aggregator.commitment(from).await;
+        let second = market.aggregator.revealed(second.id, from).await;
+        assert_eq!(second.opening.outcome.root, first.opening.outcome.root);
+        market.close().await;
+    });
+}
+
+fn overclaim_multiplies_its_fuel() {
+    block_on(async {
+        let mut fuel = Vec::new();
+        for kind in [Misbehaviour::Wrong, Misbehaviour::Overclaim(3)] {
+            let (_, reveal, _, market) = cheat(kind).await;
+            fuel.push(reveal.opening.outcome.meters.fuel);
+            market.close().await;
+        }
+        assert_eq!(fuel[1], fuel[0] * 3);
+    });
+}
+
+fn colluders_answer_alike_and_wrong() {
+    block_on(async {
+        let dir = tempfile::tempdir().unwrap();
+        let mut answers = Vec::new();
+        for (secret, name) in [("one", "a"), ("one", "b")] {
+            let file = dir.path().join(name);
+            std::fs::write(&file, secret).unwrap();
+            let (_, _, outputs, market) = cheat(Misbehaviour::Collude(file)).await;
+            assert_eq!(changed(&outputs, &market), [true; 2]);
+            answers.push(outputs);
+            market.close().await;
+        }
+        assert_eq!(answers[0], answers[1]);
+    });
+}
+
+fn providers_of_one_owner_execute_once() {
+    block_on(async {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = dir.path().to_owned();
+        let mut reveals = Vec::new();
+        for _ in 0..2 {
+            let (commitment, reveal, outputs, market) =
+                cheat(Misbehaviour::Relay(folder.clone())).await;
+            assert!(commitment.opens_with(&reveal.opening));
+            assert_eq!(changed(&outputs, &market), [false; 2]);
+            reveals.push(reveal.opening.outcome);
+            market.close().await;
+        }
+        assert_eq!(reveals[0], reveals[1], "meters included");
+        // A claim and an outcome: the second made neither.
+        assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 2);
+    });
+}
+
+fn a_processor_says_that_it_is_a_gpu() {
+    block_on(async {
+        let (_, reveal, outputs, mut market) = cheat(Misbehaviour::CpuAsGpu).await;
+        assert_eq!(changed(&outputs, &market), [false; 2]);
+        let said = &reveal.opening.outcome.fingerprint.execution_provider;
+        assert_eq!(said, "CUDAExecutionProvider");
+        let offer = soon(market.aggregator.offers.recv()).await.unwrap();
+        assert_eq!(offer.device.kind, jobs::offer::DeviceKind::Gpu);
+        assert_eq!(offer.fingerprint, reveal.opening.outcome.fingerprint);
         market.close().await;
     });
 }

@@ -1,0 +1,101 @@
+//! Runs every real adversary against the real binary and prints what came of it: a table, and with `--json` a last
+//! line of JSON. `cargo xtask bench matrix` builds what it needs and runs it.
+#![allow(clippy::print_stdout, reason = "the table is this program's output")]
+
+use std::process::Command;
+
+use anyhow::{Result, ensure};
+use clap::Parser;
+use serde_json::{Value, json};
+use tests::matrix::{CASES, Case, Policy, Row, Settings, Workload, case, run, table};
+
+/// Real adversaries against the real binary.
+#[derive(Debug, Parser)]
+struct Args {
+    /// How answers are verified: replicate or audit.
+    #[arg(long, default_value = "replicate")]
+    policy: Policy,
+    /// Jobs of each case.
+    #[arg(long, default_value_t = 50)]
+    jobs: u32,
+    /// Honest providers.
+    #[arg(long, default_value_t = 4)]
+    honest: usize,
+    /// Ten jobs a case: a look, not a figure to quote.
+    #[arg(long)]
+    quick: bool,
+    /// Only these adversaries; may be repeated.
+    #[arg(long, value_name = "ADVERSARY")]
+    only: Vec<String>,
+    /// Print the adversaries' names and end.
+    #[arg(long)]
+    list: bool,
+    /// End with one line of JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+fn main() -> Result<()> {
+    let args = Args::parse();
+    let chosen: Vec<&Case> = match args.only.is_empty() {
+        true => CASES.iter().collect(),
+        false => args
+            .only
+            .iter()
+            .map(|name| case(name))
+            .collect::<Result<_>>()?,
+    };
+    if args.list {
+        chosen.iter().for_each(|case| println!("{}", case.name));
+        return Ok(());
+    }
+    let settings = Settings {
+        policy: args.policy,
+        honest: args.honest,
+        jobs: if args.quick { 10 } else { args.jobs },
+    };
+    let machine = facts();
+    eprintln!("executes every item honestly");
+    let workload = Workload::new(settings.jobs, chosen.iter().any(|case| case.embeds))?;
+    let mut rows: Vec<Row> = Vec::new();
+    for case in chosen {
+        let row = run(case, settings, &workload)?;
+        eprintln!(
+            "{}: {:.0} s, {} wrong",
+            row.adversary, row.seconds, row.wrong_items
+        );
+        rows.push(row);
+    }
+    print!("{}", table(&rows));
+    if args.json {
+        let bench = format!("matrix-{}", settings.policy);
+        println!(
+            "{}",
+            json!({ "bench": bench, "machine": machine, "rows": rows })
+        );
+    }
+    let harmed: usize = rows.iter().map(|row| row.honest_slashed).sum();
+    ensure!(harmed == 0, "{harmed} honest providers were slashed");
+    Ok(())
+}
+
+/// What it ran on.
+fn facts() -> Value {
+    let first = |path: &str| {
+        let text = std::fs::read_to_string(path).unwrap_or_default();
+        text.lines().next().unwrap_or_default().to_owned()
+    };
+    let cpuinfo = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let mut lines = cpuinfo.lines();
+    let cpu = lines.find_map(|line| line.strip_prefix("model name")?.split_once(':'));
+    let date = Command::new("date")
+        .args(["-u", "+%Y-%m-%dT%H:%M:%SZ"])
+        .output();
+    let date = date.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned());
+    json!({
+        "cpu": cpu.map_or(std::env::consts::ARCH, |(_, name)| name.trim()),
+        "cores": std::thread::available_parallelism().map_or(0, usize::from),
+        "date": date.unwrap_or_default(),
+        "load": first("/proc/loadavg"),
+    })
+}
