@@ -26,6 +26,8 @@ pub struct Job {
     pub items_per_shard: u32,
     /// Executions of each shard.
     pub replicas: u8,
+    /// What an audit executes again, if answers are audited instead of repeated.
+    pub audit: Option<&'static str>,
     /// Most executions of a shard that disagrees.
     pub max_replicas: u8,
     /// Wall-clock limit of a shard in milliseconds.
@@ -64,6 +66,7 @@ impl Job {
             item_bytes: 64,
             items_per_shard: 2,
             replicas: 2,
+            audit: None,
             max_replicas: 5,
             wall_ms: 10_000,
             deadline_ms: 120_000,
@@ -191,12 +194,16 @@ impl Job {
             format!("[[model]]\nname = \"m\"\nsource = \"{name}.onnx\"\ndigest = \"{digest}\"\n")
         });
         let model = model.unwrap_or_default();
+        let audit = self
+            .audit
+            .map(|unit| format!("policy = \"audit\"\nunit = {unit:?}\n"));
+        let audit = audit.unwrap_or_default();
         let output_bytes = self.item_bytes.saturating_add(1024).saturating_mul(2);
         format!(
             "schema = 1\nname = {name:?}\ncomponent = {component:?}\n{extra}\n{model}\
              [input]\npath = \"{name}.txt\"\nsplit = \"lines\"\nitems_per_shard = {items_per_shard}\n\
              [output]\nformat = \"items\"\n\
-             [verify]\nreplicas = {replicas}\nmax_replicas = {max_replicas}\ncomparator = \"exact\"\n\
+             [verify]\n{audit}replicas = {replicas}\nmax_replicas = {max_replicas}\ncomparator = \"exact\"\n\
              [limits]\nfuel = 4000000000\nmemory_bytes = 67108864\n\
              output_bytes_per_item = {output_bytes}\nwall_ms = {wall_ms}\n\
              [price]\nmax = {price:?}\n\

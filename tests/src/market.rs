@@ -3,11 +3,15 @@
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
+use ed25519_dalek::SigningKey;
+use jobs::digest::Digest;
 use jobs::envelope::ClientKey;
+use jobs::ids::ProviderId;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -29,6 +33,8 @@ pub struct Plan {
     pub providers: Vec<Option<String>>,
     /// More arguments of `assay provider start`, by position in the list.
     pub provider_arguments: BTreeMap<usize, Vec<String>>,
+    /// How many of the first providers are the aggregator's referees.
+    pub referees: usize,
     /// More arguments of `assay aggregator start`.
     pub aggregator: Vec<String>,
     /// Where the aggregator keeps its data, if not with the rest.
@@ -57,6 +63,13 @@ impl Plan {
         let last = self.providers.len().saturating_sub(1);
         let arguments = self.provider_arguments.entry(last).or_default();
         arguments.push(argument.into());
+        self
+    }
+
+    /// The first so many providers are the aggregator's referees.
+    #[must_use]
+    pub const fn referees(mut self, referees: usize) -> Self {
+        self.referees = referees;
         self
     }
 
@@ -96,6 +109,12 @@ impl Market {
         let turn = File::create(turns.join("market.lock"))?;
         turn.lock()?;
         let dir = TempDir::with_prefix("assay-market-")?;
+        let mut plan = plan.clone();
+        for index in 0..plan.referees {
+            let id = referee(&dir.path().join(format!("provider-{}", index + 1)))?;
+            plan.aggregator.push(format!("--referee={id}"));
+        }
+        let plan = &plan;
         let aggregator = start_aggregator(plan, dir.path())?;
         let key = dir.path().join("client.key");
         let mut market = Self {
@@ -361,6 +380,17 @@ impl Market {
 }
 
 /// Starts the aggregator on ports that it keeps when it is started again.
+/// Gives a provider its key before it starts, so that the aggregator can be told of it.
+fn referee(data: &Path) -> Result<ProviderId> {
+    fs::create_dir_all(data)?;
+    let seed = *Digest::of(data.to_string_lossy().as_bytes()).as_bytes();
+    let path = data.join("identity.key");
+    fs::write(&path, Digest::from_bytes(seed).to_hex())?;
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o600))?;
+    let key = SigningKey::from_bytes(&seed);
+    Ok(ProviderId(key.verifying_key().to_bytes()))
+}
+
 fn start_aggregator(plan: &Plan, dir: &Path) -> Result<Daemon> {
     let data = plan
         .aggregator_data

@@ -9,6 +9,8 @@
     reason = "a test fails by panicking, its helpers included"
 )]
 
+#[path = "system/audits.rs"]
+mod audits;
 #[path = "system/calibrate.rs"]
 mod calibrate;
 #[path = "system/chaos.rs"]

@@ -356,6 +356,14 @@ impl Core {
                 });
             }
         }
+        let workers = left.iter().map(|provider| provider.offer.provider);
+        if workers.clone().all(|id| self.only_judges(spec, id)) {
+            return Err(Refusal::NobodyServes {
+                missing: Need::Providers,
+                have: 0,
+                need: 1,
+            });
+        }
         self.check_diverse(spec, &left)
     }
 

@@ -21,7 +21,7 @@ use policy::audit::{Audit as How, Rates, Risk, audited};
 use policy::beacon::{self, Beacon, Party, Share, ShareCommitment};
 
 use super::action::{Action, FailReason, JobOutcome, Reply};
-use super::event::{Chance, RequestId};
+use super::event::{Chance, JobSpec, RequestId};
 use super::refusal::Refusal;
 use super::state::{Accepted, Audit, By, Cause, Check, Draw, Job, Place, ReplicaState, Shard};
 use super::{Core, Effects};
@@ -209,6 +209,8 @@ impl Core {
         }
         let by = match by {
             By::Referee if self.has_referee(job, shard) => By::Referee,
+            // Better than nobody.
+            By::Peer if !self.has_peer(job, shard) && self.has_referee(job, shard) => By::Referee,
             _ => By::Peer,
         };
         let whole = shard.input;
@@ -320,6 +322,18 @@ impl Core {
     fn has_referee(&self, job: &Job, shard: &Shard) -> bool {
         let mut referees = self.config.referees.iter();
         referees.any(|id| self.could_check(job, shard, By::Referee, *id))
+    }
+
+    /// Whether anybody else could.
+    fn has_peer(&self, job: &Job, shard: &Shard) -> bool {
+        let mut providers = self.providers.keys();
+        providers.any(|id| self.could_check(job, shard, By::Peer, *id))
+    }
+
+    /// Whether a provider is kept for checking the answers of others: who is to decide about an accused answer must
+    /// not have answered itself.
+    pub(super) fn only_judges(&self, spec: &JobSpec, id: ProviderId) -> bool {
+        spec.audit.is_some() && self.config.referees.contains(&id)
     }
 
     fn fee_on(&self, id: JobId, paid: Amount) -> Amount {

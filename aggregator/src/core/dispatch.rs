@@ -198,6 +198,7 @@ impl Core {
         let mut candidates: Vec<Candidate> = able
             .filter_map(|(id, places)| self.candidate(job, shard, id, places))
             .filter(|candidate| self.may_join(candidate.kin, &held))
+            .filter(|candidate| !self.only_judges(&job.spec, candidate.provider))
             .collect();
         let settled = shard.replicas.iter().find(|replica| replica.is_live());
         let wide: BTreeSet<Digest> = match settled {

@@ -22,7 +22,7 @@ pub struct JobSummary {
     pub status: JobStatus,
     /// Whether its record is stored.
     pub recorded: bool,
-    /// The merged result, if it is done.
+    /// The merged result, if there is one.
     pub result: Option<BlobRef>,
     /// Why it failed, if it did.
     pub reason: Option<String>,
@@ -66,7 +66,7 @@ impl Core {
         let (result, reason) = match end.map(|end| &end.outcome) {
             Some(JobOutcome::Done { result, .. }) => (Some(*result), None),
             Some(JobOutcome::Failed(reason)) => (None, Some(reason.to_string())),
-            None => (None, None),
+            None => (provisional(job), None),
         };
         let mut summary = JobSummary {
             id,
@@ -130,6 +130,14 @@ impl JobSummary {
             }
             _ => {}
         }
+    }
+}
+
+/// The result of a job that is not final yet.
+const fn provisional(job: &Job) -> Option<BlobRef> {
+    match &job.phase {
+        Phase::Provisional { result, .. } => Some(*result),
+        _ => None,
     }
 }
 

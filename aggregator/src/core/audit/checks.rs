@@ -194,7 +194,7 @@ impl Core {
         let (Some(subject), Some(known)) = (subject, self.providers.get(&id)) else {
             return false;
         };
-        let named = by == By::Peer || self.config.referees.contains(&id);
+        let named = (by == By::Referee) == self.config.referees.contains(&id);
         let class = !job.spec.needs_one_class() || known.class == subject.class;
         let kin = self.kin(known);
         // Referees are the operator's own, all of them.

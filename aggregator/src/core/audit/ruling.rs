@@ -28,8 +28,8 @@ const MAJORITY: usize = 2;
 enum Ruling {
     /// Not yet: what was asked for is on its way.
     Open,
-    /// Not yet: so many more are needed.
-    More(By, usize),
+    /// Not yet: another one is needed.
+    More,
     /// The answer is right.
     Acquitted,
     /// The answer is wrong, say referees.
@@ -57,12 +57,9 @@ impl Core {
         let exact = job.spec.comparison == Comparison::Exact;
         match ruling(shard, audit, exact, (by, confirmations)) {
             Ruling::Open => {}
-            Ruling::More(by, more) => {
-                for _ in 0..more {
-                    if !self.add_check(id, index, by, Vec::new(), fx) {
-                        self.give_up(id, index, fx);
-                        return;
-                    }
+            Ruling::More => {
+                if !self.add_check(id, index, by, Vec::new(), fx) {
+                    self.give_up(id, index, fx);
                 }
             }
             Ruling::Acquitted => self.acquit(id, index, fx),
@@ -464,8 +461,7 @@ fn ruling(shard: &Shard, audit: &Audit, exact: bool, (by, confirmations): (By, u
     } else if open > 0 {
         Ruling::Open
     } else {
-        let nearest = need.saturating_sub(against);
-        Ruling::More(by, nearest.max(1))
+        Ruling::More
     }
 }
 

@@ -1,0 +1,98 @@
+//! Answers that are audited instead of repeated: what honest providers get, and what becomes of liars.
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+use tests::{Job, Market, Plan};
+
+/// Answers are final soon, and audits decide with two referees.
+fn market(plan: Plan) -> Result<Market> {
+    let plan = plan.referees(2);
+    Market::up(&plan.aggregator_argument("--finality-s=1"))
+}
+
+fn audited(name: &str, unit: &'static str) -> Job {
+    Job {
+        items: 8,
+        replicas: 1,
+        max_replicas: 6,
+        audit: Some(unit),
+        wall_ms: 4_000,
+        ..Job::new(name)
+    }
+}
+
+/// Runs a job to its end and checks everything that can be checked of it, offline.
+fn run(market: &Market, job: &Job) -> Result<Value> {
+    let id = market.submit(job)?;
+    let view = market.wait_done(&id)?;
+    let folder = market.fetch(&id)?;
+    job.check_result(&folder.join("result.items"))?;
+    Ok(view)
+}
+
+#[test]
+fn answers_count_at_once_are_checked_by_others_and_paid_when_they_are_final() -> Result<()> {
+    let market = market(Plan::honest(4))?;
+    let mut ids = Vec::new();
+    for (name, unit) in [("whole-shards", "shard"), ("single-items", "item")] {
+        let job = audited(name, unit);
+        let id = market.submit(&job)?;
+        // The result is there before anybody was paid for it.
+        let early = market.wait_until(&id, |view| {
+            matches!(view["phase"].as_str(), Some("provisional" | "done"))
+        })?;
+        let view = market.wait_done(&id)?;
+        ensure!(view["phase"] == "done", "{early} {view}");
+        let folder = market.fetch(&id)?;
+        job.check_result(&folder.join("result.items"))?;
+        ids.push(id);
+        market.check_settled(&ids)?;
+        // Nobody has a record yet: every shard is executed once more, by somebody else.
+        let record = std::fs::read(folder.join("record.json"))?;
+        let record: Value = serde_json::from_slice(&record)?;
+        for shard in record["shards"].as_array().context("no shards")? {
+            let replicas = shard["replicas"].as_array().context("no replicas")?;
+            let checks = shard["checks"].as_array().context("no checks")?;
+            ensure!(replicas.len() == 1 && !checks.is_empty(), "{shard}");
+            ensure!(replicas[0]["provider"] != checks[0]["provider"], "{shard}");
+        }
+    }
+    for provider in market.provider_ids() {
+        let standing = market.provider(&provider)?;
+        ensure!(standing["disagreements"] == 0, "{standing}");
+        ensure!(standing["banned"].is_null(), "{standing}");
+    }
+    market.audit()
+}
+
+/// Runs jobs until a liar is banned; returns how many it took.
+fn jobs_until_banned(market: &Market, liar: &str, unit: &'static str) -> Result<usize> {
+    const JOBS_MAX: usize = 12;
+    for number in 1..=JOBS_MAX {
+        run(market, &audited(&format!("job-{number}"), unit))?;
+        if !market.provider(liar)?["banned"].is_null() {
+            return Ok(number);
+        }
+    }
+    anyhow::bail!(
+        "not banned within {JOBS_MAX} jobs: {}",
+        market.provider(liar)?
+    )
+}
+
+#[test]
+fn a_liar_is_convicted_by_referees_and_loses_its_stake_and_no_result_is_wrong() -> Result<()> {
+    let market = market(Plan::honest(3).and("wrong"))?;
+    let liar = market.provider_ids().pop().context("no liar")?;
+    jobs_until_banned(&market, &liar, "shard")?;
+    let stake = market.balance(&format!("stake:{liar}"))?;
+    assert!(stake.credits > 0 && stake.is_empty(), "{stake:?}");
+    assert_eq!(market.balance(&format!("provider:{liar}"))?.credits, 0);
+    for honest in market.provider_ids().iter().take(3) {
+        let standing = market.provider(honest)?;
+        assert!(standing["banned"].is_null(), "{standing}");
+        let stake = market.balance(&format!("stake:{honest}"))?;
+        assert_eq!(stake.debits, 0, "an honest stake was touched");
+    }
+    market.audit()
+}
