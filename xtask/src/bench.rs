@@ -135,7 +135,7 @@ pub(crate) fn matrix(stages: &mut Stages, args: &MatrixArgs) -> Result<ExitCode>
         assay_binary()
     })?;
     eprintln!(
-        "xtask: all adversaries take about half an hour on two cores, with --quick a third of that"
+        "xtask: all adversaries take about a quarter of an hour on two cores, with --quick half of that"
     );
     stages.run("run", || {
         let mut command = program(assay.with_file_name("matrix"))?;

@@ -38,15 +38,18 @@ pub enum Misbehaviour {
     CpuAsGpu,
     /// Executes, and claims so many times the fuel.
     Overclaim(u32),
-    /// Executes, and falsifies each item by nothing but the item and the secret in this file: whoever has
-    /// the same file answers the same.
-    Collude(PathBuf),
+    /// Executes, and falsifies items, with a probability in millionths, by nothing but the item and the secret
+    /// in this file: whoever has the same file chooses the same items and answers the same.
+    Collude(u32, PathBuf),
+    /// Executes, and falsifies a shard only if another provider of the same folder has it too, who then
+    /// answers the same; else it is honest.
+    Conspire(PathBuf),
     /// Answers with what another provider of the same folder executed, and shares there what it executes.
     Relay(PathBuf),
 }
 
 /// Every way to cheat as it is written on the command line.
-const FORMS: [&str; 13] = [
+const FORMS: [&str; 14] = [
     "wrong",
     "lazy",
     "copy",
@@ -58,7 +61,8 @@ const FORMS: [&str; 13] = [
     "model=FILE",
     "cpu-as-gpu",
     "overclaim=FACTOR",
-    "collude=FILE",
+    "collude=[Q:]FILE",
+    "conspire=FOLDER",
     "relay=FOLDER",
 ];
 
@@ -83,7 +87,8 @@ impl Misbehaviour {
             Self::Model(_) => "model",
             Self::CpuAsGpu => "cpu-as-gpu",
             Self::Overclaim(_) => "overclaim",
-            Self::Collude(_) => "collude",
+            Self::Collude(..) => "collude",
+            Self::Conspire(_) => "conspire",
             Self::Relay(_) => "relay",
         }
     }
@@ -93,11 +98,15 @@ impl fmt::Display for Misbehaviour {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let name = self.name();
         match self {
-            Self::Sometimes(ppm) => write!(f, "{name}={}", f64::from(*ppm) / f64::from(WHOLE_PPM)),
-            Self::Overclaim(factor) => write!(f, "{name}={factor}"),
-            Self::Model(path) | Self::Collude(path) | Self::Relay(path) => {
-                write!(f, "{name}={}", path.display())
+            Self::Sometimes(ppm) => write!(f, "{name}={}", share(*ppm)),
+            Self::Collude(ppm, path) if *ppm < WHOLE_PPM => {
+                write!(f, "{name}={}:{}", share(*ppm), path.display())
             }
+            Self::Overclaim(factor) => write!(f, "{name}={factor}"),
+            Self::Model(path)
+            | Self::Collude(_, path)
+            | Self::Conspire(path)
+            | Self::Relay(path) => write!(f, "{name}={}", path.display()),
             _ => f.write_str(name),
         }
     }
@@ -121,10 +130,16 @@ impl FromStr for Misbehaviour {
             ("equivocate", None) => Some(Self::Equivocate),
             ("replay", None) => Some(Self::Replay),
             ("cpu-as-gpu", None) => Some(Self::CpuAsGpu),
-            ("sometimes", Some(value)) => return Ok(Self::Sometimes(probability(value)?)),
+            ("sometimes", Some(value)) => return Ok(Self::Sometimes(probability(name, value)?)),
+            ("collude", Some(value)) if value.contains(':') => {
+                let (share, path) = value.split_once(':').unwrap_or_default();
+                let ppm = probability(name, share)?;
+                (!path.is_empty()).then(|| Self::Collude(ppm, path.into()))
+            }
             ("overclaim", Some(value)) => return Ok(Self::Overclaim(factor(value)?)),
             ("model", _) => path().map(Self::Model),
-            ("collude", _) => path().map(Self::Collude),
+            ("collude", _) => path().map(|path| Self::Collude(WHOLE_PPM, path)),
+            ("conspire", _) => path().map(Self::Conspire),
             ("relay", _) => path().map(Self::Relay),
             _ => None,
         };
@@ -143,7 +158,11 @@ fn refused(value: &str, bound: String) -> Error {
     }
 }
 
-fn probability(text: &str) -> Result<u32, Error> {
+fn share(ppm: u32) -> f64 {
+    f64::from(ppm) / f64::from(WHOLE_PPM)
+}
+
+fn probability(name: &str, text: &str) -> Result<u32, Error> {
     let share = text.parse::<f64>().unwrap_or(f64::NAN);
     let ppm = (share * f64::from(WHOLE_PPM)).round();
     if (1.0..=f64::from(WHOLE_PPM)).contains(&ppm) {
@@ -151,7 +170,7 @@ fn probability(text: &str) -> Result<u32, Error> {
         return Ok(ppm as u32);
     }
     let bound = "must be a probability from 0.000001 to 1".to_owned();
-    Err(refused(&format!("sometimes={text}"), bound))
+    Err(refused(&format!("{name}={text}"), bound))
 }
 
 fn factor(text: &str) -> Result<u32, Error> {
@@ -171,9 +190,12 @@ mod tests {
     fn misbehaviours_have_names_and_nothing_else_has() {
         for form in FORMS {
             let text = form.replace("=Q", "=0.25").replace("=FACTOR", "=3");
-            let kind: Misbehaviour = text.parse().unwrap();
-            assert_eq!(kind.to_string(), text);
-            assert_eq!(kind.name(), text.split('=').next().unwrap());
+            for optional in ["", "0.25:"] {
+                let text = text.replace("[Q:]", optional);
+                let kind: Misbehaviour = text.parse().unwrap();
+                assert_eq!(kind.to_string(), text);
+                assert_eq!(kind.name(), text.split('=').next().unwrap());
+            }
         }
         let forms =
             "must be one of wrong, lazy, copy, stall, crash, equivocate, sometimes=Q, replay";
@@ -183,6 +205,8 @@ mod tests {
             ("sometimes", forms),
             ("model", forms),
             ("relay=", forms),
+            ("collude=0.5:", forms),
+            ("collude=2:x", "collude=2: must be a probability"),
             ("sometimes=0", "sometimes=0: must be a probability"),
             ("sometimes=1.5", "sometimes=1.5: must be a probability"),
             ("sometimes=NaN", "must be a probability from 0.000001 to 1"),

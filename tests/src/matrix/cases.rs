@@ -42,7 +42,7 @@ const fn with_model(name: &'static str, misbehave: &'static [&'static str]) -> C
 }
 
 /// Every case, the honest market first.
-pub const CASES: [Case; 19] = [
+pub const CASES: [Case; 22] = [
     of("nobody", &[]),
     of("wrong", &["wrong"]),
     of("lazy", &["lazy"]),
@@ -69,10 +69,28 @@ pub const CASES: [Case; 19] = [
             &["collude={}/secret", "collude={}/secret"],
         )
     },
-    of("relay", &["relay={}/relay", "relay={}/relay"]),
+    of(
+        "two colluders, 5 %",
+        &["collude=0.05:{}/secret", "collude=0.05:{}/secret"],
+    ),
+    of(
+        "two conspirators",
+        &["conspire={}/shared", "conspire={}/shared"],
+    ),
     Case {
         one_operator: true,
-        ..of("relay, one operator", &["relay={}/relay", "relay={}/relay"])
+        ..of(
+            "two conspirators, one operator",
+            &["conspire={}/shared", "conspire={}/shared"],
+        )
+    },
+    of("relay", &["relay={}/shared", "relay={}/shared"]),
+    Case {
+        one_operator: true,
+        ..of(
+            "relay, one operator",
+            &["relay={}/shared", "relay={}/shared"],
+        )
     },
 ];
 
@@ -91,7 +109,7 @@ pub fn case(name: &str) -> Result<&'static Case> {
 impl Case {
     /// Makes what its providers name.
     pub(super) fn prepare(&self, folder: &Path) -> Result<()> {
-        fs::create_dir(folder.join("relay"))?;
+        fs::create_dir(folder.join("shared"))?;
         fs::write(folder.join("secret"), "between us")?;
         let names = |file: &str| self.misbehave.iter().any(|how| how.contains(file));
         let edits = [

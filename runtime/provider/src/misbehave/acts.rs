@@ -49,8 +49,11 @@ const GPU_PROVIDER: &str = "CUDAExecutionProvider";
 /// Its memory in bytes.
 const GPU_BYTES: u64 = 80 << 30;
 
-/// Pause between two looks for what another provider executes.
-const RELAY_POLL: Duration = Duration::from_millis(50);
+/// Pause between two looks at what another provider of the same owner does.
+const POLL: Duration = Duration::from_millis(50);
+
+/// Looks for another conspirator after the own execution: two seconds' worth.
+const CONSPIRE_POLLS: usize = 40;
 
 /// Longest outcome that is read from a shared folder, in bytes.
 const RELAYED_BYTES_MAX: u64 = 256 << 20;
@@ -128,13 +131,14 @@ pub(crate) async fn perform(
             done.outcome.meters.fuel = fuel.min(admitted.package.limits.fuel);
             Ok(done)
         }
-        Misbehaviour::Collude(path) => {
+        Misbehaviour::Collude(ppm, path) => {
             let (items, path) = (materials.items.clone(), path.clone());
             let secret = blocking(move || fs::read(&path).map_err(Error::io("read", &path)));
             let secret = secret.await.map_err(failed)?;
             let done = execute(shared, admitted, materials).await?;
-            collude(&secret, &items, format, done)
+            collude(*ppm, &secret, &items, format, done)
         }
+        Misbehaviour::Conspire(folder) => conspire(folder, shared, admitted, materials).await,
         Misbehaviour::Relay(folder) => relay(folder, shared, admitted, materials).await,
     }
 }
@@ -236,8 +240,9 @@ async fn on_processor(
     Ok(done)
 }
 
-/// Falsifies by the item and the secret alone.
+/// Falsifies by the item and the secret alone, so that others with the secret choose and answer alike.
 fn collude(
+    ppm: u32,
     secret: &[u8],
     items: &[u8],
     format: &OutputFormat,
@@ -246,9 +251,74 @@ fn collude(
     let items = items::decode(items).map_err(failed)?;
     let changed = outputs::change(done, |at, output| {
         let item = items.get(at).copied().unwrap_or_default();
-        outputs::alter(output, format, &mut Draws::of(&[secret, item]));
+        let mut draws = Draws::of(&[secret, item]);
+        if draws.below(u64::from(WHOLE_PPM)) < u64::from(ppm) {
+            outputs::alter(output, format, &mut draws);
+        }
     });
     changed.map_err(failed)
+}
+
+/// Looks whether another of the conspiracy has the shard, and falsifies with it; alone it is honest. The first
+/// to decide decides for both.
+async fn conspire(
+    folder: &Path,
+    shared: &Arc<Shared>,
+    admitted: &Admitted,
+    materials: Materials,
+) -> Result<ShardOutcome, Reason> {
+    let assignment = &admitted.assignment;
+    let shard = folder.join(format!(
+        "{}-{}",
+        assignment.job.0.to_hex(),
+        assignment.shard
+    ));
+    let (ours, items) = (shard.join(shared.id.to_string()), materials.items.clone());
+    let made = shard.clone();
+    let joined = blocking(move || {
+        fs::create_dir_all(&made).map_err(Error::io("make", &made))?;
+        fs::write(&ours, []).map_err(Error::io("write", &ours))
+    });
+    joined.await.map_err(failed)?;
+    let done = execute(shared, admitted, materials).await?;
+    for last in [false; CONSPIRE_POLLS].into_iter().chain([true]) {
+        let shard = shard.clone();
+        let decided = blocking(move || decide(&shard, last)).await;
+        match decided.map_err(failed)? {
+            Some(true) => {
+                tracing::warn!(assignment = %assignment.id, "falsifies with another on purpose");
+                let format = &admitted.package.output;
+                return collude(WHOLE_PPM, b"conspiracy", &items, format, done);
+            }
+            Some(false) => return Ok(done),
+            None => sleep(POLL).await,
+        }
+    }
+    Ok(done)
+}
+
+/// What was decided about a shard, if it is decided or can be now: to cheat where two have it, not to where
+/// one waited for long enough.
+fn decide(shard: &Path, is_late: bool) -> Result<Option<bool>, Error> {
+    let together = fs::read_dir(shard)
+        .map_err(Error::io("list", shard))?
+        .count()
+        > 1;
+    if !together && !is_late {
+        return Ok(None);
+    }
+    let decision = shard.with_extension("decision");
+    let part = shard.join(if together { "cheat" } else { "honest" });
+    fs::write(&part, [u8::from(together)]).map_err(Error::io("write", &part))?;
+    // Whole or not at all, and once.
+    match fs::hard_link(&part, &decision) {
+        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
+            return Err(Error::io("make", &decision)(error));
+        }
+        _ => {}
+    }
+    let decided = fs::read(&decision).map_err(Error::io("read", &decision))?;
+    Ok(Some(decided == [1]))
 }
 
 /// Whoever of an owner's providers comes first executes; the others wait for its outcome and claim it.
@@ -267,7 +337,7 @@ async fn relay(
         blocking(move || share(&done, copy)).await.map_err(failed)?;
         return Ok(outcome);
     }
-    let polls = u128::from(admitted.package.limits.wall_ms) / RELAY_POLL.as_millis();
+    let polls = u128::from(admitted.package.limits.wall_ms) / POLL.as_millis();
     for _ in 0..polls {
         let path = done.clone();
         if let Some(relayed) = blocking(move || shared_by_another(path))
@@ -277,7 +347,7 @@ async fn relay(
             tracing::warn!(assignment = %assignment.id, "answers with another's work on purpose");
             return Ok(relayed);
         }
-        sleep(RELAY_POLL).await;
+        sleep(POLL).await;
     }
     Err((FailureCode::Internal, "the other did not answer".into()))
 }

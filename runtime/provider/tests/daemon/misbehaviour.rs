@@ -45,6 +45,10 @@ pub(crate) const CASES: &[Case] = &[
         colluders_answer_alike_and_wrong,
     ),
     (
+        "conspirators_cheat_only_together",
+        conspirators_cheat_only_together,
+    ),
+    (
         "providers_of_one_owner_execute_once",
         providers_of_one_owner_execute_once,
     ),
@@ -220,12 +224,33 @@ fn colluders_answer_alike_and_wrong() {
         for (secret, name) in [("one", "a"), ("one", "b")] {
             let file = dir.path().join(name);
             std::fs::write(&file, secret).unwrap();
-            let (_, _, outputs, market) = cheat(Misbehaviour::Collude(file)).await;
+            let (_, _, outputs, market) = cheat(Misbehaviour::Collude(1_000_000, file)).await;
             assert_eq!(changed(&outputs, &market), [true; 2]);
             answers.push(outputs);
             market.close().await;
         }
         assert_eq!(answers[0], answers[1]);
+    });
+}
+
+fn conspirators_cheat_only_together() {
+    block_on(async {
+        let dir = tempfile::tempdir().unwrap();
+        let alone = Misbehaviour::Conspire(dir.path().join("alone"));
+        let (_, _, outputs, market) = cheat(alone.clone()).await;
+        assert_eq!(changed(&outputs, &market), [false; 2]);
+        market.close().await;
+        // Who comes after a decision keeps to it.
+        let (_, _, outputs, market) = cheat(alone).await;
+        assert_eq!(changed(&outputs, &market), [false; 2]);
+        market.close().await;
+
+        let together = Misbehaviour::Conspire(dir.path().join("together"));
+        let (one, two) = tokio::join!(cheat(together.clone()), cheat(together));
+        assert_eq!(changed(&one.2, &one.3), [true; 2]);
+        assert_eq!(one.2, two.2);
+        one.3.close().await;
+        two.3.close().await;
     });
 }
 
