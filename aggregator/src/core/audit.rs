@@ -209,8 +209,6 @@ impl Core {
         }
         let by = match by {
             By::Referee if self.has_referee(job, shard) => By::Referee,
-            // Better than nobody.
-            By::Peer if !self.has_peer(job, shard) && self.has_referee(job, shard) => By::Referee,
             _ => By::Peer,
         };
         let whole = shard.input;
@@ -325,7 +323,7 @@ impl Core {
     }
 
     /// Whether anybody else could.
-    fn has_peer(&self, job: &Job, shard: &Shard) -> bool {
+    pub(super) fn has_peer(&self, job: &Job, shard: &Shard) -> bool {
         let mut providers = self.providers.keys();
         providers.any(|id| self.could_check(job, shard, By::Peer, *id))
     }

@@ -20,7 +20,7 @@ use super::audit::is_audited_in;
 use super::config::{OVERDUE_PER_SHARD_MAX, REFUSALS_PER_JOB_MAX};
 use super::diversity::{Kin, held, most_apart};
 use super::settlement::most;
-use super::state::{Cause, Job, Place, Provider, Replica, ReplicaState, Shard};
+use super::state::{By, Cause, Job, Place, Provider, Replica, ReplicaState, Shard};
 use super::{Core, Effects};
 
 /// Weight of a provider that asks nothing, against 1 for one that asks for all there is.
@@ -266,6 +266,7 @@ impl Core {
         };
         let attempt = shard.replicas.len();
         let check = shard.wanting_checks().next().map(|(number, _)| number);
+        let judges = self.config.referees.contains(&to);
         let attempt = u32::try_from(attempt).unwrap_or(u32::MAX);
         let assignment = AssignmentId::derive(self.config.aggregator, id, index, attempt, to);
         let reservation = TransferId::derive(&[b"reserve".as_slice(), assignment.0.as_bytes()]);
@@ -314,6 +315,9 @@ impl Core {
         let audit = shard.audit.as_mut().zip(check);
         if let Some(check) = audit.and_then(|(a, check)| a.checks.get_mut(check as usize)) {
             check.replica = Some(attempt);
+            if judges {
+                check.by = By::Referee;
+            }
         }
         let satisfied = missing(shard) == 0;
         let Some(job) = self.jobs.get(&id) else {

@@ -163,7 +163,12 @@ impl Core {
         let audit = shard.audit.as_ref()?;
         let subject = shard.replicas.get(audit.subject as usize)?;
         let beacon = job.draw.as_ref()?.beacon?;
-        let may = |id: &&ProviderId| self.could_check(job, shard, check.by, **id);
+        // Where nobody else could, a referee is better than nobody.
+        let by = match check.by {
+            By::Peer if !self.has_peer(job, shard) => By::Referee,
+            by => by,
+        };
+        let may = |id: &&ProviderId| self.could_check(job, shard, by, **id);
         let able: Vec<ProviderId> = able.iter().filter(may).copied().collect();
         let known = |id: &ProviderId| {
             let mut candidate = self.audit_candidate(*id)?;
