@@ -112,6 +112,9 @@ pub enum Refusal {
     /// The provider is banned.
     #[error("this provider is banned")]
     Banned,
+    /// The result of the job is there already: the job ends when what it cost is final.
+    #[error("the result of this job is there: it ends when its answers are final")]
+    ResultDelivered,
     /// Stake cannot leave while it answers for something.
     #[error("{assignments} assignments are still open")]
     StakeInUse {
@@ -140,6 +143,7 @@ impl Refusal {
             Self::UnknownJob => "unknown_job",
             Self::Full { .. } => "full",
             Self::Banned => "banned",
+            Self::ResultDelivered => "result_delivered",
             Self::StakeInUse { .. } => "stake_in_use",
             Self::Ledger { .. } => "ledger_refused",
         }

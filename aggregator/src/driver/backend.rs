@@ -427,7 +427,9 @@ fn problem(refusal: &Refusal) -> Problem {
         Refusal::NotYours => (403, "not-yours", "Another client's job"),
         Refusal::UnknownJob => (404, "not-found", "Not found"),
         Refusal::Archived => (410, "archived", "Ended long ago"),
-        Refusal::Banned | Refusal::StakeInUse { .. } => (409, "conflict", "Not possible now"),
+        Refusal::Banned | Refusal::StakeInUse { .. } | Refusal::ResultDelivered => {
+            (409, "conflict", "Not possible now")
+        }
         Refusal::Ledger { .. } => (409, "ledger-refused", "The ledger refused"),
     };
     Problem::new(status, code, title, refusal.to_string())

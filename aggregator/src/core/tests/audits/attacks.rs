@@ -1,0 +1,138 @@
+//! What who wants something for nothing tries with audits, and what comes of it.
+
+use jobs::offer::CAPACITY_MAX;
+
+use super::*;
+use crate::core::event::{Code, Failure};
+use crate::core::state::Cause;
+
+/// Samples of the accepted answers are cut: shard, name of the check, items.
+fn wanted_samples(script: &Script) -> Vec<(u32, u32, Vec<u32>)> {
+    let actions = script.core.recover().into_iter();
+    let samples = actions.filter_map(|action| match action {
+        Action::Sample {
+            shard,
+            check,
+            items,
+            ..
+        } => Some((shard, check, items)),
+        _ => None,
+    });
+    samples.collect()
+}
+
+fn cut(script: &mut Script, shard: u32, check: u32, input: &[u8]) {
+    script.step(Event::Sampled {
+        job: job(),
+        shard,
+        check,
+        input: BlobRef::of(input),
+    });
+}
+
+/// Comparisons that the driver is asked for: shard, the two assignments, the sample.
+fn wanted_comparisons(core: &Core) -> Vec<(u32, AssignmentId, AssignmentId, Vec<u32>)> {
+    let actions = core.recover().into_iter();
+    let asked = actions.filter_map(|action| match action {
+        Action::Compare {
+            shard,
+            left,
+            right,
+            sample,
+            ..
+        } => Some((shard, left, right, sample)),
+        _ => None,
+    });
+    asked.collect()
+}
+
+fn compared(
+    script: &mut Script,
+    shard: u32,
+    left: AssignmentId,
+    right: AssignmentId,
+    found: Finding,
+) {
+    script.step(Event::Compared {
+        job: job(),
+        shard,
+        left,
+        right,
+        finding: found,
+    });
+}
+
+/// Two shards of twenty items, of which a few are looked at.
+fn by_item() -> JobSpec {
+    JobSpec {
+        items: 40,
+        items_per_shard: 20,
+        audit: Some(Unit::Item),
+        ..audited()
+    }
+}
+
+/// A market that looks at a fifth of all items.
+fn sampling(providers: u8, referees: u8) -> Script {
+    let mut script = market(providers, referees, false);
+    script.core.config.audit.peer = Ppb::millionths(200_000);
+    trust_everybody(&mut script);
+    script
+}
+
+fn cancel(script: &mut Script) -> Result<Reply, Refusal> {
+    script.step(Event::Cancel {
+        request: REQUEST,
+        job: job(),
+        client: client(),
+    });
+    script.reply()
+}
+
+fn lose(script: &mut Script, index: u8) {
+    script.step(Event::ProviderLost {
+        provider: provider(index),
+    });
+}
+
+/// Submits, and lets only this provider answer.
+fn answered_by(script: &mut Script, index: u8, others: &[u8], spec: JobSpec, output: &'static str) {
+    script.submit(spec).unwrap();
+    others.iter().for_each(|other| lose(script, *other));
+    let shards = script.core.jobs[&job()].shards.len() as u32;
+    let inputs = (0..shards).map(|shard| BlobRef::of(&shard.to_le_bytes()));
+    script.step(Event::BlobsReady {
+        job: job(),
+        shard_inputs: inputs.collect(),
+    });
+    script.answer_all(|_| output);
+    let known = &script.core.providers[&provider(index)];
+    assert_eq!(known.provisional.len() as u32, shards);
+    script.share();
+}
+
+#[test]
+fn a_client_that_has_the_result_cannot_cancel_its_way_out_of_paying() {
+    let mut script = market(3, 0, true);
+    script.start(audited());
+    script.share();
+    let first = std::mem::take(&mut script.sent);
+    for assignment in &first {
+        script.execute(&[(assignment, "right")]);
+    }
+    assert_eq!(cancel(&mut script), Err(Refusal::ResultDelivered));
+    script.merge(1);
+    assert_eq!(cancel(&mut script), Err(Refusal::ResultDelivered));
+    script.answer_all(|_| "right");
+    script.outlive_finality(1);
+    assert!(
+        first
+            .iter()
+            .all(|assignment| script.earned(assignment) > Amount::ZERO)
+    );
+    assert_eq!(
+        cancel(&mut script),
+        Ok(Reply::Cancelled { job: job() }),
+        "a repetition"
+    );
+}
