@@ -118,6 +118,7 @@ impl Core {
         }
         if let Some(known) = self.providers.get_mut(&provider.1) {
             known.provisional.remove(&first);
+            known.answers.close(first);
         }
         self.record_deed(provider.1, Deed::Agreed, fx);
         self.merge_if_complete(id, fx);
@@ -132,7 +133,9 @@ impl Core {
         };
         let complete = match job.phase {
             Phase::Running => job.shards.iter().all(|shard| shard.accepted.is_some()),
+            // Where the last of it becomes final while the driver merges, what it has seen is out of date.
             Phase::Provisional { .. } => !job.shards.iter().any(is_provisional),
+            Phase::Merging if job.spec.audit.is_some() => !job.shards.iter().any(is_provisional),
             _ => false,
         };
         if complete {

@@ -112,6 +112,26 @@ fn answered_by(script: &mut Script, index: u8, others: &[u8], spec: JobSpec, out
 }
 
 #[test]
+fn what_becomes_final_while_the_driver_merges_is_merged_once_more() {
+    let mut script = market(3, 0, true);
+    script.core.config.audit.window = 0;
+    script.start(audited());
+    script.share();
+    let first = std::mem::take(&mut script.sent);
+    for assignment in &first {
+        script.execute(&[(assignment, "right")]);
+    }
+    assert_eq!(script.status(), JobStatus::Merging);
+    script.answer_all(|_| "right");
+    assert!(!script.core.has_provisional(job()));
+    // The driver's record was made before anything was paid.
+    script.merge(1);
+    assert_eq!(script.status(), JobStatus::Merging);
+    script.merge(2);
+    assert_eq!(script.status(), JobStatus::Done);
+}
+
+#[test]
 fn a_client_that_has_the_result_cannot_cancel_its_way_out_of_paying() {
     let mut script = market(3, 0, true);
     script.start(audited());
