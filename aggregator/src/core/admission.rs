@@ -10,6 +10,7 @@ use jobs::plan;
 use jobs::time::Timestamp;
 use jobs::verdict::REPLICAS_MAX;
 use ledger::{Account, BPS_PER_WHOLE, Transfer, TransferId};
+use policy::finality::Standing;
 
 use super::action::{Action, Evidence, FailReason, JobOutcome, Quote, Reply};
 use super::audit::promise;
@@ -117,6 +118,10 @@ impl Core {
         } else if let Some(known) = self.providers.get_mut(&provider) {
             known.banned = None;
             known.online = false;
+            if known.answers.standing() == Standing::Banned {
+                // Its record is gone with what it lost: it begins again, checked as a newcomer is.
+                known.answers = Answers::default();
+            }
         }
     }
 

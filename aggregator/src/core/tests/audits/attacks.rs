@@ -132,6 +132,34 @@ fn what_becomes_final_while_the_driver_merges_is_merged_once_more() {
 }
 
 #[test]
+fn whoever_is_pardoned_begins_again_as_a_newcomer() {
+    let mut script = wrong_answers(3);
+    for index in [0, 1, 2] {
+        script.offer(offer(index, "class"));
+    }
+    script.answer_all(|_| "right");
+    assert!(script.is_banned(3));
+    script.step(Event::SetBanned {
+        provider: provider(3),
+        banned: false,
+    });
+    script.wait(1_000_000_000);
+    for index in 0..4 {
+        script.offer(offer(index, "class"));
+    }
+    let next = JobId(digest("next"));
+    script.submit_as(client(), next, audited()).unwrap();
+    script.step(Event::BlobsReady {
+        job: next,
+        shard_inputs: vec![BlobRef::of(b"input"); 2],
+    });
+    script.answer_all(|_| "right");
+    let known = &script.core.providers[&provider(3)];
+    assert_eq!(known.provisional.len(), 2, "its answers count again");
+    assert_eq!((known.answers.produced(), known.answers.passed()), (2, 0));
+}
+
+#[test]
 fn a_client_that_has_the_result_cannot_cancel_its_way_out_of_paying() {
     let mut script = market(3, 0, true);
     script.start(audited());
