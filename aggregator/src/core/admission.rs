@@ -255,7 +255,7 @@ impl Core {
                 1,
                 u64::from(self.config.shards_per_job_max),
             ),
-            ("replicas", replicas, 1, REPLICAS_MAX as u64),
+            ("replicas", replicas, 1, quorum_max(spec)),
             (
                 "max_replicas",
                 max_replicas,
@@ -455,6 +455,14 @@ impl Core {
             let reason = FailReason::BlobsInvalid { code };
             self.end_job(id, JobOutcome::Failed(reason), fx);
         }
+    }
+}
+
+/// The largest quorum: where answers are audited, one is answer enough, and nobody would pay the others.
+const fn quorum_max(spec: &JobSpec) -> u64 {
+    match spec.audit {
+        Some(_) => 1,
+        None => REPLICAS_MAX as u64,
     }
 }
 

@@ -184,3 +184,15 @@ fn a_client_that_has_the_result_cannot_cancel_its_way_out_of_paying() {
         "a repetition"
     );
 }
+
+#[test]
+fn an_audited_job_asks_for_one_answer() {
+    let mut script = market(4, 0, true);
+    for (replicas, fine) in [(2, false), (1, true)] {
+        let spec = JobSpec {
+            replicas,
+            ..audited()
+        };
+        assert_eq!(script.submit(spec).is_ok(), fine, "{replicas}");
+    }
+}
