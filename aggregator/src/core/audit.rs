@@ -215,7 +215,7 @@ impl Core {
         let Some((audit, provider)) = shard.audit.as_ref().zip(self.subject(id, index)) else {
             return false;
         };
-        let (first, position) = (audit.first, count(audit.checks.len()));
+        let (first, check) = (audit.first, audit.name_of(count(audit.checks.len())));
         if let Some(known) = self.providers.get_mut(&provider.1) {
             // Without room for one more open audit the answer itself remembers that it has one.
             let _ = known.answers.audit(first);
@@ -224,7 +224,7 @@ impl Core {
             fx.push(Action::Sample {
                 job: id,
                 shard: index,
-                check: position,
+                check,
                 input,
                 items: items.clone(),
             });
@@ -252,7 +252,7 @@ impl Core {
         fx: &mut Effects,
     ) {
         let audit = self.audit_mut(id, index);
-        let Some(check) = audit.and_then(|audit| audit.checks.get_mut(check as usize)) else {
+        let Some(check) = audit.and_then(|audit| audit.named_mut(check)) else {
             return;
         };
         if !check.is_whole() && check.input.is_none() {

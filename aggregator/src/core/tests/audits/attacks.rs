@@ -186,6 +186,34 @@ fn a_client_that_has_the_result_cannot_cancel_its_way_out_of_paying() {
 }
 
 #[test]
+fn a_sample_that_was_cut_for_an_answer_that_is_gone_is_not_the_nexts() {
+    let mut script = sampling(4, 0);
+    answered_by(&mut script, 0, &[1, 2, 3], by_item(), "right");
+    let old = wanted_samples(&script).remove(0);
+    script.step(Event::SetBanned {
+        provider: provider(0),
+        banned: true,
+    });
+    script.offer(offer(1, "class"));
+    script.answer_all(|_| "right");
+    script.offer(offer(2, "class"));
+    let wanted = wanted_samples(&script).into_iter();
+    let new = wanted
+        .filter(|(shard, _, _)| *shard == old.0)
+        .last()
+        .unwrap();
+    assert_ne!(old.2, new.2, "other items");
+    cut(&mut script, old.0, old.1, b"old");
+    assert!(script.sent(old.0).is_empty());
+    cut(&mut script, new.0, new.1, b"new");
+    let sent = script.sent(new.0);
+    assert_eq!(
+        (sent[0].input, &sent[0].sample),
+        (BlobRef::of(b"new"), &new.2)
+    );
+}
+
+#[test]
 fn an_audited_job_asks_for_one_answer() {
     let mut script = market(4, 0, true);
     for (replicas, fine) in [(2, false), (1, true)] {
