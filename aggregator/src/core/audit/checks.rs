@@ -10,13 +10,14 @@ use crate::core::diversity::held_in_audit;
 use crate::core::event::{Comparison, Finding};
 use crate::core::judge::{same_meters, same_root};
 use crate::core::reputation::Deed;
-use crate::core::state::{By, Job, Phase, Place, ReplicaState, Shard};
+use crate::core::state::{By, Cause, Job, Phase, Place, ReplicaState, Shard};
 use crate::core::{Core, Effects};
 
 impl Core {
     /// Moves the audit of an accepted answer as far as it can go.
     pub(in crate::core) fn progress_audit(&mut self, id: JobId, index: u32, fx: &mut Effects) {
         self.draw_checks(id, index, fx);
+        self.widen_failed_samples(id, index);
         let Some(job) = self.jobs.get(&id) else {
             return;
         };
@@ -40,6 +41,26 @@ impl Core {
         self.ask_for_reveals(id, index, fx);
         self.compare_checks(id, index, fx);
         self.conclude(id, index, fx);
+    }
+
+    /// A guest that executes a whole shard and not a part of it keeps nobody from checking: the next one executes the
+    /// whole.
+    fn widen_failed_samples(&mut self, id: JobId, index: u32) {
+        let Some(shard) = self.shard_mut(id, index) else {
+            return;
+        };
+        let (whole, replicas) = (shard.input, &shard.replicas);
+        for check in shard.audit.iter_mut().flat_map(|audit| &mut audit.checks) {
+            let replica = check.replica.and_then(|at| replicas.get(at as usize));
+            let failed = replica.is_some_and(|replica| match &replica.state {
+                ReplicaState::Closed(Cause::Failed(failure)) => failure.may_be_the_jobs(),
+                _ => false,
+            });
+            if failed && check.finding.is_none() && !check.is_whole() {
+                check.items.clear();
+                check.input = whole;
+            }
+        }
     }
 
     /// Looks at every check that has been revealed.

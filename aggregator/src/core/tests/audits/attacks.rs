@@ -186,6 +186,37 @@ fn a_client_that_has_the_result_cannot_cancel_its_way_out_of_paying() {
 }
 
 #[test]
+fn a_guest_that_fails_on_a_part_of_a_shard_is_checked_on_the_whole() {
+    for failure in [
+        Failure::Guest(Code::new("trap")),
+        Failure::Timeout,
+        Failure::WorkerLost,
+    ] {
+        let mut script = sampling(4, 0);
+        script.start(by_item());
+        script.share();
+        script.answer_all(|_| "right");
+        let (shard, check, _) = wanted_samples(&script).remove(0);
+        cut(&mut script, shard, check, b"sample");
+        let sample = script.sent(shard).remove(0);
+        assert!(!sample.sample.is_empty());
+        script.step(Event::ExecutionFailed {
+            assignment: sample.id,
+            failure,
+        });
+        let whole = script.sent(shard).remove(0);
+        let input = BlobRef::of(&shard.to_le_bytes());
+        assert_eq!(
+            (whole.sample.len(), whole.items, whole.input),
+            (0, 20, input)
+        );
+        script.execute(&[(&whole, "right")]);
+        let paid = script.earned(&whole);
+        assert!(paid > Amount::ZERO, "{paid:?}");
+    }
+}
+
+#[test]
 fn a_sample_that_was_cut_for_an_answer_that_is_gone_is_not_the_nexts() {
     let mut script = sampling(4, 0);
     answered_by(&mut script, 0, &[1, 2, 3], by_item(), "right");
