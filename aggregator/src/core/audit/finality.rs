@@ -2,6 +2,8 @@
 
 use jobs::ids::{JobId, ProviderId};
 use jobs::money::Amount;
+use jobs::outcome::Meters;
+use jobs::verdict::FUEL_FACTOR_MAX;
 use ledger::{Account, Transfer, TransferId};
 use policy::Ppb;
 use policy::audit::Rates;
@@ -232,7 +234,7 @@ impl Core {
         let Some(shard) = self.shard(place.job, place.shard) else {
             return false;
         };
-        let meters = replica.opening.as_ref().map(|o| o.outcome.meters);
+        let meters = metered(shard, place.replica);
         let amount = match meters.filter(|_| agreed) {
             Some(meters) => earned(&job.spec.limits, replica, &meters).min(job.quote.share),
             None => Amount::ZERO,
@@ -324,6 +326,25 @@ impl Core {
         }
         fx.touched.insert((id, shard));
     }
+}
+
+/// What a replica metered. Nobody repeats a sample, so its fuel counts up to that of the whole answer.
+fn metered(shard: &Shard, position: u32) -> Option<Meters> {
+    let of = |at: u32| {
+        let replica = shard.replicas.get(at as usize)?;
+        Some((replica.class, replica.opening.as_ref()?.outcome.meters))
+    };
+    let (class, mut meters) = of(position)?;
+    let audit = shard.audit.as_ref();
+    let whole = audit.filter(|_| !shard.sample_of(position).is_empty());
+    if let Some((of_class, whole)) = whole.and_then(|audit| of(audit.subject)) {
+        let factor = match of_class == class {
+            true => 1,
+            false => FUEL_FACTOR_MAX,
+        };
+        meters.fuel = meters.fuel.min(whole.fuel.saturating_mul(factor));
+    }
+    Some(meters)
 }
 
 /// Whether a shard's answer is accepted and not final.

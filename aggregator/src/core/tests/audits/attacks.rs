@@ -245,6 +245,25 @@ fn a_sample_that_was_cut_for_an_answer_that_is_gone_is_not_the_nexts() {
 }
 
 #[test]
+fn a_sample_is_paid_no_more_fuel_than_the_whole_took() {
+    let mut script = sampling(4, 0);
+    script.start(by_item());
+    script.share();
+    script.answer_all(|_| "right");
+    let (shard, check, _) = wanted_samples(&script).remove(0);
+    cut(&mut script, shard, check, b"sample");
+    let sample = script.sent(shard).remove(0);
+    script.execute_with(&[(&sample, 4_000_000_000)], |meters| meters.device_us = 0);
+    let (_, left, right, _) = wanted_comparisons(&script.core).remove(0);
+    compared(&mut script, shard, left, right, Finding::Agree);
+    assert_eq!(
+        script.earned(&sample),
+        Amount(2_000),
+        "as much as the answer burnt"
+    );
+}
+
+#[test]
 fn an_audited_job_asks_for_one_answer() {
     let mut script = market(4, 0, true);
     for (replicas, fine) in [(2, false), (1, true)] {
