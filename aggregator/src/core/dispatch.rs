@@ -367,8 +367,7 @@ pub(super) fn missing(shard: &Shard) -> usize {
     if shard.accepted.is_some() {
         return 0;
     }
-    let live = shard.replicas.iter().filter(|r| r.is_live()).count();
-    usize::from(shard.wanted).saturating_sub(live)
+    usize::from(shard.wanted).saturating_sub(shard.answering())
 }
 
 /// Whether, with `candidate` chosen, the rest of what the shard lacks can still go to providers that are

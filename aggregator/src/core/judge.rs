@@ -261,9 +261,10 @@ impl Core {
     }
 }
 
-/// Positions of the replicas that wait for a verdict.
+/// Positions of the replicas that wait for a verdict. Who checked an answer that is gone is not among them.
 fn revealed(shard: &Shard) -> Vec<u32> {
     let positions = shard.replicas.iter().zip(0..);
+    let positions = positions.filter(|(replica, _)| !replica.check);
     let revealed = positions.filter(|(replica, _)| replica.state == ReplicaState::Revealed);
     revealed.map(|(_, position)| position).collect()
 }

@@ -291,6 +291,26 @@ impl Core {
         }
     }
 
+    /// Ends the checks of answers that are gone, where the step that took them back had no room for it.
+    pub(in crate::core) fn dismiss_moot(&mut self, fx: &mut Effects) {
+        let live = self.providers.values().flat_map(|known| &known.live);
+        let places = live.filter_map(|assignment| self.places.get(assignment));
+        let moot = places.filter(|place| {
+            let job = self.jobs.get(&place.job);
+            let shard = self.shard(place.job, place.shard);
+            let audit = shard.and_then(|shard| shard.audit.as_ref());
+            let checks = audit.and_then(|audit| audit.check_of(place.replica));
+            let is_check = self.replica(**place).is_some_and(|replica| replica.check);
+            is_check && checks.is_none() && job.is_some_and(|job| !job.is_closing())
+        });
+        for place in moot.copied().collect::<Vec<_>>() {
+            if !fx.has_room() {
+                return;
+            }
+            self.close(place, Cause::Moot, fx);
+        }
+    }
+
     /// An answer that was accepted is taken back: its shard is open again, and who was to check it may stop.
     pub(in crate::core) fn withdraw(
         &mut self,
@@ -316,8 +336,11 @@ impl Core {
             known.provisional.remove(&audit.first);
             known.answers.close(audit.first);
         }
+        // A ban takes many answers back at once: what a step has no room for is found by the next.
         for replica in moot {
-            self.close(Place { replica, ..place }, Cause::Moot, fx);
+            if fx.has_room() {
+                self.close(Place { replica, ..place }, Cause::Moot, fx);
+            }
         }
         if let Some(job) = self.jobs.get_mut(&id)
             && is_audited_in(&job.phase)

@@ -150,12 +150,18 @@ impl Shard {
         }
     }
 
+    /// Live replicas that are to answer. Checks of an answer that is gone may be live a little longer.
+    #[must_use]
+    pub fn answering(&self) -> usize {
+        let live = self.replicas.iter().filter(|r| r.is_live() && !r.check);
+        live.count()
+    }
+
     /// Executions that somebody is still needed for.
     #[must_use]
     pub fn unassigned(&self) -> usize {
         let Some(audit) = &self.audit else {
-            let live = self.replicas.iter().filter(|r| r.is_live()).count();
-            let missing = usize::from(self.wanted).saturating_sub(live);
+            let missing = usize::from(self.wanted).saturating_sub(self.answering());
             return if self.accepted.is_some() { 0 } else { missing };
         };
         let gone = |check: &&Check| {

@@ -217,6 +217,51 @@ fn a_guest_that_fails_on_a_part_of_a_shard_is_checked_on_the_whole() {
 }
 
 #[test]
+fn a_ban_that_takes_back_many_answers_under_check_fits_into_its_steps() {
+    let mut script = market(0, 0, true);
+    script.core.config.provider_live_max = 64;
+    for index in 0..4 {
+        let capacity = CAPACITY_MAX.min(64);
+        script.offer(Offer {
+            capacity,
+            ..offer(index, "class")
+        });
+    }
+    let spec = JobSpec {
+        items: 64,
+        items_per_shard: 1,
+        max_price: Amount(9_000_000),
+        ..audited()
+    };
+    answered_by(&mut script, 3, &[0, 1, 2], spec, "wrong");
+    for index in 0..3 {
+        script.offer(Offer {
+            capacity: CAPACITY_MAX.min(64),
+            ..offer(index, "class")
+        });
+    }
+    assert_eq!(script.executions(), 128, "every answer is being checked");
+    script.core.config.step_replicas_max = 1;
+    script.step(Event::SetBanned {
+        provider: provider(3),
+        banned: true,
+    });
+    let mut steps = 0;
+    while script.last.contains(&Action::TickAgain) {
+        script.step(Event::Tick);
+        steps += 1;
+    }
+    assert!(steps > 32, "{steps}");
+    script.answer_all(|_| "right");
+    let replicas = script.core.jobs[&job()]
+        .shards
+        .iter()
+        .flat_map(|s| &s.replicas);
+    let moot = replicas.filter(|replica| replica.state == ReplicaState::Closed(Cause::Moot));
+    assert_eq!(moot.count(), 64);
+}
+
+#[test]
 fn a_sample_that_was_cut_for_an_answer_that_is_gone_is_not_the_nexts() {
     let mut script = sampling(4, 0);
     answered_by(&mut script, 0, &[1, 2, 3], by_item(), "right");
