@@ -6,9 +6,11 @@
 //! and paid, when its provider has answered enough more, when enough who have nothing to do with one another agree,
 //! or when the operator's time is up and a last sample found nothing ([`finality`]).
 
+mod bench;
 mod checks;
 mod finality;
 mod ruling;
+mod vouchers;
 
 pub(super) use checks::is_audited_in;
 
@@ -204,7 +206,8 @@ impl Core {
         };
         let checks = shard.audit.as_ref().map_or(0, |audit| audit.checks.len());
         let executions = checks.saturating_add(1);
-        if executions >= usize::from(job.spec.max_replicas) || !self.affords_one_more(job) {
+        let capped = executions >= usize::from(job.spec.max_replicas);
+        if capped || !is_audited_in(&job.phase) || !self.affords_one_more(job) {
             return false;
         }
         let by = match by {
@@ -317,7 +320,7 @@ impl Core {
     }
 
     /// Whether a referee could check the answer of a shard.
-    fn has_referee(&self, job: &Job, shard: &Shard) -> bool {
+    pub(super) fn has_referee(&self, job: &Job, shard: &Shard) -> bool {
         let mut referees = self.config.referees.iter();
         referees.any(|id| self.could_check(job, shard, By::Referee, *id))
     }

@@ -315,9 +315,10 @@ impl Core {
         let audit = shard.audit.as_mut().zip(check);
         if let Some(check) = audit.and_then(|(a, check)| a.checks.get_mut(check as usize)) {
             check.replica = Some(attempt);
-            if judges {
-                check.by = By::Referee;
-            }
+            check.by = match judges {
+                true => By::Referee,
+                false => By::Peer,
+            };
         }
         let satisfied = missing(shard) == 0;
         let Some(job) = self.jobs.get(&id) else {

@@ -178,7 +178,8 @@ impl Core {
         pairs: &[(u32, u32)],
         fx: &mut Effects,
     ) {
-        for &(left, right) in pairs {
+        for pair in pairs {
+            let (left, right) = (pair.0.min(pair.1), pair.0.max(pair.1));
             if self.comparing.contains(&(id, index, left, right)) {
                 continue;
             }

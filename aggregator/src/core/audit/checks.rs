@@ -107,7 +107,7 @@ impl Core {
         fx: &mut Effects,
     ) {
         let audit = self.shard(id, index).and_then(|s| s.audit.as_ref());
-        let check = audit.and_then(|audit| {
+        let check = audit.filter(|audit| !audit.is_adopted()).and_then(|audit| {
             let other = match audit.subject {
                 subject if subject == pair.0 => pair.1,
                 subject if subject == pair.1 => pair.0,
@@ -184,9 +184,10 @@ impl Core {
         let audit = shard.audit.as_ref()?;
         let subject = shard.replicas.get(audit.subject as usize)?;
         let beacon = job.draw.as_ref()?.beacon?;
-        // Where nobody else could, a referee is better than nobody.
+        // Where nobody of the one kind could, the other is better than nobody.
         let by = match check.by {
             By::Peer if !self.has_peer(job, shard) => By::Referee,
+            By::Referee if !self.has_referee(job, shard) => By::Peer,
             by => by,
         };
         let may = |id: &&ProviderId| self.could_check(job, shard, by, **id);
