@@ -209,4 +209,14 @@ pub enum Sabotage {
     IgnorePrice,
     /// Replicas of one shard are given to providers of one operator or network.
     IgnoreKin,
+    /// An answer that counts for the time being is paid at once, before anybody could find it wrong.
+    PayAtOnce,
+    /// A conviction changes nothing.
+    ForgiveAll,
+    /// A ban leaves the culprit's answers that are not final.
+    KeepInvalid,
+    /// Whoever is of the operator or network of who answered may check the answer.
+    SelfAudit,
+    /// Nothing is ever drawn to be checked.
+    SkipDraw,
 }

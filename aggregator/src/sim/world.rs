@@ -1,6 +1,7 @@
 //! The clockwork: one queue of things to come, one loop.
 
 mod clients;
+mod config;
 mod network;
 
 use std::collections::BTreeMap;
@@ -11,16 +12,15 @@ use jobs::digest::{BlobRef, Digest};
 use jobs::ids::{JobId, ProviderId};
 use jobs::money::Amount;
 use jobs::time::Timestamp;
-use ledger::FeeBps;
-use policy::params::RAMP_CHECKS_MAX;
 
+use self::config::core_config;
 use super::node::{Kill, Node};
 use super::oracle::Oracle;
 use super::peer::{Deed, Peer, ToPeer, position};
 use super::plan::{self, Dice, END_MS, FAULTS_UNTIL_MS, JobPlan, TOLERANCE};
 use super::{Counts, SeedReport, SimConfig, SimViolation};
 use crate::core::event::{Code, Finding};
-use crate::core::{Action, Config, Event, FailReason, JobOutcome, Movement, RequestId};
+use crate::core::{Action, Event, Evidence, FailReason, JobOutcome, Movement, RequestId};
 
 /// Simulated milliseconds between two ticks.
 const TICK_MS: u64 = 1_000;
@@ -315,10 +315,23 @@ impl World {
             | Action::Fined {
                 provider, evidence, ..
             } => {
+                self.count_conviction(matches!(action, Action::Fined { .. }), *evidence);
                 let result = self.oracle.banned(&self.peers, *provider, *evidence);
                 self.fail(result);
             }
             Action::Fault { code } => self.fail(Err(format!("the ledger refused: {code}"))),
+            _ => {}
+        }
+    }
+
+    fn count_conviction(&mut self, fined: bool, evidence: Evidence) {
+        let audits = &mut self.counts.audits;
+        match evidence {
+            Evidence::AuditFailed { .. } => {
+                audits.convicted = audits.convicted.saturating_add(1);
+                audits.fined = audits.fined.saturating_add(u64::from(fined));
+            }
+            Evidence::Vouched { .. } => audits.vouched = audits.vouched.saturating_add(1),
             _ => {}
         }
     }
@@ -401,6 +414,10 @@ impl World {
                 let late = matches!(outcome, JobOutcome::Failed(FailReason::Deadline { .. }));
                 counts.expired = counts.expired.saturating_add(u64::from(late));
                 counts.dissented = counts.dissented.saturating_add(dissenting);
+                let tally = self.node.core.audit_tally(job);
+                let audits = &mut counts.audits;
+                audits.drawn = audits.drawn.saturating_add(tally.checks);
+                audits.withdrawn = audits.withdrawn.saturating_add(tally.withdrawn);
                 self.local(Event::Recorded { job });
             }
         }
@@ -454,50 +471,4 @@ impl World {
         self.fail(remembered);
         self.feed(Event::Restarted);
     }
-}
-
-fn core_config(config: &SimConfig, dice: &mut Dice, seed: u64) -> Result<Config, String> {
-    let aggregator = ProviderId([0xa5; 32]);
-    let bps = u16::try_from(dice.range(50, 200)).unwrap_or(100);
-    let mut core = Config::new(aggregator, FeeBps::new(bps).map_err(|e| e.to_string())?);
-    core.accept_timeout_ms = 8_000;
-    core.due_grace_ms = 5_000;
-    core.reveal_timeout_ms = 10_000;
-    core.merge_grace_ms = 30_000;
-    core.offer_ttl_ms = 75_000;
-    core.attempts_per_shard_max = u32::try_from(dice.range(12, 40)).unwrap_or(40);
-    core.step_replicas_max = u32::try_from(dice.range(1, 4)).unwrap_or(4);
-    core.step_looks_max = u32::try_from(dice.range(1, 60)).unwrap_or(60);
-    core.provider_live_max = u32::try_from(dice.range(5, 10)).unwrap_or(10);
-    core.compares_open_max = u32::try_from(dice.range(2, 32)).unwrap_or(32);
-    audits(&mut core, dice, seed);
-    #[cfg(any(test, feature = "sabotage"))]
-    {
-        core.sabotage = config.sabotage;
-    }
-    #[cfg(not(any(test, feature = "sabotage")))]
-    let _ = config;
-    Ok(core)
-}
-
-/// How a seed's aggregator audits: everything or little, with referees or without, final soon or late.
-fn audits(core: &mut Config, dice: &mut Dice, seed: u64) {
-    core.audit.ramp_checks = match dice.chance(500) {
-        true => RAMP_CHECKS_MAX,
-        false => dice.range(1, 20),
-    };
-    core.audit.window = dice.range(4, 60);
-    core.audit.fine = 300_000;
-    core.share_timeout_ms = 4_000;
-    core.finality_ms = dice.range(0, 40_000);
-    core.audit_grace_ms = 60_000;
-    // Those that can be relied on.
-    let referees = if dice.chance(600) {
-        dice.range(1, 3)
-    } else {
-        0
-    };
-    core.referees = (0..referees)
-        .map(|index| plan::provider(seed, index))
-        .collect();
 }

@@ -192,6 +192,9 @@ impl Core {
         };
         let may = |id: &&ProviderId| self.could_check(job, shard, by, **id);
         let able: Vec<ProviderId> = able.iter().filter(may).copied().collect();
+        if self.audits_itself() {
+            return able.first().copied();
+        }
         let known = |id: &ProviderId| {
             let mut candidate = self.audit_candidate(*id)?;
             // Where no stake is asked for, everybody has the same chance.
@@ -226,6 +229,7 @@ impl Core {
         let kin = self.kin(known);
         // Referees are the operator's own, all of them.
         let apart = match by {
+            _ if self.audits_itself() => true,
             By::Peer => self.may_join(kin, &held_in_audit(shard)),
             By::Referee => kin.is_apart(&subject.kin),
         };
