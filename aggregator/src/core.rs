@@ -158,6 +158,15 @@ impl Core {
                 client,
                 chance,
             } => self.share(request, job, client, chance, fx),
+            Event::Challenge {
+                request,
+                job,
+                chance,
+                item,
+            } => {
+                let reply = self.challenge(job, chance, item, fx);
+                fx.reply(request, reply);
+            }
             Event::Sampled {
                 job,
                 shard,

@@ -13,6 +13,7 @@ mod machine;
 mod output;
 mod patience;
 mod read;
+mod shares;
 mod submission;
 
 use std::process::ExitCode;

@@ -9,7 +9,8 @@ use jobs::policy::Share;
 use tokio::io::AsyncRead;
 
 use crate::types::{
-    BalanceView, DepositRequest, Health, JobView, Problem, ProviderView, SubmitReply,
+    BalanceView, ChallengeRequest, DepositRequest, Health, JobView, Problem, ProviderView,
+    SubmitReply,
 };
 
 /// The result of every request.
@@ -27,6 +28,13 @@ pub trait Backend: Send + Sync + 'static {
 
     /// Takes the client's share of the draw that decides about a job's audits. The first one counts.
     fn share(&self, job: JobId, share: Share) -> impl Future<Output = Answer<()>> + Send;
+
+    /// Has the shard of a doubted item executed again. Answers which shard that is.
+    fn challenge(
+        &self,
+        job: JobId,
+        challenge: ChallengeRequest,
+    ) -> impl Future<Output = Answer<u32>> + Send;
 
     /// Takes a blob that an open job declared, of exactly the declared size.
     fn put_blob(

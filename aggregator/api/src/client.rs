@@ -25,8 +25,8 @@ use tokio::io::AsyncWriteExt;
 use tokio_util::io::ReaderStream;
 
 use crate::types::{
-    BalanceView, DepositRequest, Health, JobView, Problem, ProviderView, RECORD_BYTES_MAX,
-    ShareRequest, SubmitReply,
+    BalanceView, ChallengeRequest, DepositRequest, Health, JobView, Problem, ProviderView,
+    RECORD_BYTES_MAX, ShareRequest, SubmitReply,
 };
 
 /// Largest JSON answer in bytes, but for a job's record ([`RECORD_BYTES_MAX`]).
@@ -119,6 +119,22 @@ impl Client {
         self.send(self.finish(request, json_body(&body)?)?)
             .await
             .map(drop)
+    }
+
+    /// Has the shard of a doubted item executed again; answers which shard that is.
+    ///
+    /// # Errors
+    /// If refused or unreachable.
+    pub async fn challenge(&self, job: JobId, challenge: &ChallengeRequest) -> Result<u32, Error> {
+        let route = format!("/jobs/{job}/challenges");
+        let request = self.json(Method::POST, &route, challenge)?;
+        let answer: serde_json::Value = self
+            .answer(self.finish(request, json_body(challenge)?)?)
+            .await?;
+        let shard = answer.get("shard").and_then(serde_json::Value::as_u64);
+        Ok(shard
+            .and_then(|shard| u32::try_from(shard).ok())
+            .unwrap_or_default())
     }
 
     /// Uploads a blob that a job declared, streamed from a file.

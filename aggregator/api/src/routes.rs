@@ -19,7 +19,7 @@ use tokio_util::io::{ReaderStream, StreamReader};
 
 use crate::backend::{Answer, Backend};
 use crate::server::OperatorToken;
-use crate::types::{DepositRequest, Problem, ShareRequest};
+use crate::types::{ChallengeRequest, DepositRequest, Problem, ShareRequest};
 
 /// Largest JSON request body in bytes.
 const JSON_BODY_MAX: usize = 256 * 1024;
@@ -42,6 +42,7 @@ pub(crate) fn router<B: Backend>(backend: B, token: OperatorToken) -> Router {
         .route("/jobs", post(submit::<B>).get(list::<B>))
         .route("/jobs/{job}", get(job::<B>))
         .route("/jobs/{job}/share", put(share::<B>))
+        .route("/jobs/{job}/challenges", post(challenge::<B>))
         .route("/jobs/{job}/result", get(result::<B>))
         .route("/jobs/{job}/record", get(record::<B>))
         .route(
@@ -112,6 +113,19 @@ async fn share<B: Backend>(
     let ShareRequest { share } = json(body)?;
     app.backend.share(job_id(&job)?, share).await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+async fn challenge<B: Backend>(
+    State(app): Shared<B>,
+    Path(job): Path<String>,
+    body: Result<Json<ChallengeRequest>, JsonRejection>,
+) -> Answer<Response> {
+    let shard = app.backend.challenge(job_id(&job)?, json(body)?).await?;
+    Ok((
+        StatusCode::ACCEPTED,
+        Json(serde_json::json!({ "shard": shard })),
+    )
+        .into_response())
 }
 
 async fn result<B: Backend>(State(app): Shared<B>, Path(job): Path<String>) -> Answer<Response> {

@@ -166,6 +166,16 @@ pub struct ShareRequest {
     pub share: Share,
 }
 
+/// A client doubts an item of a result that is not final.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ChallengeRequest {
+    /// The client's share of the draw, which nobody else knows.
+    pub share: Share,
+    /// Which item of the job's input.
+    pub item: u32,
+}
+
 /// An operator's deposit.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -50,6 +50,13 @@ pub enum Reply {
         /// Which.
         job: JobId,
     },
+    /// The shard of a doubted item is executed again, or was.
+    Challenged {
+        /// Of which job.
+        job: JobId,
+        /// Which shard.
+        shard: u32,
+    },
     /// The money moved, now or before.
     Moved,
 }

@@ -6,6 +6,7 @@
 //! and paid, when its provider has answered enough more, when enough who have nothing to do with one another agree,
 //! or when the operator's time is up and a last sample found nothing ([`finality`]).
 
+mod challenge;
 mod checks;
 mod finality;
 mod ruling;

@@ -215,10 +215,11 @@ impl Core {
     fn check_shard(&self, job: &Job, shard: &Shard, index: u32) -> Result<(), Violation> {
         let mut counted = BTreeSet::new();
         let mut released = shard.accepted.as_ref().map_or(Amount::ZERO, |a| a.fee);
-        for replica in &shard.replicas {
+        for (replica, position) in shard.replicas.iter().zip(0..) {
             self.check_reservation(job, replica)?;
             check_price(job, replica)?;
-            let counts = !matches!(replica.state, ReplicaState::Closed(_));
+            let past = shard.is_past_check(position, replica);
+            let counts = !past && !matches!(replica.state, ReplicaState::Closed(_));
             if counts && !counted.insert(replica.provider) {
                 return Err(Violation::SameProvider {
                     job: job.id,

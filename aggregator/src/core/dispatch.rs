@@ -401,7 +401,9 @@ fn leaves_enough(
 /// replica, or it committed, failed or was banned, or let it fall overdue too often.
 pub(super) fn tries(shard: &Shard, provider: ProviderId) -> Option<usize> {
     let (mut tried, mut overdue) = (0usize, 0usize);
-    for replica in shard.replicas.iter().filter(|r| r.provider == provider) {
+    let replicas = shard.replicas.iter().zip(0..);
+    let counted = replicas.filter(|(r, at)| r.provider == provider && !shard.is_past_check(*at, r));
+    for (replica, _) in counted {
         match replica.state {
             ReplicaState::Closed(Cause::Refused(_) | Cause::NotAccepted | Cause::Lost) => {}
             ReplicaState::Closed(Cause::Overdue) => overdue = overdue.saturating_add(1),

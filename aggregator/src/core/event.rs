@@ -325,6 +325,18 @@ pub enum Event {
         /// The encoded items.
         input: BlobRef,
     },
+    /// The client doubts an item of a result that is not final, and has a referee execute its shard again, at its own
+    /// expense.
+    Challenge {
+        /// Whom to answer.
+        request: RequestId,
+        /// Of which job.
+        job: JobId,
+        /// The client's share of the draw, which only it and we know.
+        chance: Chance,
+        /// Which item of the job's input.
+        item: u32,
+    },
     /// The client gives its share of what decides which answers of its job are audited, having seen the
     /// aggregator's promise of its own. The first one counts; without any in time, everything is audited.
     Share {

@@ -101,6 +101,21 @@ pub enum Refusal {
     /// No such job.
     #[error("no such job")]
     UnknownJob,
+    /// Whoever asks does not know what only the job's client knows.
+    #[error("this is not the share that the job's client gave")]
+    WrongShare,
+    /// The answer is not there yet, or final.
+    #[error("item {item} has no answer that is not final")]
+    NotProvisional {
+        /// Which item.
+        item: u32,
+    },
+    /// The client allows no further execution of this answer, or its escrow holds no more.
+    #[error("item {item}: the job pays for no further execution of its shard")]
+    NothingLeft {
+        /// Which item.
+        item: u32,
+    },
     /// A table is full.
     #[error("{what} is full: {max} at most, try later")]
     Full {
@@ -138,6 +153,9 @@ impl Refusal {
             Self::NotYours => "not_yours",
             Self::Archived => "archived",
             Self::UnknownJob => "unknown_job",
+            Self::WrongShare => "wrong_share",
+            Self::NotProvisional { .. } => "not_provisional",
+            Self::NothingLeft { .. } => "nothing_left",
             Self::Full { .. } => "full",
             Self::Banned => "banned",
             Self::StakeInUse { .. } => "stake_in_use",

@@ -6,8 +6,8 @@ use std::sync::{Arc, Weak};
 
 use api::backend::{Answer, Backend};
 use api::types::{
-    BalanceView, DepositRequest, Health, JobView, Problem, ProviderView, RECORD_BYTES_MAX,
-    REFERENCE_MAX, SubmitReply,
+    BalanceView, ChallengeRequest, DepositRequest, Health, JobView, Problem, ProviderView,
+    RECORD_BYTES_MAX, REFERENCE_MAX, SubmitReply,
 };
 use jobs::digest::{BlobRef, Digest, Domain};
 use jobs::envelope::SignedPackage;
@@ -110,6 +110,23 @@ impl Backend for Driver {
             Some(Ok(_)) => Ok(()),
             Some(Err(refusal)) => Err(problem(&refusal)),
             None => Err(Problem::internal()),
+        }
+    }
+
+    async fn challenge(&self, job: JobId, challenge: ChallengeRequest) -> Answer<u32> {
+        let (chance, item) = (Chance(challenge.share.0), challenge.item);
+        let event = move |request| Event::Challenge {
+            request,
+            job,
+            chance,
+            item,
+        };
+        let shared = self.shared()?;
+        let decided = shared.handle.request(event, Vec::new()).await;
+        match decided.map_err(|error| internal(&error))?.reply {
+            Some(Ok(Reply::Challenged { shard, .. })) => Ok(shard),
+            Some(Err(refusal)) => Err(problem(&refusal)),
+            _ => Err(Problem::internal()),
         }
     }
 
@@ -423,6 +440,9 @@ fn problem(refusal: &Refusal) -> Problem {
         Refusal::PriceTooLow { .. } => (422, "price-too-low", "Price ceiling too low"),
         Refusal::NobodyServes { .. } => (409, "nobody-serves", "Nobody can serve this job"),
         Refusal::OutOfBounds { .. } => (400, "invalid-request", "The request is invalid"),
+        Refusal::WrongShare => (403, "wrong-share", "Not what the job's client knows"),
+        Refusal::NotProvisional { .. } => (409, "not-provisional", "Not answered yet, or final"),
+        Refusal::NothingLeft { .. } => (409, "nothing-left", "Nothing left to pay it with"),
         Refusal::Full { .. } => (503, "unavailable", "Temporarily unavailable"),
         Refusal::NotYours => (403, "not-yours", "Another client's job"),
         Refusal::UnknownJob => (404, "not-found", "Not found"),
