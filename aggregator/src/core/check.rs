@@ -409,8 +409,14 @@ fn check_kin(job: &Job, shard: &Shard, index: u32) -> Result<(), Violation> {
         state => !matches!(state, ReplicaState::Closed(_)),
     };
     let mut seen: Vec<&Replica> = Vec::new();
-    for replica in shard.replicas.iter().filter(speaks) {
-        if replica.check && !checks_by_peer(shard, replica) {
+    // Of an answer that is checked, it matters who gave it and who of its peers checks it.
+    let answered = shard.audit.as_ref().map(|audit| audit.subject);
+    let matters = |at: u32, replica: &Replica| match answered {
+        Some(subject) => subject == at || checks_by_peer(shard, replica),
+        None => !replica.check,
+    };
+    for (replica, at) in shard.replicas.iter().zip(0..) {
+        if !speaks(&replica) || !matters(at, replica) {
             continue;
         }
         let near = |other: &&&Replica| {

@@ -119,7 +119,7 @@ fn a_client_uses_a_result_before_it_is_final_and_has_what_it_doubts_executed_aga
     job.check_result(&Path::new(&*out).join("provisional-result"))?;
 
     let beyond = market.assay(&["job", "challenge", &id, "--item", "8"])?;
-    beyond.refused(1, "item = 8 is outside 0 to 7")?;
+    beyond.refused(2, "item = 8 is outside 0 to 7")?;
     market
         .assay(&["job", "challenge", &id, "--item", "0", "--item", "1"])?
         .ok()?;
