@@ -73,6 +73,9 @@ pub trait Backend: Send + Sync + 'static {
     /// The ledger audit's report, as JSON.
     fn audit(&self) -> impl Future<Output = Answer<serde_json::Value>> + Send;
 
+    /// How answers are audited and what is at stake, as JSON: parameters of the audit policy, stake, referees.
+    fn auditing(&self) -> impl Future<Output = Answer<serde_json::Value>> + Send;
+
     /// An operator's deposit; answers whether it was new.
     fn deposit(&self, deposit: DepositRequest) -> impl Future<Output = Answer<bool>> + Send;
 

@@ -228,6 +228,14 @@ impl Client {
         self.get("/ledger/audit").await
     }
 
+    /// How answers are audited and what is at stake.
+    ///
+    /// # Errors
+    /// If unreachable.
+    pub async fn auditing(&self) -> Result<serde_json::Value, Error> {
+        self.get("/auditing").await
+    }
+
     /// Deposits as the operator; answers whether the reference was new.
     ///
     /// # Errors

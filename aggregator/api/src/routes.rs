@@ -50,6 +50,7 @@ pub(crate) fn router<B: Backend>(backend: B, token: OperatorToken) -> Router {
             put(put_blob::<B>).get(record_blob::<B>),
         )
         .route("/providers", get(providers::<B>))
+        .route("/auditing", get(auditing::<B>))
         .route("/ledger/balances", get(balances::<B>))
         .route("/ledger/audit", get(audit::<B>))
         .route("/ledger/deposits", post(deposit::<B>))
@@ -176,6 +177,10 @@ async fn balances<B: Backend>(State(app): Shared<B>) -> Answer<Response> {
 
 async fn audit<B: Backend>(State(app): Shared<B>) -> Answer<Response> {
     Ok(Json(app.backend.audit().await?).into_response())
+}
+
+async fn auditing<B: Backend>(State(app): Shared<B>) -> Answer<Response> {
+    Ok(Json(app.backend.auditing().await?).into_response())
 }
 
 async fn deposit<B: Backend>(

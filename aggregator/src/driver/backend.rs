@@ -219,6 +219,10 @@ impl Backend for Driver {
         self.inquire(audits::audit).await
     }
 
+    async fn auditing(&self) -> Answer<serde_json::Value> {
+        self.ask(views::auditing).await
+    }
+
     async fn deposit(&self, deposit: DepositRequest) -> Answer<bool> {
         let DepositRequest {
             account,

@@ -66,6 +66,17 @@ pub(crate) fn providers(core: &Core) -> Vec<ProviderView> {
         .collect()
 }
 
+/// What the core audits by.
+pub(crate) fn auditing(core: &Core) -> serde_json::Value {
+    let config = core.config();
+    serde_json::json!({
+        "params": config.audit,
+        "stake_min": config.stake_min,
+        "referees": config.referees,
+        "finality_ms": config.finality_ms,
+    })
+}
+
 /// Every account that was ever touched.
 pub(crate) fn balances(core: &Core) -> Vec<BalanceView> {
     core.ledger()

@@ -91,7 +91,7 @@ pub(crate) async fn run(command: AggregatorCommand, output: Output) -> Result<()
             };
             start(config, output).await
         }
-        AggregatorCommand::Economics(args) => economics::run(&args, output),
+        AggregatorCommand::Economics(args) => economics::run(&args, output).await,
         AggregatorCommand::Status { at } => {
             let health = at.client().health().await?;
             output.data(&health, || {

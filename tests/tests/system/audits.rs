@@ -139,3 +139,34 @@ fn a_client_uses_a_result_before_it_is_final_and_has_what_it_doubts_executed_aga
     late.refused(1, "item 0 has no answer that is not final")?;
     market.audit()
 }
+
+#[test]
+fn an_aggregator_refuses_stakes_that_deter_nobody_and_shows_the_economics_it_lives_by() -> Result<()>
+{
+    let data = tempfile::tempdir()?;
+    let data = format!("--data={}", data.path().display());
+    let start = [
+        "aggregator",
+        "start",
+        &data,
+        "--http=127.0.0.1:0",
+        "--stake-min=1",
+    ];
+    tests::assay(&start)?.refused(2, "unsafe configuration: fines-are-covered")?;
+    let one_referee = format!("--referee={}", "07".repeat(32));
+    let start = [
+        "aggregator",
+        "start",
+        &data,
+        "--http=127.0.0.1:0",
+        &one_referee,
+    ];
+    tests::assay(&start)?.refused(2, "1 referee: as many as confirm a conviction, 2,")?;
+
+    let plan = Plan::honest(2).aggregator_argument("--audit=window=77");
+    let market = Market::up(&plan)?;
+    let shown = market.assay(&["--json", "aggregator", "economics", "--live"])?;
+    let shown = shown.ok()?.json()?;
+    assert_eq!(shown["params"]["window"], 77);
+    Ok(())
+}
