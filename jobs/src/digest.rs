@@ -89,6 +89,12 @@ pub enum Domain {
     Frontier,
     /// What a party of a dispute answered.
     DisputeAnswer,
+    /// Identity of a game.
+    Game,
+    /// What a validator draws for a round of a game.
+    GameDraw,
+    /// Identity of a validator's report.
+    Scores,
 }
 
 impl Domain {
@@ -109,6 +115,9 @@ impl Domain {
             Self::Profile => "assay 2026-11-22 tolerance profile v1",
             Self::Frontier => "assay 2026-11-22 frontier v1",
             Self::DisputeAnswer => "assay 2026-11-22 dispute answer v1",
+            Self::Game => "assay 2026-11-22 game v1",
+            Self::GameDraw => "assay 2026-11-22 game draw v1",
+            Self::Scores => "assay 2026-11-22 scores v1",
         }
     }
 }
