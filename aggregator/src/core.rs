@@ -8,7 +8,8 @@
 //!
 //! Reading order: [`event`] (what can happen), [`action`] (what is to be done), [`state`] (what is
 //! remembered); then a job's way: [`admission`] → [`dispatch`] → [`replica`] → [`judge`] →
-//! [`settlement`] → [`ending`]; beside it [`reveal`], [`deadline`] and [`reputation`]; over it all
+//! [`settlement`] → [`ending`]; beside it [`reveal`], [`deadline`], [`reputation`] and
+//! [`epoch`]; over it all
 //! [`check`], and for readers [`view`] and [`summary`].
 //!
 //! A step must fit into one batch of the store, so how much it begins and ends is bounded
@@ -17,6 +18,7 @@
 
 pub mod action;
 pub mod config;
+pub mod epoch;
 pub mod event;
 pub mod refusal;
 pub mod reputation;
@@ -85,6 +87,8 @@ pub struct Core {
     looked_until: Option<(u64, u32)>,
     /// Groups of transfers the ledger refused although the core thought them possible.
     ledger_faults: u32,
+    /// What validators reported, and what came of it.
+    epochs: epoch::Epochs,
 }
 
 impl Core {
@@ -107,6 +111,7 @@ impl Core {
             ending: BTreeSet::new(),
             looked_until: None,
             ledger_faults: 0,
+            epochs: epoch::Epochs::default(),
         }
     }
 
@@ -196,6 +201,13 @@ impl Core {
                 code,
             } => self.outputs_incomparable(assignment, opening, code, fx),
             Event::AssignUnsent { assignment } => self.unsent(assignment, fx),
+            Event::Scores {
+                request,
+                validator,
+                epoch,
+                digest,
+                scores,
+            } => self.scores(request, validator, epoch, digest, scores, fx),
         }
     }
 
@@ -215,6 +227,9 @@ impl Core {
     /// Not an event: whoever keeps a log takes a snapshot here, because a replay across it would decide
     /// differently.
     pub fn reconfigure(&mut self, config: Config) {
+        if config.epoch_ms != self.config.epoch_ms {
+            self.recount_epochs();
+        }
         self.config = config;
     }
 

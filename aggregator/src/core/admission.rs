@@ -71,6 +71,7 @@ impl Core {
             busy: 0,
             granted: u32::from(offer.capacity),
             tally: Tally::default(),
+            game: None,
             offer,
         };
         self.providers.insert(id, provider);

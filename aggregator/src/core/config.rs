@@ -1,6 +1,8 @@
 //! What an operator chooses, and the named bound of everything.
 
-use jobs::ids::AggregatorId;
+use std::collections::BTreeSet;
+
+use jobs::ids::{AggregatorId, ProviderId};
 use jobs::money::Amount;
 use jobs::verdict::REPLICAS_MAX;
 use ledger::FeeBps;
@@ -20,6 +22,8 @@ pub const PROVIDERS_MAX: u32 = 1024;
 pub const ATTEMPTS_PER_SHARD_MAX: u32 = 64;
 /// Default for [`Config::compares_open_max`], in comparisons.
 pub const COMPARES_OPEN_MAX: u32 = 256;
+/// Default for [`Config::epoch_ms`]: one hour in milliseconds.
+pub const EPOCH_MS: u64 = 3_600_000;
 /// Times a provider may let one shard fall overdue before it never gets that shard again.
 pub const OVERDUE_PER_SHARD_MAX: usize = 3;
 /// Refusals after which a provider gets nothing more of a job, until it connects anew, in refusals.
@@ -109,6 +113,12 @@ pub struct Config {
     pub step_looks_max: u32,
     /// Assignments that one provider may hold, the committed ones that wait for others included.
     pub provider_live_max: u32,
+    /// Whose reports count, at most [`super::epoch::VALIDATORS_MAX`].
+    pub validators: BTreeSet<ProviderId>,
+    /// Length of an epoch in milliseconds.
+    pub epoch_ms: u64,
+    /// The most that one epoch is rewarded with.
+    pub epoch_reward: Amount,
     /// A deliberate mistake, to show that the checker finds it.
     #[cfg(any(test, feature = "sabotage"))]
     pub sabotage: Option<Sabotage>,
@@ -139,6 +149,9 @@ impl Config {
             step_replicas_max: STEP_REPLICAS_MAX,
             step_looks_max: STEP_LOOKS_MAX,
             provider_live_max: PROVIDER_LIVE_MAX,
+            validators: BTreeSet::new(),
+            epoch_ms: EPOCH_MS,
+            epoch_reward: Amount::ZERO,
             #[cfg(any(test, feature = "sabotage"))]
             sabotage: None,
         }
@@ -180,4 +193,6 @@ pub enum Sabotage {
     IgnoreFuel,
     /// Work is given out whatever the provider asks.
     IgnorePrice,
+    /// An epoch awards twice its pot.
+    OverspendRewards,
 }

@@ -14,6 +14,7 @@ impl Core {
         self.expire_jobs(fx);
         self.miss_silent_providers(fx);
         self.expire_replicas(fx);
+        self.close_epochs(fx);
         // Cooldowns end and scores recover without any other event.
         fx.fill = true;
     }

@@ -252,6 +252,7 @@ impl Core {
             Movement::Stake(provider) => (Account::Outside, Account::Stake(provider)),
             Movement::Unstake(provider) => (Account::Stake(provider), Account::Outside),
             Movement::PayOut(provider) => (Account::Provider(provider), Account::Outside),
+            Movement::Reward => (Account::Outside, Account::Rewards),
         };
         if let Movement::Unstake(provider) = movement {
             let live = self.providers.get(&provider).map_or(0, |p| p.live.len());

@@ -150,6 +150,19 @@ pub struct Replica {
     pub opening: Option<Box<Opening>>,
     /// How far it is.
     pub state: ReplicaState,
+    /// When the aggregator saw it move.
+    pub times: Times,
+}
+
+/// When an assignment was given out and its answers arrived, by the aggregator's clock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Times {
+    /// Given out.
+    pub dispatched: Timestamp,
+    /// Its acceptance arrived.
+    pub accepted: Option<Timestamp>,
+    /// Its first commitment arrived.
+    pub committed: Option<Timestamp>,
 }
 
 /// How far a replica is.
@@ -255,6 +268,8 @@ pub struct Provider {
     pub granted: u32,
     /// What it did so far.
     pub tally: Tally,
+    /// What the game says of it, once it was scored.
+    pub game: Option<super::epoch::Standing>,
 }
 
 /// Counts of what a provider did.

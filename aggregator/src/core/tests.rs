@@ -3,6 +3,7 @@
 
 mod admission;
 mod bounds;
+mod epochs;
 mod money;
 mod replicas;
 mod restart;

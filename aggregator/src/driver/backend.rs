@@ -6,8 +6,8 @@ use std::sync::{Arc, Weak};
 
 use api::backend::{Answer, Backend};
 use api::types::{
-    BalanceView, DepositRequest, Health, JobView, Problem, ProviderView, RECORD_BYTES_MAX,
-    REFERENCE_MAX, SubmitReply,
+    AssignmentView, BalanceView, DepositRequest, EpochView, Health, JobView, Problem, ProviderView,
+    RECORD_BYTES_MAX, REFERENCE_MAX, ScoresReply, ScoresRequest, SubmitReply,
 };
 use jobs::digest::{BlobRef, Digest, Domain};
 use jobs::envelope::SignedPackage;
@@ -20,7 +20,7 @@ use tokio_util::io::SyncIoBridge;
 
 use super::error::Error;
 use super::rows::{PACKAGES, Row};
-use super::{Shared, audits, prepare, records, views};
+use super::{Shared, audits, clock, games, prepare, records, views};
 use crate::core::view::JobStatus;
 use crate::core::{Core, Event, JobSpec, Movement, Refusal, Reply};
 
@@ -160,6 +160,19 @@ impl Backend for Driver {
         self.file(named.ok_or_else(missing)?)
     }
 
+    async fn assignments(&self, job: JobId) -> Answer<Vec<AssignmentView>> {
+        games::assignments(self, job).await
+    }
+
+    async fn scores(&self, scores: ScoresRequest) -> Answer<ScoresReply> {
+        games::scores(&*self.shared()?, &scores).await
+    }
+
+    async fn epoch(&self) -> Answer<EpochView> {
+        self.ask(|core| views::epoch(core, clock().max(core.now())))
+            .await
+    }
+
     async fn providers(&self) -> Answer<Vec<ProviderView>> {
         self.ask(views::providers).await
     }
@@ -192,8 +205,10 @@ impl Backend for Driver {
         let movement = match account.parse::<Account>() {
             Ok(Account::Client(client)) => Movement::Deposit(client),
             Ok(Account::Stake(provider)) => Movement::Stake(provider),
+            Ok(Account::Rewards) => Movement::Reward,
             _ => {
-                let detail = format!("account = {account:?}: must be client:<id> or stake:<id>");
+                let detail =
+                    format!("account = {account:?}: must be client:<id>, stake:<id> or rewards");
                 return Err(Problem::invalid(detail));
             }
         };
@@ -243,7 +258,7 @@ impl Backend for Driver {
 }
 
 impl Driver {
-    async fn ask<T: Send + 'static>(
+    pub(super) async fn ask<T: Send + 'static>(
         &self,
         question: impl FnOnce(&crate::core::Core) -> T + Send + 'static,
     ) -> Answer<T> {
@@ -346,7 +361,7 @@ impl Driver {
     }
 }
 
-fn not_done(view: &JobView) -> Problem {
+pub(super) fn not_done(view: &JobView) -> Problem {
     Problem::conflict(format!(
         "job {} is {}, its result is not stored",
         view.id, view.phase
@@ -387,7 +402,7 @@ fn refused_package(error: &jobs::Error) -> Problem {
     }
 }
 
-fn problem(refusal: &Refusal) -> Problem {
+pub(super) fn problem(refusal: &Refusal) -> Problem {
     let (status, code, title) = match refusal {
         Refusal::InsufficientFunds { .. } => (402, "insufficient-funds", "Not enough money"),
         Refusal::PriceTooLow { .. } => (422, "price-too-low", "Price ceiling too low"),
@@ -398,12 +413,14 @@ fn problem(refusal: &Refusal) -> Problem {
         Refusal::UnknownJob => (404, "not-found", "Not found"),
         Refusal::Archived => (410, "archived", "Ended long ago"),
         Refusal::Banned | Refusal::StakeInUse { .. } => (409, "conflict", "Not possible now"),
+        Refusal::UnknownValidator { .. } => (403, "unknown-validator", "Not a validator here"),
+        Refusal::EpochNotOpen { .. } => (409, "epoch-not-open", "The epoch takes no reports"),
         Refusal::Ledger { .. } => (409, "ledger-refused", "The ledger refused"),
     };
     Problem::new(status, code, title, refusal.to_string())
 }
 
-fn internal(error: &Error) -> Problem {
+pub(super) fn internal(error: &Error) -> Problem {
     match error {
         Error::Busy { .. } | Error::Stopping => Problem::unavailable(error.to_string()),
         Error::KeyReused => Problem::new(

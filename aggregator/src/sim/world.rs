@@ -2,6 +2,7 @@
 
 mod clients;
 mod network;
+mod validators;
 
 use std::collections::BTreeMap;
 
@@ -55,6 +56,8 @@ enum Item {
     Submit(usize, u8),
     Cancel(usize),
     Move(usize, u8),
+    /// A validator reports.
+    Report(usize),
 }
 
 /// One seed's world.
@@ -147,6 +150,7 @@ impl World {
                 self.plan_move(Movement::Stake(id), Amount(1_000_000));
             }
         }
+        self.schedule_reports();
     }
 
     fn plan_move(&mut self, movement: Movement, amount: Amount) {
@@ -169,6 +173,7 @@ impl World {
         if self.failure.is_none() {
             self.failure = self.oracle.settled(&self.node.core).err();
         }
+        self.count_rewards();
         let (seed, at_ms) = (self.seed, self.now);
         SeedReport {
             violation: self.failure.map(|what| SimViolation { seed, at_ms, what }),
@@ -210,6 +215,7 @@ impl World {
             Item::PeerCrash(peer) => self.crash_peer(peer),
             Item::PeerBoot(peer) => self.boot_peer(peer),
             Item::Submit(..) | Item::Cancel(_) | Item::Move(..) => self.request(item),
+            Item::Report(validator) => self.report(validator),
         }
     }
 
@@ -280,6 +286,8 @@ impl World {
         };
         let checked = self.node.core.check();
         self.fail(checked.map_err(|violation| violation.to_string()));
+        let fair = self.check_closings();
+        self.fail(fair);
         // What was decided counts even when the kill came before it was told to anyone.
         for action in &actions {
             self.observe(action);
@@ -444,6 +452,7 @@ fn core_config(config: &SimConfig, dice: &mut Dice) -> Result<Config, String> {
     core.step_looks_max = u32::try_from(dice.range(1, 60)).unwrap_or(60);
     core.provider_live_max = u32::try_from(dice.range(5, 10)).unwrap_or(10);
     core.compares_open_max = u32::try_from(dice.range(2, 32)).unwrap_or(32);
+    validators::configure(&mut core);
     #[cfg(any(test, feature = "sabotage"))]
     {
         core.sabotage = config.sabotage;

@@ -74,7 +74,8 @@ pub(crate) struct Start {
     /// Execute jobs of this client only; may be repeated [default: anyone's].
     #[arg(long)]
     trust: Vec<ClientId>,
-    /// CHEAT on purpose, for tests and demonstrations: wrong, lazy, copy, stall, crash or equivocate.
+    /// CHEAT on purpose, for tests and demonstrations: wrong, lazy, copy, stall, crash,
+    /// equivocate or slow.
     #[arg(long)]
     misbehave: Option<Misbehaviour>,
     #[command(flatten)]

@@ -116,7 +116,9 @@ impl Observation {
 /// - availability: its share of assignments answered, to the population's median share;
 /// - identity: its share of known answers that it gave, by itself: right is no matter of comparison.
 ///
-/// Time and tokens count only where the answer agreed: a wrong answer has no speed. The time of an
+/// Time and tokens count only where the answer agreed: a wrong answer has no speed; and only of shards
+/// with as many items as the largest seen, because every shard begins with work that is no item's. The
+/// time of an
 /// execution is from the assignment's giving out to its commitment, less the network's part: the
 /// shortest time in which the provider was seen to accept, and at most [`Scoring::network_ms_max`]. A
 /// provider that delays its acceptances can so hide that much of each execution, and no more.
@@ -145,9 +147,10 @@ pub fn score(
             .or_default()
             .push(observation);
     }
+    let whole = observations.iter().map(|o| o.items).max().unwrap_or(0);
     let values: BTreeMap<ProviderId, u64> = seen
         .iter()
-        .filter_map(|(id, own)| Some((*id, value(measure, rule, own)?)))
+        .filter_map(|(id, own)| Some((*id, value(measure, rule, own, whole)?)))
         .collect();
     let middles = middles(measure, &seen, &values);
     let points = values.iter().filter_map(|(id, value)| {
@@ -158,10 +161,13 @@ pub fn score(
 }
 
 /// A provider's own value, if it was observed often enough: microseconds an item, thousandths of tokens
-/// a second, or a share in thousandths.
-fn value(measure: Measure, rule: &Scoring, own: &[&Observation]) -> Option<u64> {
+/// a second, or a share in thousandths. A shard of `whole` items is a whole one.
+fn value(measure: Measure, rule: &Scoring, own: &[&Observation], whole: u32) -> Option<u64> {
     let enough = |count: usize| count >= rule.samples_min as usize;
-    let agreed = || own.iter().filter(|o| o.standing == Standing::Agreed);
+    let agreed = || {
+        let right = own.iter().filter(|o| o.standing == Standing::Agreed);
+        right.filter(|o| o.items == whole)
+    };
     match measure {
         Measure::Latency | Measure::Hardware => {
             let network = network_us(rule, own);

@@ -206,6 +206,29 @@ fn one_outlier_moves_nobody() {
 }
 
 #[test]
+fn a_shard_that_is_not_whole_says_nothing_of_speed() {
+    let part = |number| Observation {
+        items: 1,
+        ..seen(number, 0, 100)
+    };
+    let all: Vec<Observation> = [seen(1, 0, 100), part(2)]
+        .into_iter()
+        .flat_map(|o| [o; 2])
+        .collect();
+    for measure in [Measure::Latency, Measure::Throughput] {
+        let rule = match measure {
+            Measure::Latency => rule(),
+            _ => Scoring {
+                none_permille: 0,
+                ..rule()
+            },
+        };
+        let scores = score(measure, &rule, &all, &population()).unwrap();
+        assert_eq!(scores, [(provider(1), POINTS_MAX)], "{measure:?}");
+    }
+}
+
+#[test]
 fn each_measure_counts_what_it_is_about() {
     let share = Scoring {
         full_permille: 1_000,

@@ -37,17 +37,20 @@ pub enum Misbehaviour {
     Crash,
     /// Signs two commitments to one assignment.
     Equivocate,
+    /// Executes honestly, and commits [`DAWDLES`] later.
+    Slow,
 }
 
 impl Misbehaviour {
     /// Every one, with its name.
-    pub const ALL: [(&'static str, Self); 6] = [
+    pub const ALL: [(&'static str, Self); 7] = [
         ("wrong", Self::Wrong),
         ("lazy", Self::Lazy),
         ("copy", Self::Copy),
         ("stall", Self::Stall),
         ("crash", Self::Crash),
         ("equivocate", Self::Equivocate),
+        ("slow", Self::Slow),
     ];
 
     /// Its name on the command line and in every log line.
@@ -59,6 +62,7 @@ impl Misbehaviour {
             Self::Stall => "stall",
             Self::Crash => "crash",
             Self::Equivocate => "equivocate",
+            Self::Slow => "slow",
         }
     }
 }
@@ -83,6 +87,14 @@ impl FromStr for Misbehaviour {
             ),
         })
     }
+}
+
+/// How much longer a slow provider takes for a shard.
+const DAWDLES: Duration = Duration::from_secs(1);
+
+/// The time that a slow provider lets pass.
+pub(crate) async fn dawdle() {
+    tokio::time::sleep(DAWDLES).await;
 }
 
 /// How long a crashing provider executes.
@@ -244,7 +256,7 @@ mod tests {
         }
         let error = "honest".parse::<Misbehaviour>().unwrap_err().to_string();
         assert!(
-            error.contains("wrong, lazy, copy, stall, crash, equivocate"),
+            error.contains("wrong, lazy, copy, stall, crash, equivocate, slow"),
             "{error}"
         );
     }

@@ -104,6 +104,11 @@ async fn perform(
             let fingerprint = shared.device.fingerprint.clone();
             misbehave::fabricate(admitted, fingerprint).map_err(fabrication)
         }
+        Some(Misbehaviour::Slow) => {
+            let done = execute(shared, admitted, materials).await?;
+            misbehave::dawdle().await;
+            Ok(done)
+        }
         Some(Misbehaviour::Stall) => {
             shared.stopped().await;
             Err((FailureCode::Internal, "stalled".into()))

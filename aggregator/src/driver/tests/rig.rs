@@ -18,6 +18,7 @@ use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::core::Config;
+use crate::driver::GameConfig;
 use crate::driver::{Shared, open_store, start_with};
 use crate::{AggregatorConfig, Running, start};
 
@@ -39,6 +40,7 @@ pub(super) fn config(data: &Path) -> AggregatorConfig {
         signers: SignerPolicy::Any,
         operator_token: TOKEN.into(),
         blob_quota: 64 << 20,
+        game: GameConfig::default(),
     }
 }
 
