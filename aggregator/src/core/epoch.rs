@@ -112,6 +112,19 @@ impl Core {
         epoch_of(self.now, self.config.epoch_ms)
     }
 
+    /// Whether the operator lists this validator.
+    ///
+    /// # Errors
+    /// [`Refusal::UnknownValidator`] if not.
+    pub fn is_validator(&self, validator: ProviderId) -> Result<(), Refusal> {
+        let listed = &self.config.validators;
+        if listed.contains(&validator) {
+            return Ok(());
+        }
+        let listed = u32::try_from(listed.len()).unwrap_or(u32::MAX);
+        Err(Refusal::UnknownValidator { validator, listed })
+    }
+
     /// What came of the latest closed epochs.
     #[must_use]
     pub const fn closed_epochs(&self) -> &BTreeMap<u64, Closing> {
@@ -162,10 +175,7 @@ impl Core {
         digest: Digest,
         scores: Vec<(ProviderId, u16)>,
     ) -> Result<Reply, Refusal> {
-        if !self.config.validators.contains(&validator) {
-            let listed = u32::try_from(self.config.validators.len()).unwrap_or(u32::MAX);
-            return Err(Refusal::UnknownValidator { validator, listed });
-        }
+        self.is_validator(validator)?;
         check_scores(&scores)?;
         let known = self.epochs.reports.get_mut(&epoch);
         if let Some(first) = known.and_then(|known| known.get_mut(&validator)) {

@@ -43,6 +43,10 @@ pub(crate) async fn scores(shared: &Shared, scores: &ScoresRequest) -> Answer<Sc
         let detail = format!("report.aggregator = {theirs}: must be {ours}");
         return Err(Problem::invalid(detail));
     }
+    // Before it becomes an event: what strangers send must not fill the log.
+    let listed = shared.handle.ask(move |core| core.is_validator(validator));
+    let listed = listed.await.map_err(|error| internal(&error))?;
+    listed.map_err(|refusal| problem(&refusal))?;
     let (epoch, digest) = (report.epoch, report.digest().map_err(invalid)?);
     let event = move |request| Event::Scores {
         request,

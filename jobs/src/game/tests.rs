@@ -1,3 +1,5 @@
+mod scoring;
+
 use std::collections::BTreeSet;
 
 use proptest::prelude::*;
@@ -5,7 +7,7 @@ use proptest::prelude::*;
 use super::draw::round;
 use super::epoch::{epoch_of, split, start_of};
 use super::report::{GAMES_MAX, Played, Row, ScoreReport};
-use super::score::{Canaries, Observation, POINTS_MAX, Standing, score};
+use super::score::{Observation, POINTS_MAX, Standing};
 use super::*;
 use crate::digest::BlobRef;
 use crate::ids::ProviderId;
@@ -151,6 +153,49 @@ fn what_is_no_game_is_refused_by_field() {
 }
 
 #[test]
+fn every_shipped_game_is_one() {
+    let shipped = [
+        (
+            Measure::Latency,
+            include_str!("../../../examples/games/latency/game.toml"),
+            1024,
+        ),
+        (
+            Measure::Throughput,
+            include_str!("../../../examples/games/throughput/game.toml"),
+            20,
+        ),
+        (
+            Measure::Identity,
+            include_str!("../../../examples/games/identity/game.toml"),
+            1024,
+        ),
+        (
+            Measure::Hardware,
+            include_str!("../../../examples/games/hardware/game.toml"),
+            1024,
+        ),
+        (
+            Measure::Availability,
+            include_str!("../../../examples/games/availability/game.toml"),
+            6,
+        ),
+    ];
+    assert_eq!(
+        shipped.map(|(measure, ..)| measure),
+        Measure::ALL.map(|(_, measure)| measure)
+    );
+    for (measure, text, lines) in shipped {
+        let text = GameText::parse(text).unwrap();
+        assert_eq!(
+            (text.measure, text.name.as_str()),
+            (measure, measure.name())
+        );
+        GameManifest::lock(text, package(lines)).unwrap();
+    }
+}
+
+#[test]
 fn rounds_are_drawn_within_their_bounds_and_only_the_seed_tells_them() {
     let rounds = game().rounds;
     let mut orders = BTreeSet::new();
@@ -166,187 +211,6 @@ fn rounds_are_drawn_within_their_bounds_and_only_the_seed_tells_them() {
         orders.insert(drawn.items);
     }
     assert!(orders.len() > 190, "{} different rounds", orders.len());
-}
-
-#[test]
-fn time_is_scored_against_the_median_with_the_network_removed() {
-    // Everybody's network takes 10 ms; three take 100 ms for two items, one 210, one 400.
-    let times = [(1, 110), (2, 110), (3, 110), (4, 210), (5, 410)];
-    let twice = times.iter().flat_map(|(id, ms)| [seen(*id, 10, *ms); 2]);
-    let scores = score(
-        Measure::Latency,
-        &rule(),
-        &twice.collect::<Vec<_>>(),
-        &population(),
-    );
-    let expected = [(1, 10_000), (2, 10_000), (3, 10_000), (4, 5_000), (5, 0)];
-    let expected = expected.map(|(id, points)| (provider(id), points));
-    assert_eq!(scores.unwrap(), expected);
-}
-
-#[test]
-fn a_delayed_acceptance_hides_no_more_than_the_rule_allows() {
-    // The liar starts at once and accepts only when it is done: 200 ms look like none but for the bound.
-    let honest = (1..=3).flat_map(|id| [seen(id, 0, 100); 2]);
-    let liar = [seen(4, 200, 200); 2];
-    let all: Vec<Observation> = honest.chain(liar).collect();
-    let scores = score(Measure::Latency, &rule(), &all, &population()).unwrap();
-    // 200 ms less the 20 that may be the network's, against 100: a ratio of 1.8.
-    assert_eq!(scores.last(), Some(&(provider(4), 6_000)));
-}
-
-#[test]
-fn one_outlier_moves_nobody() {
-    let mut all: Vec<Observation> = (1..=5).flat_map(|id| [seen(id, 0, 100); 5]).collect();
-    let calm = score(Measure::Latency, &rule(), &all, &population()).unwrap();
-    all.push(seen(1, 0, 60_000));
-    all.extend([seen(9, 0, 1); 5]);
-    let disturbed = score(Measure::Latency, &rule(), &all, &population()).unwrap();
-    assert_eq!(disturbed[..5], calm[..]);
-}
-
-#[test]
-fn a_shard_that_is_not_whole_says_nothing_of_speed() {
-    let part = |number| Observation {
-        items: 1,
-        ..seen(number, 0, 100)
-    };
-    let all: Vec<Observation> = [seen(1, 0, 100), part(2)]
-        .into_iter()
-        .flat_map(|o| [o; 2])
-        .collect();
-    for measure in [Measure::Latency, Measure::Throughput] {
-        let rule = match measure {
-            Measure::Latency => rule(),
-            _ => Scoring {
-                none_permille: 0,
-                ..rule()
-            },
-        };
-        let scores = score(measure, &rule, &all, &population()).unwrap();
-        assert_eq!(scores, [(provider(1), POINTS_MAX)], "{measure:?}");
-    }
-}
-
-#[test]
-fn each_measure_counts_what_it_is_about() {
-    let share = Scoring {
-        full_permille: 1_000,
-        none_permille: 500,
-        ..rule()
-    };
-    let standing = |number, standing| Observation {
-        standing,
-        ..seen(number, 0, 100)
-    };
-    let canaries = |number, right| Observation {
-        canaries: Some(Canaries { asked: 4, right }),
-        // What a wrong model answers is outvoted or, among its like, not: the known answer decides.
-        standing: if number == 3 {
-            Standing::Outvoted
-        } else {
-            Standing::Agreed
-        },
-        ..seen(number, 0, 100)
-    };
-    let twice = |each: Vec<Observation>| [each.clone(), each].concat();
-    let tokens = |number, tokens| Observation {
-        tokens,
-        ..seen(number, 0, 100)
-    };
-    let classed = |number, class: &[u8], ms| Observation {
-        class: Digest::of(class),
-        ..seen(number, 0, ms)
-    };
-    let cases = [
-        (
-            Measure::Identity,
-            share,
-            twice(vec![canaries(1, 4), canaries(2, 3), canaries(3, 0)]),
-            vec![(1, 10_000), (2, 5_000), (3, 0)],
-        ),
-        (
-            Measure::Availability,
-            share,
-            vec![
-                standing(1, Standing::Agreed),
-                standing(1, Standing::Outvoted),
-                standing(1, Standing::Excused),
-                standing(2, Standing::Agreed),
-                standing(2, Standing::Agreed),
-                standing(3, Standing::Agreed),
-                standing(3, Standing::Failed),
-            ],
-            vec![(1, 10_000), (2, 10_000), (3, 0)],
-        ),
-        (
-            Measure::Throughput,
-            share,
-            twice(vec![
-                tokens(1, 100),
-                tokens(2, 100),
-                tokens(3, 75),
-                tokens(4, 0),
-            ]),
-            vec![(1, 10_000), (2, 10_000), (3, 5_000)],
-        ),
-        (
-            // The fourth announces the class of fast ones and is slow; the fifth is alone in its class.
-            Measure::Hardware,
-            rule(),
-            twice(vec![
-                classed(1, b"gpu", 10),
-                classed(2, b"gpu", 10),
-                classed(3, b"gpu", 10),
-                classed(4, b"gpu", 100),
-                classed(5, b"cpu", 100),
-            ]),
-            vec![(1, 10_000), (2, 10_000), (3, 10_000), (4, 0)],
-        ),
-        (
-            // Wrong answers have no speed, and one right answer is too few.
-            Measure::Latency,
-            rule(),
-            vec![
-                standing(1, Standing::Outvoted),
-                standing(1, Standing::Outvoted),
-                standing(2, Standing::Agreed),
-            ],
-            vec![],
-        ),
-    ];
-    for (measure, rule, observations, expected) in cases {
-        let scores = score(measure, &rule, &observations, &population()).unwrap();
-        let expected: Vec<_> = expected
-            .into_iter()
-            .map(|(n, p)| (provider(n), p))
-            .collect();
-        assert_eq!(scores, expected, "{measure:?}");
-    }
-}
-
-#[test]
-fn what_no_honest_observation_can_be_is_refused_by_name() {
-    type Spoil = fn(&mut Observation);
-    let spoilings: [(&str, Spoil); 5] = [
-        ("provider", |o| o.provider = provider(99)),
-        ("items", |o| o.items = 0),
-        ("accepted", |o| o.accepted = Some(Timestamp(999))),
-        ("committed", |o| o.committed = Some(Timestamp(1_009))),
-        ("canaries.right", |o| {
-            o.canaries = Some(Canaries { asked: 1, right: 2 })
-        }),
-    ];
-    for (key, spoil) in spoilings {
-        let mut bad = seen(1, 10, 100);
-        spoil(&mut bad);
-        let error = score(Measure::Latency, &rule(), &[bad], &population());
-        let error = error.unwrap_err().to_string();
-        assert!(
-            error.starts_with(&format!("game.observation.{key} = ")),
-            "{error}"
-        );
-    }
 }
 
 fn report(games: &[(Measure, u32)], rows: &[(u8, &[Option<u16>])]) -> ScoreReport {
@@ -469,33 +333,5 @@ proptest! {
             let (left, right) = (of(pair[0].0), of(pair[1].0));
             prop_assert!(left.cmp(&right) as i8 * pair[0].1.cmp(&pair[1].1) as i8 >= 0);
         }
-    }
-
-    #[test]
-    fn no_order_and_no_minority_changes_what_the_others_get(
-        times in prop::collection::vec(50..150_u64, 5..12),
-        liars in prop::collection::vec(0..5_000_u64, 0..2),
-    ) {
-        let of = |id: u8, ms: u64| [seen(id, 0, ms); 3];
-        let honest: Vec<Observation> =
-            (0..).zip(&times).flat_map(|(id, ms)| of(id, *ms)).collect();
-        let mut all = honest.clone();
-        all.extend((30..).zip(&liars).flat_map(|(id, ms)| of(id, *ms)));
-        let scores = score(Measure::Latency, &rule(), &all, &population()).unwrap();
-        all.reverse();
-        prop_assert_eq!(&score(Measure::Latency, &rule(), &all, &population()).unwrap(), &scores);
-        for (_, points) in &scores {
-            prop_assert!(*points <= POINTS_MAX);
-        }
-        // Whoever is at least as fast gets at least as many points.
-        for (left, right) in (0_u8..).zip(&times).zip((0_u8..).zip(&times).skip(1)) {
-            let points = |id: u8| scores.iter().find(|(known, _)| *known == provider(id)).unwrap().1;
-            if left.1 <= right.1 {
-                prop_assert!(points(left.0) >= points(right.0));
-            }
-        }
-        // One liar moves the middle by no more than to a neighbour: the fastest honest one has them all.
-        let fastest = (0_u8..).zip(&times).min_by_key(|(_, ms)| **ms).unwrap().0;
-        prop_assert_eq!(scores[usize::from(fastest)].1, POINTS_MAX);
     }
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use serde_json::Value;
-use tests::{Job, Market, Plan, assay, get, post, repository};
+use tests::{Job, Market, Plan, assay, get, post};
 
 /// Longest epoch there is: none ends while a test runs, but by all validators' reports.
 const EPOCH_SECONDS: &str = "--epoch-seconds=2592000";
@@ -27,7 +27,7 @@ fn pack(market: &Market, measure: &str, scoring: &str) -> Result<PathBuf> {
     let name = manifest.file_name().context("no name")?.to_string_lossy();
     let text = format!(
         "schema = 1\nname = \"{measure}\"\nversion = 1\nabout = \"a test\"\nmeasure = \"{measure}\"\n\
-         job = \"{name}\"\n[rounds]\nper_epoch = 8\nitems_min = 12\nitems_max = 20\npause_ms_min = 0\n\
+         job = \"{name}\"\n[rounds]\nper_epoch = 6\nitems_min = 12\nitems_max = 20\npause_ms_min = 0\n\
          pause_ms_max = 50\n[scoring]\nsamples_min = 1\n{scoring}"
     );
     let written = manifest.with_file_name("game.toml");
@@ -58,7 +58,7 @@ fn path(path: &Path) -> String {
 /// A validator's key, before there is a market.
 fn validator(dir: &Path) -> Result<String> {
     let data = format!("--data={}", dir.display());
-    let shown = assay(&["--json", "validator", "key", &data], &repository())?
+    let shown = assay(&["--json", "validator", "key", &data])?
         .ok()?
         .json()?;
     Ok(shown["validator"].as_str().context("no key")?.to_owned())
