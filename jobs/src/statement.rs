@@ -204,7 +204,7 @@ mod tests {
         let text = signed.to_hex().unwrap();
         assert_eq!(Signed::<Ping>::from_hex(&text).unwrap(), signed);
         let long = "0".repeat(2 * STATEMENT_MAX + 1024);
-        for bad in ["", "0", "zz", &text[2..], &long] {
+        for bad in ["", "0", "zz", &text[..text.len() - 2], &long] {
             assert!(Signed::<Ping>::from_hex(bad).is_err(), "{bad:.20}");
         }
     }
