@@ -21,7 +21,7 @@ use serde_json::json;
 use crate::commands::game::Game;
 use crate::commands::ledger::At;
 use crate::commands::{aggregator, key, wait_for_stop};
-use crate::exit::{Exit, fail};
+use crate::exit::{Exit, code_of, fail};
 use crate::output::{Output, table};
 use crate::patience::patiently;
 use crate::validator::{Player, random};
@@ -165,7 +165,13 @@ impl Validator {
                     .await;
                 continue;
             }
-            self.epoch(&view).await?;
+            match self.epoch(&view).await {
+                // Whoever asked for so many epochs is told; whoever plays on gets another chance.
+                Err(error) if epochs.is_none() && code_of(&error) == Exit::Failure => {
+                    self.output.say(format_args!("{error:#}"));
+                }
+                done => done?,
+            }
             reported = Some(view.epoch);
             left = left.map(|left| left.saturating_sub(1));
         }
@@ -199,7 +205,16 @@ impl Validator {
                 skipped += 1;
                 continue;
             }
-            let played = self.player.play(game, &round.items).await?;
+            let played = match self.player.play(game, &round.items).await {
+                Ok(played) => played,
+                // Without money there is no game; anything else may be over by the next round.
+                Err(error) if code_of(&error) == Exit::Payment => return Err(error),
+                Err(error) => {
+                    self.output
+                        .say(format_args!("a round came to nothing: {error:#}"));
+                    None
+                }
+            };
             match (played, seen.get_mut(at)) {
                 (Some(observed), Some(seen)) => seen.extend(observed),
                 _ => skipped += 1,
@@ -209,6 +224,12 @@ impl Validator {
                 "epoch {}: round {number} of {} played",
                 view.epoch, game.verified.game.name
             ));
+        }
+        if seen.iter().all(Vec::is_empty) {
+            let epoch = view.epoch;
+            let reason =
+                format!("epoch {epoch}: no round came to anything, so nothing is reported");
+            return fail(Exit::Failure, reason);
         }
         self.report(view.epoch, seen, (rounds, skipped)).await
     }
