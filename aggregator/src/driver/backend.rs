@@ -20,7 +20,7 @@ use tokio_util::io::SyncIoBridge;
 
 use super::error::Error;
 use super::rows::{PACKAGES, Row};
-use super::{Shared, audits, clock, games, prepare, records, views};
+use super::{Shared, audits, games, prepare, records, views};
 use crate::core::view::JobStatus;
 use crate::core::{Core, Event, JobSpec, Movement, Refusal, Reply};
 
@@ -169,8 +169,7 @@ impl Backend for Driver {
     }
 
     async fn epoch(&self) -> Answer<EpochView> {
-        self.ask(|core| views::epoch(core, clock().max(core.now())))
-            .await
+        games::epoch(self).await
     }
 
     async fn providers(&self) -> Answer<Vec<ProviderView>> {

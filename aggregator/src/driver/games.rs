@@ -1,12 +1,12 @@
 //! What validators ask and report.
 
 use api::backend::{Answer, Backend};
-use api::types::{AssignmentView, Problem, ScoresReply, ScoresRequest};
+use api::types::{AssignmentView, EpochView, Problem, ScoresReply, ScoresRequest};
 use jobs::ids::JobId;
 
 use super::backend::{Driver, internal, problem};
 use super::rows::Row;
-use super::{Shared, views};
+use super::{Shared, clock, views};
 use crate::core::{Event, Reply};
 
 /// Every assignment of a job that has ended.
@@ -23,6 +23,13 @@ pub(crate) async fn assignments(driver: &Driver, job: JobId) -> Answer<Vec<Assig
     Err(Problem::conflict(format!(
         "job {job} is {phase}: who executes it is told when it has ended"
     )))
+}
+
+/// Where the game is now.
+pub(crate) async fn epoch(driver: &Driver) -> Answer<EpochView> {
+    driver
+        .ask(|core| views::epoch(core, clock().max(core.now())))
+        .await
 }
 
 /// Checks a report, and files it with its signature.

@@ -81,18 +81,18 @@ impl World {
     }
 
     /// One liar of three raises nobody above what the honest found.
-    pub(super) fn check_closings(&self) -> Result<(), String> {
-        for (epoch, closing) in self.node.core.closed_epochs() {
-            for (id, points) in &closing.points {
-                let most = found(*epoch, *id);
-                if *points > most {
-                    return Err(format!(
-                        "epoch {epoch}: {id} got {points} points, not {most}"
-                    ));
-                }
-            }
+    pub(super) fn check_closings(&mut self) {
+        let closed = self.node.core.closed_epochs().iter();
+        let points = closed.flat_map(|(epoch, closing)| {
+            let each = closing.points.iter();
+            each.map(|(id, points)| (*epoch, *id, *points))
+        });
+        let mut unfair = points.filter(|(epoch, id, points)| *points > found(*epoch, *id));
+        if let Some((epoch, id, points)) = unfair.next() {
+            let what =
+                format!("epoch {epoch}: {id} got {points} points, more than the honest found");
+            self.fail(Err(what));
         }
-        Ok(())
     }
 
     pub(super) fn count_rewards(&mut self) {
