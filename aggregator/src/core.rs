@@ -9,7 +9,7 @@
 //! Reading order: [`event`] (what can happen), [`action`] (what is to be done), [`state`] (what is
 //! remembered); then a job's way: [`admission`] → [`dispatch`] → [`replica`] → [`judge`] →
 //! [`settlement`] → [`ending`], or, where answers are audited, [`judge`] → [`audit`] → [`ending`]; beside it
-//! [`diversity`], [`reveal`], [`deadline`] and [`reputation`]; over it all
+//! [`diversity`], [`reveal`], [`deadline`], [`reputation`] and [`epoch`]; over it all
 //! [`check`], and for readers [`view`] and [`summary`].
 //!
 //! A step must fit into one batch of the store, so how much it begins and ends is bounded
@@ -19,6 +19,7 @@
 pub mod action;
 pub mod config;
 pub mod diversity;
+pub mod epoch;
 pub mod event;
 pub mod refusal;
 pub mod reputation;
@@ -88,6 +89,8 @@ pub struct Core {
     looked_until: Option<(u64, u32)>,
     /// Groups of transfers the ledger refused although the core thought them possible.
     ledger_faults: u32,
+    /// What validators reported, and what came of it.
+    epochs: epoch::Epochs,
 }
 
 impl Core {
@@ -110,6 +113,7 @@ impl Core {
             ending: BTreeSet::new(),
             looked_until: None,
             ledger_faults: 0,
+            epochs: epoch::Epochs::default(),
         }
     }
 
@@ -222,6 +226,13 @@ impl Core {
                 code,
             } => self.outputs_incomparable(assignment, opening, code, fx),
             Event::AssignUnsent { assignment } => self.unsent(assignment, fx),
+            Event::Scores {
+                request,
+                validator,
+                epoch,
+                digest,
+                scores,
+            } => self.scores(request, validator, epoch, digest, scores, fx),
         }
     }
 
@@ -241,6 +252,9 @@ impl Core {
     /// Not an event: whoever keeps a log takes a snapshot here, because a replay across it would decide
     /// differently.
     pub fn reconfigure(&mut self, config: Config) {
+        if config.epoch_ms != self.config.epoch_ms {
+            self.recount_epochs();
+        }
         self.config = config;
     }
 

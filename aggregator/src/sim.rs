@@ -102,6 +102,8 @@ pub struct Counts {
     pub banned: u64,
     /// Replicas that lost a vote.
     pub dissented: u64,
+    /// Providers that games were rewarded for.
+    pub rewarded: u64,
 }
 
 impl Counts {
@@ -114,6 +116,7 @@ impl Counts {
         self.expired = self.expired.saturating_add(other.expired);
         self.banned = self.banned.saturating_add(other.banned);
         self.dissented = self.dissented.saturating_add(other.dissented);
+        self.rewarded = self.rewarded.saturating_add(other.rewarded);
     }
 }
 

@@ -9,8 +9,8 @@ use jobs::policy::Share;
 use tokio::io::AsyncRead;
 
 use crate::types::{
-    BalanceView, ChallengeRequest, DepositRequest, Health, JobView, Problem, ProviderView,
-    SubmitReply,
+    AssignmentView, BalanceView, ChallengeRequest, DepositRequest, EpochView, Health, JobView,
+    Problem, ProviderView, ScoresReply, ScoresRequest, SubmitReply,
 };
 
 /// The result of every request.
@@ -63,6 +63,16 @@ pub trait Backend: Send + Sync + 'static {
         job: JobId,
         digest: Digest,
     ) -> impl Future<Output = Answer<(BlobRef, PathBuf)>> + Send;
+
+    /// Every assignment of a job that has ended.
+    fn assignments(&self, job: JobId) -> impl Future<Output = Answer<Vec<AssignmentView>>> + Send;
+
+    /// Takes a validator's report. The very same one may come again; another one for the same epoch
+    /// is refused with 409, and kept.
+    fn scores(&self, scores: ScoresRequest) -> impl Future<Output = Answer<ScoresReply>> + Send;
+
+    /// Where the game is.
+    fn epoch(&self) -> impl Future<Output = Answer<EpochView>> + Send;
 
     /// Every provider.
     fn providers(&self) -> impl Future<Output = Answer<Vec<ProviderView>>> + Send;

@@ -16,17 +16,19 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use jobs::digest::{BlobRef, Digest};
 use jobs::envelope::SignedPackage;
+use jobs::game::report::ScoreReport;
 use jobs::ids::JobId;
 use jobs::policy::Share;
 use jobs::record::JobRecord;
+use jobs::statement::Signed;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::io::AsyncWriteExt;
 use tokio_util::io::ReaderStream;
 
 use crate::types::{
-    BalanceView, ChallengeRequest, DepositRequest, Health, JobView, Problem, ProviderView,
-    RECORD_BYTES_MAX, ShareRequest, SubmitReply,
+    AssignmentView, BalanceView, ChallengeRequest, DepositRequest, EpochView, Health, JobView,
+    Problem, ProviderView, RECORD_BYTES_MAX, ScoresReply, ScoresRequest, ShareRequest, SubmitReply,
 };
 
 /// Largest JSON answer in bytes, but for a job's record ([`RECORD_BYTES_MAX`]).
@@ -202,6 +204,33 @@ impl Client {
     pub async fn record_blob(&self, job: JobId, blob: BlobRef, path: &Path) -> Result<(), Error> {
         self.download(&format!("/jobs/{job}/blobs/{}", blob.digest), blob, path)
             .await
+    }
+
+    /// Every assignment of a job that has ended.
+    ///
+    /// # Errors
+    /// If refused or unreachable.
+    pub async fn assignments(&self, job: JobId) -> Result<Vec<AssignmentView>, Error> {
+        self.get(&format!("/jobs/{job}/assignments")).await
+    }
+
+    /// Hands in a validator's report.
+    ///
+    /// # Errors
+    /// If refused or unreachable.
+    pub async fn scores(&self, report: &Signed<ScoreReport>) -> Result<ScoresReply, Error> {
+        let scores = ScoresRequest::of(report)?;
+        let request = self.json(Method::POST, "/scores", &scores)?;
+        self.answer(self.finish(request, json_body(&scores)?)?)
+            .await
+    }
+
+    /// Where the game is.
+    ///
+    /// # Errors
+    /// If refused or unreachable.
+    pub async fn epoch(&self) -> Result<EpochView, Error> {
+        self.get("/epoch").await
     }
 
     /// Every provider.

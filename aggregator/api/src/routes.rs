@@ -19,7 +19,7 @@ use tokio_util::io::{ReaderStream, StreamReader};
 
 use crate::backend::{Answer, Backend};
 use crate::server::OperatorToken;
-use crate::types::{ChallengeRequest, DepositRequest, Problem, ShareRequest};
+use crate::types::{ChallengeRequest, DepositRequest, Problem, ScoresRequest, ShareRequest};
 
 /// Largest JSON request body in bytes.
 const JSON_BODY_MAX: usize = 256 * 1024;
@@ -49,6 +49,9 @@ pub(crate) fn router<B: Backend>(backend: B, token: OperatorToken) -> Router {
             "/jobs/{job}/blobs/{digest}",
             put(put_blob::<B>).get(record_blob::<B>),
         )
+        .route("/jobs/{job}/assignments", get(assignments::<B>))
+        .route("/scores", post(scores::<B>))
+        .route("/epoch", get(epoch::<B>))
         .route("/providers", get(providers::<B>))
         .route("/auditing", get(auditing::<B>))
         .route("/ledger/balances", get(balances::<B>))
@@ -165,6 +168,25 @@ async fn record_blob<B: Backend>(
     let (job, digest) = (job_id(&job)?, parse_digest(&digest)?);
     let blob = app.backend.record_blob(job, digest).await?;
     file(blob, "application/octet-stream").await
+}
+
+async fn assignments<B: Backend>(
+    State(app): Shared<B>,
+    Path(job): Path<String>,
+) -> Answer<Response> {
+    Ok(Json(app.backend.assignments(job_id(&job)?).await?).into_response())
+}
+
+async fn scores<B: Backend>(
+    State(app): Shared<B>,
+    body: Result<Json<ScoresRequest>, JsonRejection>,
+) -> Answer<Response> {
+    let reply = app.backend.scores(json(body)?).await?;
+    Ok((StatusCode::CREATED, Json(reply)).into_response())
+}
+
+async fn epoch<B: Backend>(State(app): Shared<B>) -> Answer<Response> {
+    Ok(Json(app.backend.epoch().await?).into_response())
 }
 
 async fn providers<B: Backend>(State(app): Shared<B>) -> Answer<Response> {

@@ -59,6 +59,15 @@ pub enum Reply {
     },
     /// The money moved, now or before.
     Moved,
+    /// A validator's report is on file.
+    Scored {
+        /// Of which epoch.
+        epoch: u64,
+        /// Whether the validator had reported on it before.
+        repeated: bool,
+        /// Whether it had reported something else: neither counts, and both are evidence.
+        contradicts: bool,
+    },
 }
 
 /// How a job ended.

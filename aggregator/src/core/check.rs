@@ -2,6 +2,7 @@
 //! the ledger and works out for itself whether they can be right.
 
 mod audit;
+mod epoch;
 mod verdict;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -146,6 +147,14 @@ pub enum Violation {
         /// How many.
         assignments: u64,
     },
+    /// The game paid, or owes, what it must not.
+    #[error("epoch {epoch} {what}")]
+    Reward {
+        /// Which epoch.
+        epoch: u64,
+        /// What it did.
+        what: &'static str,
+    },
     /// A job outlived its deadline.
     #[error("job {job} is open {late_ms} ms after it must have ended")]
     Overdue {
@@ -176,6 +185,7 @@ impl Core {
         }
         self.check_providers()?;
         self.check_indexes()?;
+        self.check_epochs()?;
         self.check_bounds_kept()
     }
 

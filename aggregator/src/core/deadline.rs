@@ -16,6 +16,7 @@ impl Core {
         self.expire_replicas(fx);
         self.draw_late(fx);
         self.hurry_jobs(fx);
+        self.close_epochs(fx);
         // Cooldowns end and scores recover without any other event.
         fx.fill = true;
     }

@@ -209,6 +209,8 @@ pub enum Movement {
     Unstake(ProviderId),
     /// A provider takes its earnings out.
     PayOut(ProviderId),
+    /// The operator fills the pot that games are rewarded from.
+    Reward,
 }
 
 /// Something that happened. Late, repeated and unknown ones are harmless.
@@ -424,5 +426,19 @@ pub enum Event {
     AssignUnsent {
         /// Which.
         assignment: AssignmentId,
+    },
+    /// A validator's report, its signature and its bounds checked, reduced to each provider's points over
+    /// all games ([`jobs::game::report::ScoreReport::totals`]).
+    Scores {
+        /// Whom to answer.
+        request: RequestId,
+        /// Who signed it.
+        validator: ProviderId,
+        /// Of which epoch.
+        epoch: u64,
+        /// What names the report.
+        digest: Digest,
+        /// Points, ascending by provider.
+        scores: Vec<(ProviderId, u16)>,
     },
 }

@@ -1,5 +1,6 @@
 //! Named refusals: every bound that is full and every request that is turned down says so by name.
 
+use jobs::ids::ProviderId;
 use jobs::money::Amount;
 use jobs::offer::DeviceKind;
 use serde::{Deserialize, Serialize};
@@ -133,6 +134,24 @@ pub enum Refusal {
         /// How many.
         assignments: u64,
     },
+    /// Not among the validators that the operator lists.
+    #[error("validator {validator} is not among the {listed} that the operator lists")]
+    UnknownValidator {
+        /// Who.
+        validator: ProviderId,
+        /// How many are listed.
+        listed: u32,
+    },
+    /// The epoch is over, has not begun, or is closed.
+    #[error("epoch {epoch} takes no reports: only {earliest} to {latest} may, unless closed")]
+    EpochNotOpen {
+        /// Which.
+        epoch: u64,
+        /// The first that may be reported on now.
+        earliest: u64,
+        /// The last one.
+        latest: u64,
+    },
     /// The ledger's refusal, by its code.
     #[error("the ledger refused: {code}")]
     Ledger {
@@ -159,6 +178,8 @@ impl Refusal {
             Self::Full { .. } => "full",
             Self::Banned => "banned",
             Self::StakeInUse { .. } => "stake_in_use",
+            Self::UnknownValidator { .. } => "unknown_validator",
+            Self::EpochNotOpen { .. } => "epoch_not_open",
             Self::Ledger { .. } => "ledger_refused",
         }
     }

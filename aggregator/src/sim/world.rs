@@ -2,6 +2,8 @@
 
 mod clients;
 mod network;
+mod settings;
+mod validators;
 
 use std::collections::BTreeMap;
 
@@ -11,8 +13,6 @@ use jobs::digest::{BlobRef, Digest};
 use jobs::ids::{JobId, ProviderId};
 use jobs::money::Amount;
 use jobs::time::Timestamp;
-use ledger::FeeBps;
-use policy::params::RAMP_CHECKS_MAX;
 
 use super::node::{Kill, Node};
 use super::oracle::Oracle;
@@ -57,6 +57,7 @@ enum Item {
     Cancel(usize),
     Share(usize, u8),
     Move(usize, u8),
+    Report(usize),
 }
 
 /// One seed's world.
@@ -97,7 +98,7 @@ impl World {
             now: 0,
             queue: BTreeMap::new(),
             queued: 0,
-            node: Node::new(core_config(config, &mut dice, seed)?),
+            node: Node::new(settings::core_config(config, &mut dice, seed)?),
             oracle: Oracle::new(&peers),
             index,
             moves: Vec::new(),
@@ -149,6 +150,7 @@ impl World {
                 self.plan_move(Movement::Stake(id), Amount(1_000_000));
             }
         }
+        self.schedule_reports();
     }
 
     fn plan_move(&mut self, movement: Movement, amount: Amount) {
@@ -171,6 +173,7 @@ impl World {
         if self.failure.is_none() {
             self.failure = self.oracle.settled(&self.node.core).err();
         }
+        self.count_rewards();
         let (seed, at_ms) = (self.seed, self.now);
         SeedReport {
             violation: self.failure.map(|what| SimViolation { seed, at_ms, what }),
@@ -214,6 +217,7 @@ impl World {
             Item::Submit(..) | Item::Cancel(_) | Item::Share(..) | Item::Move(..) => {
                 self.request(item);
             }
+            Item::Report(validator) => self.report(validator),
         }
     }
 
@@ -284,6 +288,7 @@ impl World {
         };
         let checked = self.node.core.check();
         self.fail(checked.map_err(|violation| violation.to_string()));
+        self.check_closings();
         // What was decided counts even when the kill came before it was told to anyone.
         for action in &actions {
             self.observe(action);
@@ -454,50 +459,4 @@ impl World {
         self.fail(remembered);
         self.feed(Event::Restarted);
     }
-}
-
-fn core_config(config: &SimConfig, dice: &mut Dice, seed: u64) -> Result<Config, String> {
-    let aggregator = ProviderId([0xa5; 32]);
-    let bps = u16::try_from(dice.range(50, 200)).unwrap_or(100);
-    let mut core = Config::new(aggregator, FeeBps::new(bps).map_err(|e| e.to_string())?);
-    core.accept_timeout_ms = 8_000;
-    core.due_grace_ms = 5_000;
-    core.reveal_timeout_ms = 10_000;
-    core.merge_grace_ms = 30_000;
-    core.offer_ttl_ms = 75_000;
-    core.attempts_per_shard_max = u32::try_from(dice.range(12, 40)).unwrap_or(40);
-    core.step_replicas_max = u32::try_from(dice.range(1, 4)).unwrap_or(4);
-    core.step_looks_max = u32::try_from(dice.range(1, 60)).unwrap_or(60);
-    core.provider_live_max = u32::try_from(dice.range(5, 10)).unwrap_or(10);
-    core.compares_open_max = u32::try_from(dice.range(2, 32)).unwrap_or(32);
-    audits(&mut core, dice, seed);
-    #[cfg(any(test, feature = "sabotage"))]
-    {
-        core.sabotage = config.sabotage;
-    }
-    #[cfg(not(any(test, feature = "sabotage")))]
-    let _ = config;
-    Ok(core)
-}
-
-/// How a seed's aggregator audits: everything or little, with referees or without, final soon or late.
-fn audits(core: &mut Config, dice: &mut Dice, seed: u64) {
-    core.audit.ramp_checks = match dice.chance(500) {
-        true => RAMP_CHECKS_MAX,
-        false => dice.range(1, 20),
-    };
-    core.audit.window = dice.range(4, 60);
-    core.audit.fine = 300_000;
-    core.share_timeout_ms = 4_000;
-    core.finality_ms = dice.range(0, 40_000);
-    core.audit_grace_ms = 60_000;
-    // Those that can be relied on.
-    let referees = if dice.chance(600) {
-        dice.range(1, 3)
-    } else {
-        0
-    };
-    core.referees = (0..referees)
-        .map(|index| plan::provider(seed, index))
-        .collect();
 }

@@ -309,9 +309,9 @@ async fn hand_in(
         "submitted {job} ({} shards, {} in escrow)",
         reply.shards, reply.escrowed
     ));
-    if reply.promise.is_some() {
-        shares::keep(job, submission.share)?;
-        patiently(output, || client.share(job, submission.share)).await?;
+    if let (Some(_), Some(share)) = (&reply.promise, submission.share) {
+        shares::keep(job, share)?;
+        patiently(output, || client.share(job, share)).await?;
     }
     let bar = output.bar(reply.missing.len() as u64, "upload");
     for blob in &reply.missing {

@@ -169,7 +169,13 @@ impl Core {
             by => by,
         };
         let may = |id: &&ProviderId| self.could_check(job, shard, by, **id);
-        let able: Vec<ProviderId> = able.iter().filter(may).copied().collect();
+        let able = able.iter().filter(may).copied();
+        let tried = able.filter_map(|id| Some((id, crate::core::dispatch::tries(shard, id)?)));
+        let tried: Vec<(ProviderId, usize)> = tried.collect();
+        // Who stalled once is asked again only when nobody else is left.
+        let fewest = tried.iter().map(|(_, tries)| *tries).min()?;
+        let able = tried.iter().filter(|(_, tries)| *tries == fewest);
+        let able: Vec<ProviderId> = able.map(|(id, _)| *id).collect();
         let known = |id: &ProviderId| {
             let mut candidate = self.audit_candidate(*id)?;
             // Where no stake is asked for, everybody has the same chance.
