@@ -149,28 +149,6 @@ impl Core {
             Event::Restarted => self.restarted(fx),
             Event::Offer { offer, prefix } => self.offer(*offer, prefix, fx),
             Event::ProviderLost { provider } => self.lost(provider, fx),
-            Event::Submit {
-                request,
-                client,
-                job,
-                spec,
-                chance,
-            } => self.submit((request, client), job, spec, chance, fx),
-            Event::Share {
-                request,
-                job,
-                client,
-                chance,
-            } => self.share(request, job, client, chance, fx),
-            Event::Challenge {
-                request,
-                job,
-                chance,
-                item,
-            } => {
-                let reply = self.challenge(job, chance, item, fx);
-                fx.reply(request, reply);
-            }
             Event::Sampled {
                 job,
                 shard,
@@ -207,6 +185,48 @@ impl Core {
             } => self.merged((job, round), result, shards, fx),
             Event::MergeFailed { job, round, code } => self.merge_failed((job, round), code, fx),
             Event::Recorded { job } => self.recorded(job),
+            Event::RevealDelayed { assignment } => self.reveal_delayed(assignment),
+            Event::OutputsIncomparable {
+                assignment,
+                opening,
+                code,
+            } => self.outputs_incomparable(assignment, opening, code, fx),
+            Event::AssignUnsent { assignment } => self.unsent(assignment, fx),
+            request @ (Event::Submit { .. }
+            | Event::Share { .. }
+            | Event::Challenge { .. }
+            | Event::Cancel { .. }
+            | Event::Move { .. }
+            | Event::SetBanned { .. }
+            | Event::Scores { .. }) => self.requested(request, fx),
+        }
+    }
+
+    /// What clients, the operator and validators ask for.
+    fn requested(&mut self, request: Event, fx: &mut Effects) {
+        match request {
+            Event::Submit {
+                request,
+                client,
+                job,
+                spec,
+                chance,
+            } => self.submit((request, client), job, spec, chance, fx),
+            Event::Share {
+                request,
+                job,
+                client,
+                chance,
+            } => self.share(request, job, client, chance, fx),
+            Event::Challenge {
+                request,
+                job,
+                chance,
+                item,
+            } => {
+                let reply = self.challenge(job, chance, item, fx);
+                fx.reply(request, reply);
+            }
             Event::Cancel {
                 request,
                 job,
@@ -219,13 +239,6 @@ impl Core {
                 amount,
             } => self.move_money(request, id, movement, amount, fx),
             Event::SetBanned { provider, banned } => self.set_banned(provider, banned, fx),
-            Event::RevealDelayed { assignment } => self.reveal_delayed(assignment),
-            Event::OutputsIncomparable {
-                assignment,
-                opening,
-                code,
-            } => self.outputs_incomparable(assignment, opening, code, fx),
-            Event::AssignUnsent { assignment } => self.unsent(assignment, fx),
             Event::Scores {
                 request,
                 validator,
@@ -233,6 +246,8 @@ impl Core {
                 digest,
                 scores,
             } => self.scores(request, validator, epoch, digest, scores, fx),
+            // Everything else is news, not a request.
+            _ => {}
         }
     }
 

@@ -218,6 +218,11 @@ impl Provider {
         })
     }
 
+    /// A check of its did not find what it might have found: it is checked as a newcomer is.
+    pub const fn doubted(&mut self) {
+        self.passed = 0;
+    }
+
     /// The provider wants to leave. Returns the items to sample, and the share of them.
     ///
     /// # Errors

@@ -288,7 +288,7 @@ pub enum Action {
         job: JobId,
         /// Which shard.
         shard: u32,
-        /// For which of its checks.
+        /// For which of its checks: a name that comes back.
         check: u32,
         /// The shard's items.
         input: BlobRef,

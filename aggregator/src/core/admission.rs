@@ -10,6 +10,7 @@ use jobs::plan;
 use jobs::time::Timestamp;
 use jobs::verdict::REPLICAS_MAX;
 use ledger::{Account, BPS_PER_WHOLE, Transfer, TransferId};
+use policy::finality::Standing;
 
 use super::action::{Action, Evidence, FailReason, JobOutcome, Quote, Reply};
 use super::audit::promise;
@@ -118,6 +119,10 @@ impl Core {
         } else if let Some(known) = self.providers.get_mut(&provider) {
             known.banned = None;
             known.online = false;
+            if known.answers.standing() == Standing::Banned {
+                // Its record is gone with what it lost: it begins again, checked as a newcomer is.
+                known.answers = Answers::default();
+            }
         }
     }
 
@@ -251,7 +256,7 @@ impl Core {
                 1,
                 u64::from(self.config.shards_per_job_max),
             ),
-            ("replicas", replicas, 1, REPLICAS_MAX as u64),
+            ("replicas", replicas, 1, quorum_max(spec)),
             (
                 "max_replicas",
                 max_replicas,
@@ -451,6 +456,14 @@ impl Core {
             let reason = FailReason::BlobsInvalid { code };
             self.end_job(id, JobOutcome::Failed(reason), fx);
         }
+    }
+}
+
+/// The largest quorum: where answers are audited, one is answer enough, and nobody would pay the others.
+const fn quorum_max(spec: &JobSpec) -> u64 {
+    match spec.audit {
+        Some(_) => 1,
+        None => REPLICAS_MAX as u64,
     }
 }
 

@@ -6,10 +6,12 @@
 //! and paid, when its provider has answered enough more, when enough who have nothing to do with one another agree,
 //! or when the operator's time is up and a last sample found nothing ([`finality`]).
 
+mod bench;
 mod challenge;
 mod checks;
 mod finality;
 mod ruling;
+mod vouchers;
 
 pub(super) use checks::is_audited_in;
 
@@ -205,7 +207,8 @@ impl Core {
         };
         let checks = shard.audit.as_ref().map_or(0, |audit| audit.checks.len());
         let executions = checks.saturating_add(1);
-        if executions >= usize::from(job.spec.max_replicas) || !self.affords_one_more(job) {
+        let capped = executions >= usize::from(job.spec.max_replicas);
+        if capped || !is_audited_in(&job.phase) || !self.affords_one_more(job) {
             return false;
         }
         let by = match by {
@@ -216,7 +219,7 @@ impl Core {
         let Some((audit, provider)) = shard.audit.as_ref().zip(self.subject(id, index)) else {
             return false;
         };
-        let (first, position) = (audit.first, count(audit.checks.len()));
+        let (first, check) = (audit.first, audit.name_of(count(audit.checks.len())));
         if let Some(known) = self.providers.get_mut(&provider.1) {
             // Without room for one more open audit the answer itself remembers that it has one.
             let _ = known.answers.audit(first);
@@ -225,7 +228,7 @@ impl Core {
             fx.push(Action::Sample {
                 job: id,
                 shard: index,
-                check: position,
+                check,
                 input,
                 items: items.clone(),
             });
@@ -253,7 +256,7 @@ impl Core {
         fx: &mut Effects,
     ) {
         let audit = self.audit_mut(id, index);
-        let Some(check) = audit.and_then(|audit| audit.checks.get_mut(check as usize)) else {
+        let Some(check) = audit.and_then(|audit| audit.named_mut(check)) else {
             return;
         };
         if !check.is_whole() && check.input.is_none() {
@@ -318,7 +321,7 @@ impl Core {
     }
 
     /// Whether a referee could check the answer of a shard.
-    fn has_referee(&self, job: &Job, shard: &Shard) -> bool {
+    pub(super) fn has_referee(&self, job: &Job, shard: &Shard) -> bool {
         let mut referees = self.config.referees.iter();
         referees.any(|id| self.could_check(job, shard, By::Referee, *id))
     }

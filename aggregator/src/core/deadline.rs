@@ -14,6 +14,7 @@ impl Core {
         self.expire_jobs(fx);
         self.miss_silent_providers(fx);
         self.expire_replicas(fx);
+        self.dismiss_moot(fx);
         self.draw_late(fx);
         self.hurry_jobs(fx);
         self.close_epochs(fx);

@@ -325,9 +325,10 @@ impl Core {
         let audit = shard.audit.as_mut().zip(check);
         if let Some(check) = audit.and_then(|(a, check)| a.checks.get_mut(check as usize)) {
             check.replica = Some(attempt);
-            if judges {
-                check.by = By::Referee;
-            }
+            check.by = match judges {
+                true => By::Referee,
+                false => By::Peer,
+            };
         }
         let satisfied = missing(shard) == 0;
         let Some(job) = self.jobs.get(&id) else {
@@ -377,8 +378,7 @@ pub(super) fn missing(shard: &Shard) -> usize {
     if shard.accepted.is_some() {
         return 0;
     }
-    let live = shard.replicas.iter().filter(|r| r.is_live()).count();
-    usize::from(shard.wanted).saturating_sub(live)
+    usize::from(shard.wanted).saturating_sub(shard.answering())
 }
 
 /// Whether, with `candidate` chosen, the rest of what the shard lacks can still go to providers that are

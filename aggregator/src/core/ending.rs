@@ -190,6 +190,10 @@ impl Core {
         let reply = match self.jobs.get(&id) {
             None => Err(Refusal::UnknownJob),
             Some(job) if job.client != client => Err(Refusal::NotYours),
+            // Who has the result may not make off without paying for it.
+            Some(job) if job.spec.audit.is_some() && job.merges > 0 && !job.is_closing() => {
+                Err(Refusal::ResultDelivered)
+            }
             Some(_) => {
                 self.end_job(id, JobOutcome::Failed(FailReason::Cancelled), fx);
                 Ok(Reply::Cancelled { job: id })

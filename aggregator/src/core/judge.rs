@@ -178,7 +178,8 @@ impl Core {
         pairs: &[(u32, u32)],
         fx: &mut Effects,
     ) {
-        for &(left, right) in pairs {
+        for pair in pairs {
+            let (left, right) = (pair.0.min(pair.1), pair.0.max(pair.1));
             if self.comparing.contains(&(id, index, left, right)) {
                 continue;
             }
@@ -261,9 +262,10 @@ impl Core {
     }
 }
 
-/// Positions of the replicas that wait for a verdict.
+/// Positions of the replicas that wait for a verdict. Who checked an answer that is gone is not among them.
 fn revealed(shard: &Shard) -> Vec<u32> {
     let positions = shard.replicas.iter().zip(0..);
+    let positions = positions.filter(|(replica, _)| !replica.check);
     let revealed = positions.filter(|(replica, _)| replica.state == ReplicaState::Revealed);
     revealed.map(|(_, position)| position).collect()
 }

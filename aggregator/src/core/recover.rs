@@ -159,13 +159,16 @@ pub(super) fn compare(
 
 /// The samples that are still to be cut out.
 fn recover_samples(job: JobId, shard: &Shard, index: u32, actions: &mut Vec<Action>) {
-    let checks = shard.audit.iter().flat_map(|audit| &audit.checks);
-    let missing = checks.zip(0..).filter(|(check, _)| check.input.is_none());
-    actions.extend(missing.filter_map(|(check, number)| {
+    let Some(audit) = &shard.audit else {
+        return;
+    };
+    let numbered = audit.checks.iter().zip(0..);
+    let missing = numbered.filter(|(check, _)| check.input.is_none());
+    actions.extend(missing.filter_map(|(check, position)| {
         Some(Action::Sample {
             job,
             shard: index,
-            check: number,
+            check: audit.name_of(position),
             input: shard.input?,
             items: check.items.clone(),
         })

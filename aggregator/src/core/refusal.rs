@@ -128,6 +128,9 @@ pub enum Refusal {
     /// The provider is banned.
     #[error("this provider is banned")]
     Banned,
+    /// The result of the job is there already: the job ends when what it cost is final.
+    #[error("the result of this job is there: it ends when its answers are final")]
+    ResultDelivered,
     /// Stake cannot leave while it answers for something.
     #[error("{assignments} assignments are still open")]
     StakeInUse {
@@ -177,6 +180,7 @@ impl Refusal {
             Self::NothingLeft { .. } => "nothing_left",
             Self::Full { .. } => "full",
             Self::Banned => "banned",
+            Self::ResultDelivered => "result_delivered",
             Self::StakeInUse { .. } => "stake_in_use",
             Self::UnknownValidator { .. } => "unknown_validator",
             Self::EpochNotOpen { .. } => "epoch_not_open",

@@ -10,13 +10,14 @@ use crate::core::diversity::held_in_audit;
 use crate::core::event::{Comparison, Finding};
 use crate::core::judge::{same_meters, same_root};
 use crate::core::reputation::Deed;
-use crate::core::state::{By, Job, Phase, Place, ReplicaState, Shard};
+use crate::core::state::{By, Cause, Job, Phase, Place, ReplicaState, Shard};
 use crate::core::{Core, Effects};
 
 impl Core {
     /// Moves the audit of an accepted answer as far as it can go.
     pub(in crate::core) fn progress_audit(&mut self, id: JobId, index: u32, fx: &mut Effects) {
         self.draw_checks(id, index, fx);
+        self.widen_failed_samples(id, index);
         let Some(job) = self.jobs.get(&id) else {
             return;
         };
@@ -40,6 +41,26 @@ impl Core {
         self.ask_for_reveals(id, index, fx);
         self.compare_checks(id, index, fx);
         self.conclude(id, index, fx);
+    }
+
+    /// A guest that executes a whole shard and not a part of it keeps nobody from checking: the next one executes the
+    /// whole.
+    fn widen_failed_samples(&mut self, id: JobId, index: u32) {
+        let Some(shard) = self.shard_mut(id, index) else {
+            return;
+        };
+        let (whole, replicas) = (shard.input, &shard.replicas);
+        for check in shard.audit.iter_mut().flat_map(|audit| &mut audit.checks) {
+            let replica = check.replica.and_then(|at| replicas.get(at as usize));
+            let failed = replica.is_some_and(|replica| match &replica.state {
+                ReplicaState::Closed(Cause::Failed(failure)) => failure.may_be_the_jobs(),
+                _ => false,
+            });
+            if failed && check.finding.is_none() && !check.is_whole() {
+                check.items.clear();
+                check.input = whole;
+            }
+        }
     }
 
     /// Looks at every check that has been revealed.
@@ -86,7 +107,7 @@ impl Core {
         fx: &mut Effects,
     ) {
         let audit = self.shard(id, index).and_then(|s| s.audit.as_ref());
-        let check = audit.and_then(|audit| {
+        let check = audit.filter(|audit| !audit.is_adopted()).and_then(|audit| {
             let other = match audit.subject {
                 subject if subject == pair.0 => pair.1,
                 subject if subject == pair.1 => pair.0,
@@ -163,9 +184,10 @@ impl Core {
         let audit = shard.audit.as_ref()?;
         let subject = shard.replicas.get(audit.subject as usize)?;
         let beacon = job.draw.as_ref()?.beacon?;
-        // Where nobody else could, a referee is better than nobody.
+        // Where nobody of the one kind could, the other is better than nobody.
         let by = match check.by {
             By::Peer if !self.has_peer(job, shard) => By::Referee,
+            By::Referee if !self.has_referee(job, shard) => By::Peer,
             by => by,
         };
         let may = |id: &&ProviderId| self.could_check(job, shard, by, **id);

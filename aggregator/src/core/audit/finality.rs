@@ -2,6 +2,8 @@
 
 use jobs::ids::{JobId, ProviderId};
 use jobs::money::Amount;
+use jobs::outcome::Meters;
+use jobs::verdict::FUEL_FACTOR_MAX;
 use ledger::{Account, Transfer, TransferId};
 use policy::Ppb;
 use policy::audit::Rates;
@@ -118,6 +120,7 @@ impl Core {
         }
         if let Some(known) = self.providers.get_mut(&provider.1) {
             known.provisional.remove(&first);
+            known.answers.close(first);
         }
         self.record_deed(provider.1, Deed::Agreed, fx);
         self.merge_if_complete(id, fx);
@@ -132,7 +135,9 @@ impl Core {
         };
         let complete = match job.phase {
             Phase::Running => job.shards.iter().all(|shard| shard.accepted.is_some()),
+            // Where the last of it becomes final while the driver merges, what it has seen is out of date.
             Phase::Provisional { .. } => !job.shards.iter().any(is_provisional),
+            Phase::Merging if job.spec.audit.is_some() => !job.shards.iter().any(is_provisional),
             _ => false,
         };
         if complete {
@@ -229,7 +234,7 @@ impl Core {
         let Some(shard) = self.shard(place.job, place.shard) else {
             return false;
         };
-        let meters = replica.opening.as_ref().map(|o| o.outcome.meters);
+        let meters = metered(shard, place.replica);
         let amount = match meters.filter(|_| agreed) {
             Some(meters) => earned(&job.spec.limits, replica, &meters).min(job.quote.share),
             None => Amount::ZERO,
@@ -286,6 +291,26 @@ impl Core {
         }
     }
 
+    /// Ends the checks of answers that are gone, where the step that took them back had no room for it.
+    pub(in crate::core) fn dismiss_moot(&mut self, fx: &mut Effects) {
+        let live = self.providers.values().flat_map(|known| &known.live);
+        let places = live.filter_map(|assignment| self.places.get(assignment));
+        let moot = places.filter(|place| {
+            let job = self.jobs.get(&place.job);
+            let shard = self.shard(place.job, place.shard);
+            let audit = shard.and_then(|shard| shard.audit.as_ref());
+            let checks = audit.and_then(|audit| audit.check_of(place.replica));
+            let is_check = self.replica(**place).is_some_and(|replica| replica.check);
+            is_check && checks.is_none() && job.is_some_and(|job| !job.is_closing())
+        });
+        for place in moot.copied().collect::<Vec<_>>() {
+            if !fx.has_room() {
+                return;
+            }
+            self.close(place, Cause::Moot, fx);
+        }
+    }
+
     /// An answer that was accepted is taken back: its shard is open again, and who was to check it may stop.
     pub(in crate::core) fn withdraw(
         &mut self,
@@ -311,8 +336,11 @@ impl Core {
             known.provisional.remove(&audit.first);
             known.answers.close(audit.first);
         }
+        // A ban takes many answers back at once: what a step has no room for is found by the next.
         for replica in moot {
-            self.close(Place { replica, ..place }, Cause::Moot, fx);
+            if fx.has_room() {
+                self.close(Place { replica, ..place }, Cause::Moot, fx);
+            }
         }
         if let Some(job) = self.jobs.get_mut(&id)
             && is_audited_in(&job.phase)
@@ -321,6 +349,25 @@ impl Core {
         }
         fx.touched.insert((id, shard));
     }
+}
+
+/// What a replica metered. Nobody repeats a sample, so its fuel counts up to that of the whole answer.
+fn metered(shard: &Shard, position: u32) -> Option<Meters> {
+    let of = |at: u32| {
+        let replica = shard.replicas.get(at as usize)?;
+        Some((replica.class, replica.opening.as_ref()?.outcome.meters))
+    };
+    let (class, mut meters) = of(position)?;
+    let audit = shard.audit.as_ref();
+    let whole = audit.filter(|_| !shard.sample_of(position).is_empty());
+    if let Some((of_class, whole)) = whole.and_then(|audit| of(audit.subject)) {
+        let factor = match of_class == class {
+            true => 1,
+            false => FUEL_FACTOR_MAX,
+        };
+        meters.fuel = meters.fuel.min(whole.fuel.saturating_mul(factor));
+    }
+    Some(meters)
 }
 
 /// Whether a shard's answer is accepted and not final.

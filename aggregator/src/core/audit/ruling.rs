@@ -13,30 +13,14 @@ use policy::audit::Rates;
 use policy::finality::Consequence;
 use policy::liquidation::split;
 
+use super::bench::{Bench, Ruling, is_borne_out, judge_of};
 use super::{LAST_DRAW, Lot, is_audited_in};
 use crate::core::action::{Action, Evidence};
 use crate::core::event::{Comparison, Finding};
-use crate::core::judge::{same_meters, same_root};
+use crate::core::judge::same_root;
 use crate::core::reputation::Deed;
 use crate::core::state::{Accepted, Audit, By, Cause, Check, Place, ReplicaState, Shard};
 use crate::core::{Core, Effects};
-
-/// Executions on one side that decide where there is no referee.
-const MAJORITY: usize = 2;
-
-/// What the executions of an accused shard amount to.
-enum Ruling {
-    /// Not yet: what was asked for is on its way.
-    Open,
-    /// Not yet: another one is needed.
-    More,
-    /// The answer is right.
-    Acquitted,
-    /// The answer is wrong, say referees.
-    Convicted,
-    /// The answer does not stand. Whether it is a lie is not known for sure.
-    Refuted,
-}
 
 impl Core {
     /// Decides about an accused answer, or asks for what is missing to decide.
@@ -53,9 +37,16 @@ impl Core {
             true => By::Referee,
             false => By::Peer,
         };
-        let confirmations = usize::from(self.config.audit.confirmations);
         let exact = job.spec.comparison == Comparison::Exact;
-        match ruling(shard, audit, exact, (by, confirmations)) {
+        let bench = Bench {
+            shard,
+            audit,
+            exact,
+            models: job.spec.models > 0,
+            confirmations: usize::from(self.config.audit.confirmations),
+        };
+        let more = by == By::Peer || self.has_referee(job, shard);
+        match bench.ruling(by, more) {
             Ruling::Open => {}
             Ruling::More => {
                 if !self.add_check(id, index, by, Vec::new(), fx) {
@@ -82,13 +73,22 @@ impl Core {
             if self.pay(place, false, fx) {
                 // That a sample differs may be the job's doing, whose outputs depend on more than their items.
                 let deed = if whole { Deed::Dissented } else { Deed::Failed };
-                self.record_deed(provider, deed, fx);
+                if !self.is_unclear(id, index, replica) {
+                    self.record_deed(provider, deed, fx);
+                }
             }
         }
         if let Some(audit) = self.audit_mut(id, index) {
             audit.accused = false;
         }
         fx.touched.insert((id, index));
+    }
+
+    /// Whether what a check found might be explained by hardware and chance, which is nobody's fault.
+    fn is_unclear(&self, id: JobId, index: u32, replica: u32) -> bool {
+        let audit = self.shard(id, index).and_then(|s| s.audit.as_ref());
+        let check = audit.and_then(|audit| audit.check_of(replica));
+        check.is_some_and(|check| check.finding == Some(Finding::Unclear))
     }
 
     /// The answer does not stand and somebody else answers, but nobody's stake is taken.
@@ -107,7 +107,7 @@ impl Core {
         self.close_subject(id, index, fx);
         // With a tolerance nobody has compared the others with one another.
         if let Some(judge) = judge.filter(|_| exact && outvoted) {
-            self.adopt(id, index, judge, fx);
+            self.adopt(id, index, judge, Vec::new(), fx);
         }
         if outvoted {
             self.record_deed(provider, Deed::Dissented, fx);
@@ -116,14 +116,17 @@ impl Core {
 
     /// The answer is wrong, and it is known.
     fn convict(&mut self, id: JobId, index: u32, fx: &mut Effects) {
-        let Some(case) = self.shard(id, index).and_then(Case::of) else {
+        let exact = self.jobs.get(&id).map(|job| job.spec.comparison) == Some(Comparison::Exact);
+        let case = self.shard(id, index).and_then(|s| Case::of(s, exact));
+        let Some(mut case) = case else {
             return;
         };
         let evidence = case.evidence;
         self.ask_about_vouchers(id, index, &case, fx);
         self.reward_accusers(id, index, fx);
         self.close_subject(id, index, fx);
-        self.adopt(id, index, case.judge, fx);
+        let samples = std::mem::take(&mut case.samples);
+        self.adopt(id, index, case.judge, samples, fx);
         for voucher in &case.vouchers {
             let Evidence::AuditFailed { referee, .. } = evidence else {
                 continue;
@@ -158,56 +161,6 @@ impl Core {
         }
     }
 
-    /// Who said that a wrong answer is right is as good as who gave it.
-    pub(super) fn vouched(&mut self, id: ProviderId, evidence: Evidence, fx: &mut Effects) {
-        let Some(known) = self.providers.get_mut(&id) else {
-            return;
-        };
-        if known.answers.vouched().is_ok() {
-            self.ban(id, evidence, fx);
-        }
-    }
-
-    /// Has samples that found nothing compared with what referees found.
-    fn ask_about_vouchers(&mut self, id: JobId, index: u32, case: &Case, fx: &mut Effects) {
-        let pairs: Vec<(u32, u32)> = case.samples.iter().map(|at| (case.judge, *at)).collect();
-        self.ask_to_compare(id, index, &pairs, fx);
-    }
-
-    /// Somebody's sample was compared with what a referee found in the same shard.
-    pub(super) fn voucher_compared(
-        &mut self,
-        id: JobId,
-        index: u32,
-        pair: (u32, u32),
-        finding: Finding,
-        fx: &mut Effects,
-    ) {
-        let Some(shard) = self.shard(id, index) else {
-            return;
-        };
-        let replica = |at: u32| shard.replicas.get(at as usize).filter(|r| r.check);
-        let (Some(left), Some(right)) = (replica(pair.0), replica(pair.1)) else {
-            return;
-        };
-        let (judge, voucher) = match self.config.referees.contains(&left.provider) {
-            true => (left, right),
-            false => (right, left),
-        };
-        let (referee, assignment, provider) =
-            (judge.assignment, voucher.assignment, voucher.provider);
-        if finding == Finding::Differ {
-            self.vouched(
-                provider,
-                Evidence::Vouched {
-                    assignment,
-                    referee,
-                },
-                fx,
-            );
-        }
-    }
-
     /// Pays those who found the answer wrong, and not those whose own is no better: that of whoever executed the
     /// whole shard must not contradict a judge's.
     fn reward_accusers(&mut self, id: JobId, index: u32, fx: &mut Effects) {
@@ -221,10 +174,7 @@ impl Core {
             };
             let right = judge
                 .zip(self.shard(id, index))
-                .is_none_or(|(judge, shard)| {
-                    let outputs = !exact || same_root(shard, judge, replica);
-                    !whole || outputs && same_meters(shard, judge, replica)
-                });
+                .is_none_or(|(judge, shard)| !whole || is_borne_out(shard, exact, judge, replica));
             if right {
                 self.reward_check(place, fx);
             } else {
@@ -263,7 +213,8 @@ impl Core {
     }
 
     /// Accepts what a judge found in place of an answer that does not stand. It was executed often enough, and paid.
-    fn adopt(&mut self, id: JobId, index: u32, judge: u32, fx: &mut Effects) {
+    /// Samples of that answer that found nothing are remembered: each is still to be compared with the judge's.
+    fn adopt(&mut self, id: JobId, index: u32, judge: u32, samples: Vec<Check>, fx: &mut Effects) {
         let running = self
             .jobs
             .get(&id)
@@ -293,7 +244,7 @@ impl Core {
                 hurried: true,
                 accused: false,
                 passed: 0,
-                checks: Vec::new(),
+                checks: samples,
             }));
         }
         self.merge_if_complete(id, fx);
@@ -343,7 +294,7 @@ impl Core {
     }
 
     /// Has a share of a provider's answers that are not final executed again, whole.
-    fn check_again(&mut self, provider: ProviderId, rate: Ppb, fx: &mut Effects) {
+    pub(super) fn check_again(&mut self, provider: ProviderId, rate: Ppb, fx: &mut Effects) {
         let known = self.providers.get(&provider);
         let answers: Vec<_> = known.map_or_else(Vec::new, |known| {
             known.provisional.values().copied().collect()
@@ -376,23 +327,23 @@ impl Core {
 }
 
 /// A conviction.
-struct Case {
+pub(super) struct Case {
     provider: ProviderId,
     /// Number of the answer's first unit.
     first: u64,
     evidence: Evidence,
     /// Position of a referee's replica.
-    judge: u32,
-    /// Who first found something.
+    pub(super) judge: u32,
+    /// Who first found something, and not just something else that is wrong too.
     reporter: Option<ProviderId>,
     /// Who executed the whole shard and gave the very same answer, and in which assignment.
     vouchers: Vec<(ProviderId, jobs::ids::AssignmentId)>,
-    /// Positions of samples that found nothing.
-    samples: Vec<u32>,
+    /// Samples that found nothing.
+    pub(super) samples: Vec<Check>,
 }
 
 impl Case {
-    fn of(shard: &Shard) -> Option<Self> {
+    fn of(shard: &Shard, exact: bool) -> Option<Self> {
         let audit = shard.audit.as_ref()?;
         let replica = |at: u32| shard.replicas.get(at as usize);
         let root = |at: u32| Some(replica(at)?.opening.as_ref()?.outcome.root);
@@ -406,10 +357,12 @@ impl Case {
         let vouchers =
             agreed().filter(|(at, whole)| *whole && same_root(shard, audit.subject, *at));
         let vouchers = vouchers.filter_map(|(at, _)| replica(at));
-        let samples = agreed().filter(|(_, whole)| !whole).map(|(at, _)| at);
-        let first = found(Finding::Differ)
-            .next()
-            .and_then(|check| check.replica);
+        let samples = found(Finding::Agree).filter(|check| !check.is_whole());
+        let mut accusers = found(Finding::Differ).filter(|check| {
+            let at = check.replica.unwrap_or(judge);
+            !check.is_whole() || is_borne_out(shard, exact, judge, at)
+        });
+        let first = accusers.next().and_then(|check| check.replica);
         Some(Self {
             provider: subject.provider,
             first: audit.first,
@@ -422,64 +375,7 @@ impl Case {
             judge,
             reporter: first.and_then(replica).map(|replica| replica.provider),
             vouchers: vouchers.map(|r| (r.provider, r.assignment)).collect(),
-            samples: samples.collect(),
+            samples: samples.cloned().collect(),
         })
     }
-}
-
-/// The replica by which an accused answer was judged: a referee's, if there is one.
-fn judge_of(shard: &Shard) -> Option<u32> {
-    let audit = shard.audit.as_ref()?;
-    let checks = audit.checks.iter();
-    let mut judges = checks.filter(|c| c.is_whole() && c.finding == Some(Finding::Differ));
-    let first = judges.clone().next();
-    judges.find(|c| c.by == By::Referee).or(first)?.replica
-}
-
-/// What the executions of the whole shard by these judges amount to. Peers are against an answer as far as they say
-/// the same: two who each made something up have found nothing.
-fn ruling(shard: &Shard, audit: &Audit, exact: bool, (by, confirmations): (By, usize)) -> Ruling {
-    let judges = || audit.checks.iter().filter(|c| c.is_whole() && c.by == by);
-    let said = |finding| judges().filter(move |c| c.finding == Some(finding));
-    let agree = said(Finding::Agree).count();
-    let differ = said(Finding::Differ).count();
-    let against = match by {
-        By::Referee => differ.saturating_add(said(Finding::Unclear).count()),
-        By::Peer => largest_group(shard, exact, &judges().collect::<Vec<_>>()),
-    };
-    let open = judges().filter(|c| c.finding.is_none()).count();
-    let (need, acquits) = match by {
-        By::Referee => (confirmations.max(1), 1),
-        By::Peer => (MAJORITY, MAJORITY),
-    };
-    if agree >= acquits && agree > against {
-        Ruling::Acquitted
-    } else if by == By::Referee && differ >= need && agree == 0 {
-        Ruling::Convicted
-    } else if against >= need && against > agree {
-        Ruling::Refuted
-    } else if open > 0 {
-        Ruling::Open
-    } else {
-        Ruling::More
-    }
-}
-
-/// How many of those who found something else found the same. Where outputs are compared with a tolerance nobody has
-/// compared theirs with one another, and they are taken to agree if their meters do.
-fn largest_group(shard: &Shard, exact: bool, judges: &[&Check]) -> usize {
-    let against =
-        |check: &&&Check| matches!(check.finding, Some(finding) if finding != Finding::Agree);
-    let found: Vec<u32> = judges
-        .iter()
-        .filter(against)
-        .filter_map(|check| check.replica)
-        .collect();
-    let alike = |left: u32, right: u32| {
-        same_meters(shard, left, right) && (!exact || same_root(shard, left, right))
-    };
-    let sizes = found
-        .iter()
-        .map(|left| found.iter().filter(|right| alike(*left, **right)).count());
-    sizes.max().unwrap_or(0)
 }

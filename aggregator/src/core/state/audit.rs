@@ -66,7 +66,29 @@ pub struct Check {
     pub finding: Option<Finding>,
 }
 
+/// Bits of a check's name that say which of an audit's checks it is; the others say which audit's.
+const NAME_BITS: u32 = 8;
+
 impl Audit {
+    /// The name of a check among all that a shard ever has: its answers may be taken back, and a sample that was cut
+    /// for an earlier one must not be taken for a later one's.
+    #[must_use]
+    pub const fn name_of(&self, position: u32) -> u32 {
+        (self.subject << NAME_BITS) | position
+    }
+
+    /// The check of that name, unless it is another audit's.
+    pub fn named_mut(&mut self, name: u32) -> Option<&mut Check> {
+        let position = name.checked_sub(self.subject << NAME_BITS)?;
+        self.checks.get_mut(position as usize)
+    }
+
+    /// Whether the answer is what a judge found, in place of one that did not stand.
+    #[must_use]
+    pub const fn is_adopted(&self) -> bool {
+        self.units == 0
+    }
+
     /// Whether a check has no result yet.
     #[must_use]
     pub fn is_open(&self) -> bool {
@@ -136,12 +158,18 @@ impl Shard {
         }
     }
 
+    /// Live replicas that are to answer. Checks of an answer that is gone may be live a little longer.
+    #[must_use]
+    pub fn answering(&self) -> usize {
+        let live = self.replicas.iter().filter(|r| r.is_live() && !r.check);
+        live.count()
+    }
+
     /// Executions that somebody is still needed for.
     #[must_use]
     pub fn unassigned(&self) -> usize {
         let Some(audit) = &self.audit else {
-            let live = self.replicas.iter().filter(|r| r.is_live()).count();
-            let missing = usize::from(self.wanted).saturating_sub(live);
+            let missing = usize::from(self.wanted).saturating_sub(self.answering());
             return if self.accepted.is_some() { 0 } else { missing };
         };
         let gone = |check: &&Check| {

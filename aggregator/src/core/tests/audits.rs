@@ -1,5 +1,7 @@
 //! Answers that count at once: when they are checked, what follows, and when they are final.
 
+mod attacks;
+
 use jobs::policy::Unit;
 use policy::Ppb;
 use policy::params::RAMP_CHECKS_MAX;

@@ -1,0 +1,435 @@
+//! What who wants something for nothing tries with audits, and what comes of it.
+
+use jobs::offer::CAPACITY_MAX;
+
+use super::*;
+use crate::core::event::{Code, Failure};
+use crate::core::state::Cause;
+
+/// Samples of the accepted answers are cut: shard, name of the check, items.
+fn wanted_samples(script: &Script) -> Vec<(u32, u32, Vec<u32>)> {
+    let actions = script.core.recover().into_iter();
+    let samples = actions.filter_map(|action| match action {
+        Action::Sample {
+            shard,
+            check,
+            items,
+            ..
+        } => Some((shard, check, items)),
+        _ => None,
+    });
+    samples.collect()
+}
+
+fn cut(script: &mut Script, shard: u32, check: u32, input: &[u8]) {
+    script.step(Event::Sampled {
+        job: job(),
+        shard,
+        check,
+        input: BlobRef::of(input),
+    });
+}
+
+/// Comparisons that the driver is asked for: shard, the two assignments, the sample.
+fn wanted_comparisons(core: &Core) -> Vec<(u32, AssignmentId, AssignmentId, Vec<u32>)> {
+    let actions = core.recover().into_iter();
+    let asked = actions.filter_map(|action| match action {
+        Action::Compare {
+            shard,
+            left,
+            right,
+            sample,
+            ..
+        } => Some((shard, left, right, sample)),
+        _ => None,
+    });
+    asked.collect()
+}
+
+fn compared(
+    script: &mut Script,
+    shard: u32,
+    left: AssignmentId,
+    right: AssignmentId,
+    found: Finding,
+) {
+    script.step(Event::Compared {
+        job: job(),
+        shard,
+        left,
+        right,
+        finding: found,
+    });
+}
+
+/// Two shards of twenty items, of which a few are looked at.
+fn by_item() -> JobSpec {
+    JobSpec {
+        items: 40,
+        items_per_shard: 20,
+        audit: Some(Unit::Item),
+        ..audited()
+    }
+}
+
+/// A market that looks at a fifth of all items.
+fn sampling(providers: u8, referees: u8) -> Script {
+    let mut script = market(providers, referees, false);
+    script.core.config.audit.peer = Ppb::millionths(200_000);
+    trust_everybody(&mut script);
+    script
+}
+
+fn cancel(script: &mut Script) -> Result<Reply, Refusal> {
+    script.step(Event::Cancel {
+        request: REQUEST,
+        job: job(),
+        client: client(),
+    });
+    script.reply()
+}
+
+fn lose(script: &mut Script, index: u8) {
+    script.step(Event::ProviderLost {
+        provider: provider(index),
+    });
+}
+
+/// Submits, and lets only this provider answer.
+fn answered_by(script: &mut Script, index: u8, others: &[u8], spec: JobSpec, output: &'static str) {
+    script.submit(spec).unwrap();
+    others.iter().for_each(|other| lose(script, *other));
+    let shards = script.core.jobs[&job()].shards.len() as u32;
+    let inputs = (0..shards).map(|shard| BlobRef::of(&shard.to_le_bytes()));
+    script.step(Event::BlobsReady {
+        job: job(),
+        shard_inputs: inputs.collect(),
+    });
+    script.answer_all(|_| output);
+    let known = &script.core.providers[&provider(index)];
+    assert_eq!(known.provisional.len() as u32, shards);
+    script.share();
+}
+
+#[test]
+fn a_sample_that_found_nothing_in_a_wrong_answer_costs_reputation_and_no_stake() {
+    let mut script = sampling(5, 3);
+    answered_by(&mut script, 3, &[0, 1, 2, 4], by_item(), "wrong");
+    script.offer(offer(4, "class"));
+    for (shard, check, _) in wanted_samples(&script) {
+        cut(&mut script, shard, check, b"sample");
+    }
+    script.answer_all(|_| "a part");
+    // It sees nothing in the first shard, and something in the second.
+    for (shard, left, right, sample) in wanted_comparisons(&script.core) {
+        assert!(!sample.is_empty());
+        let finding = [Finding::Agree, Finding::Differ][shard as usize];
+        compared(&mut script, shard, left, right, finding);
+    }
+    for referee in [0, 1, 2] {
+        script.offer(offer(referee, "class"));
+    }
+    script.answer_all(|_| "right");
+    assert!(script.is_banned(3), "both of its answers are wrong");
+    script.step(Event::Restarted);
+    let asked = wanted_comparisons(&script.core);
+    let [(0, left, right, sample)] = asked.as_slice() else {
+        panic!("what the sample found is compared with what is right: {asked:?}");
+    };
+    assert!(!sample.is_empty(), "as a sample still, after a restart");
+    compared(&mut script, 0, *left, *right, Finding::Differ);
+    let tally = script.core.providers[&provider(4)].tally;
+    assert_eq!((tally.dissented, script.stake_of(4)), (1, 300));
+    assert!(!script.is_banned(4), "a guest may do otherwise with a part");
+    assert_eq!(wanted_comparisons(&script.core), []);
+}
+
+#[test]
+fn what_becomes_final_while_the_driver_merges_is_merged_once_more() {
+    let mut script = market(3, 0, true);
+    script.core.config.audit.window = 0;
+    script.start(audited());
+    script.share();
+    let first = std::mem::take(&mut script.sent);
+    for assignment in &first {
+        script.execute(&[(assignment, "right")]);
+    }
+    assert_eq!(script.status(), JobStatus::Merging);
+    script.answer_all(|_| "right");
+    assert!(!script.core.has_provisional(job()));
+    // The driver's record was made before anything was paid.
+    script.merge(1);
+    assert_eq!(script.status(), JobStatus::Merging);
+    script.merge(2);
+    assert_eq!(script.status(), JobStatus::Done);
+}
+
+#[test]
+fn whoever_is_pardoned_begins_again_as_a_newcomer() {
+    let mut script = wrong_answers(3);
+    for index in [0, 1, 2] {
+        script.offer(offer(index, "class"));
+    }
+    script.answer_all(|_| "right");
+    assert!(script.is_banned(3));
+    script.step(Event::SetBanned {
+        provider: provider(3),
+        banned: false,
+    });
+    script.wait(1_000_000_000);
+    for index in 0..4 {
+        script.offer(offer(index, "class"));
+    }
+    let next = JobId(digest("next"));
+    script.submit_as(client(), next, audited()).unwrap();
+    script.step(Event::BlobsReady {
+        job: next,
+        shard_inputs: vec![BlobRef::of(b"input"); 2],
+    });
+    script.answer_all(|_| "right");
+    let known = &script.core.providers[&provider(3)];
+    assert_eq!(known.provisional.len(), 2, "its answers count again");
+    assert_eq!((known.answers.produced(), known.answers.passed()), (2, 0));
+}
+
+#[test]
+fn a_client_that_has_the_result_cannot_cancel_its_way_out_of_paying() {
+    let mut script = market(3, 0, true);
+    script.start(audited());
+    script.share();
+    let first = std::mem::take(&mut script.sent);
+    for assignment in &first {
+        script.execute(&[(assignment, "right")]);
+    }
+    assert_eq!(cancel(&mut script), Err(Refusal::ResultDelivered));
+    script.merge(1);
+    assert_eq!(cancel(&mut script), Err(Refusal::ResultDelivered));
+    script.answer_all(|_| "right");
+    script.outlive_finality(1);
+    assert!(
+        first
+            .iter()
+            .all(|assignment| script.earned(assignment) > Amount::ZERO)
+    );
+    assert_eq!(
+        cancel(&mut script),
+        Ok(Reply::Cancelled { job: job() }),
+        "a repetition"
+    );
+}
+
+#[test]
+fn a_guest_that_fails_on_a_part_of_a_shard_is_checked_on_the_whole() {
+    for failure in [
+        Failure::Guest(Code::new("trap")),
+        Failure::Timeout,
+        Failure::WorkerLost,
+    ] {
+        let mut script = sampling(4, 0);
+        script.start(by_item());
+        script.share();
+        script.answer_all(|_| "right");
+        let (shard, check, _) = wanted_samples(&script).remove(0);
+        cut(&mut script, shard, check, b"sample");
+        let sample = script.sent(shard).remove(0);
+        assert!(!sample.sample.is_empty());
+        script.step(Event::ExecutionFailed {
+            assignment: sample.id,
+            failure,
+        });
+        let whole = script.sent(shard).remove(0);
+        let input = BlobRef::of(&shard.to_le_bytes());
+        assert_eq!(
+            (whole.sample.len(), whole.items, whole.input),
+            (0, 20, input)
+        );
+        script.execute(&[(&whole, "right")]);
+        let paid = script.earned(&whole);
+        assert!(paid > Amount::ZERO, "{paid:?}");
+    }
+}
+
+#[test]
+fn where_too_few_referees_are_left_a_wrong_answer_falls_and_no_stake_with_it() {
+    // How many of two referees are there while the wrong answers are looked at.
+    for present in [0u8, 1] {
+        let mut script = market(5, 2, true);
+        answered_by(&mut script, 2, &[0, 1, 3, 4], audited(), "wrong");
+        for index in (0..present).chain([3, 4]) {
+            script.offer(offer(index, "class"));
+        }
+        script.answer_all(lies_of(2));
+        assert_eq!(script.outcome(), None, "{present}: the job goes on");
+        assert_eq!((script.stake_of(2), script.is_banned(2)), (300, false));
+        let shards = &script.core.jobs[&job()].shards;
+        let wrong = shards.iter().flat_map(|shard| shard.replicas.first());
+        let mut states = wrong.map(|replica| &replica.state);
+        let fallen = ReplicaState::Closed(Cause::Refuted);
+        assert!(states.all(|state| *state == fallen), "{present}");
+        let roots = shards.iter().filter_map(|shard| shard.accepted.as_ref());
+        let roots: Vec<_> = roots.map(|accepted| accepted.root).collect();
+        assert_eq!(roots, [digest("right"); 2], "{present}");
+    }
+}
+
+#[test]
+fn a_check_that_no_referee_is_there_for_is_done_by_a_peer() {
+    let mut script = market(4, 2, true);
+    script.core.config.audit.trusted = Ppb::ONE;
+    script.start(audited());
+    script.answer_all(|_| "right");
+    script.share();
+    lose(&mut script, 0);
+    lose(&mut script, 1);
+    script.answer_all(|_| "right");
+    script.outlive_finality(1);
+}
+
+#[test]
+fn what_another_execution_class_finds_takes_no_stake_where_models_run() {
+    for (class, models, convicted) in [("class", 1, true), ("other", 1, false), ("other", 0, true)]
+    {
+        let mut script = market(5, 3, true);
+        let spec = JobSpec {
+            comparison: Comparison::Numeric,
+            models,
+            ..audited()
+        };
+        answered_by(&mut script, 3, &[0, 1, 2, 4], spec, "wrong");
+        for referee in [0, 1, 2] {
+            script.offer(offer(referee, class));
+        }
+        for _ in 0..40 {
+            script.answer_all(|_| "right");
+            let asked = wanted_comparisons(&script.core);
+            let Some((shard, left, right, _)) = asked.first() else {
+                break;
+            };
+            compared(&mut script, *shard, *left, *right, Finding::Differ);
+        }
+        let stake = script.stake_of(3);
+        assert_eq!(stake < 300, convicted, "{class} {models}: {stake}");
+        let known = &script.core.providers[&provider(3)];
+        assert!(known.provisional.is_empty(), "its answers do not stand");
+    }
+}
+
+#[test]
+fn only_whose_finding_is_borne_out_gets_the_bounty() {
+    for (found, paid) in [("right", true), ("nonsense", false)] {
+        let mut script = wrong_answers(3);
+        script.offer(offer(4, "class"));
+        script.answer_all(|_| found);
+        for referee in [0, 1, 2] {
+            script.offer(offer(referee, "class"));
+        }
+        script.answer_all(|_| "right");
+        assert!(script.is_banned(3), "{found}");
+        let earned = script.core.view_provider(provider(4)).unwrap().earned;
+        assert_eq!(!earned.is_zero(), paid, "{found}: {earned:?}");
+    }
+}
+
+#[test]
+fn a_ban_that_takes_back_many_answers_under_check_fits_into_its_steps() {
+    let mut script = market(0, 0, true);
+    script.core.config.provider_live_max = 64;
+    for index in 0..4 {
+        let capacity = CAPACITY_MAX.min(64);
+        script.offer(Offer {
+            capacity,
+            ..offer(index, "class")
+        });
+    }
+    let spec = JobSpec {
+        items: 64,
+        items_per_shard: 1,
+        max_price: Amount(9_000_000),
+        ..audited()
+    };
+    answered_by(&mut script, 3, &[0, 1, 2], spec, "wrong");
+    for index in 0..3 {
+        script.offer(Offer {
+            capacity: CAPACITY_MAX.min(64),
+            ..offer(index, "class")
+        });
+    }
+    assert_eq!(script.executions(), 128, "every answer is being checked");
+    script.core.config.step_replicas_max = 1;
+    script.step(Event::SetBanned {
+        provider: provider(3),
+        banned: true,
+    });
+    let mut steps = 0;
+    while script.last.contains(&Action::TickAgain) {
+        script.step(Event::Tick);
+        steps += 1;
+    }
+    assert!(steps > 32, "{steps}");
+    script.answer_all(|_| "right");
+    let replicas = script.core.jobs[&job()]
+        .shards
+        .iter()
+        .flat_map(|s| &s.replicas);
+    let moot = replicas.filter(|replica| replica.state == ReplicaState::Closed(Cause::Moot));
+    assert_eq!(moot.count(), 64);
+}
+
+#[test]
+fn a_sample_that_was_cut_for_an_answer_that_is_gone_is_not_the_nexts() {
+    let mut script = sampling(4, 0);
+    answered_by(&mut script, 0, &[1, 2, 3], by_item(), "right");
+    let old = wanted_samples(&script).remove(0);
+    script.step(Event::SetBanned {
+        provider: provider(0),
+        banned: true,
+    });
+    script.offer(offer(1, "class"));
+    script.answer_all(|_| "right");
+    script.offer(offer(2, "class"));
+    let wanted = wanted_samples(&script).into_iter();
+    let new = wanted
+        .filter(|(shard, _, _)| *shard == old.0)
+        .last()
+        .unwrap();
+    assert_ne!(old.2, new.2, "other items");
+    cut(&mut script, old.0, old.1, b"old");
+    assert!(script.sent(old.0).is_empty());
+    cut(&mut script, new.0, new.1, b"new");
+    let sent = script.sent(new.0);
+    assert_eq!(
+        (sent[0].input, &sent[0].sample),
+        (BlobRef::of(b"new"), &new.2)
+    );
+}
+
+#[test]
+fn a_sample_is_paid_no_more_fuel_than_the_whole_took() {
+    let mut script = sampling(4, 0);
+    script.start(by_item());
+    script.share();
+    script.answer_all(|_| "right");
+    let (shard, check, _) = wanted_samples(&script).remove(0);
+    cut(&mut script, shard, check, b"sample");
+    let sample = script.sent(shard).remove(0);
+    script.execute_with(&[(&sample, 4_000_000_000)], |meters| meters.device_us = 0);
+    let (_, left, right, _) = wanted_comparisons(&script.core).remove(0);
+    compared(&mut script, shard, left, right, Finding::Agree);
+    assert_eq!(
+        script.earned(&sample),
+        Amount(2_000),
+        "as much as the answer burnt"
+    );
+}
+
+#[test]
+fn an_audited_job_asks_for_one_answer() {
+    let mut script = market(4, 0, true);
+    for (replicas, fine) in [(2, false), (1, true)] {
+        let spec = JobSpec {
+            replicas,
+            ..audited()
+        };
+        assert_eq!(script.submit(spec).is_ok(), fine, "{replicas}");
+    }
+}
