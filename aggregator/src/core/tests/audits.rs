@@ -544,3 +544,21 @@ fn who_checked_an_answer_that_is_gone_may_answer_and_check_the_next() {
     assert!(script.is_banned(2));
     script.outlive_finality(script.core.jobs[&job()].merges);
 }
+
+#[test]
+fn an_auditor_that_stalls_is_replaced_by_a_referee_where_nobody_else_is_left() {
+    let mut script = market(4, 2, true);
+    script.start(audited());
+    script.share();
+    let first = script.sent(0);
+    script.execute(&[(&first[0], "right")]);
+    let check = script.sent(0);
+    assert_eq!(check.len(), 1);
+    script.step(Event::AssignAccepted {
+        assignment: check[0].id,
+    });
+    script.wait(script.core.config.due_grace_ms + 10_000);
+    let next = script.sent(0);
+    assert_eq!(next.len(), 1, "asked at once");
+    assert!(next[0].provider == provider(0) || next[0].provider == provider(1));
+}
