@@ -9,7 +9,7 @@
 //! Reading order: [`event`] (what can happen), [`action`] (what is to be done), [`state`] (what is
 //! remembered); then a job's way: [`admission`] → [`dispatch`] → [`replica`] → [`judge`] →
 //! [`settlement`] → [`ending`], or, where answers are audited, [`judge`] → [`audit`] → [`ending`]; beside it
-//! [`diversity`], [`reveal`], [`deadline`] and [`reputation`]; over it all
+//! [`diversity`], [`reveal`], [`deadline`], [`reputation`] and [`epoch`]; over it all
 //! [`check`], and for readers [`view`] and [`summary`].
 //!
 //! A step must fit into one batch of the store, so how much it begins and ends is bounded
@@ -19,6 +19,7 @@
 pub mod action;
 pub mod config;
 pub mod diversity;
+pub mod epoch;
 pub mod event;
 pub mod refusal;
 pub mod reputation;
@@ -89,6 +90,8 @@ pub struct Core {
     looked_until: Option<(u64, u32)>,
     /// Groups of transfers the ledger refused although the core thought them possible.
     ledger_faults: u32,
+    /// What validators reported, and what came of it.
+    epochs: epoch::Epochs,
 }
 
 impl Core {
@@ -111,6 +114,7 @@ impl Core {
             ending: BTreeSet::new(),
             looked_until: None,
             ledger_faults: 0,
+            epochs: epoch::Epochs::default(),
         }
     }
 
@@ -146,19 +150,6 @@ impl Core {
             Event::Restarted => self.restarted(fx),
             Event::Offer { offer, prefix } => self.offer(*offer, prefix, fx),
             Event::ProviderLost { provider } => self.lost(provider, fx),
-            Event::Submit {
-                request,
-                client,
-                job,
-                spec,
-                chance,
-            } => self.submit((request, client), job, spec, chance, fx),
-            Event::Share {
-                request,
-                job,
-                client,
-                chance,
-            } => self.share(request, job, client, chance, fx),
             Event::Sampled {
                 job,
                 shard,
@@ -195,6 +186,48 @@ impl Core {
             } => self.merged((job, round), result, shards, fx),
             Event::MergeFailed { job, round, code } => self.merge_failed((job, round), code, fx),
             Event::Recorded { job } => self.recorded(job),
+            Event::RevealDelayed { assignment } => self.reveal_delayed(assignment),
+            Event::OutputsIncomparable {
+                assignment,
+                opening,
+                code,
+            } => self.outputs_incomparable(assignment, opening, code, fx),
+            Event::AssignUnsent { assignment } => self.unsent(assignment, fx),
+            request @ (Event::Submit { .. }
+            | Event::Share { .. }
+            | Event::Challenge { .. }
+            | Event::Cancel { .. }
+            | Event::Move { .. }
+            | Event::SetBanned { .. }
+            | Event::Scores { .. }) => self.requested(request, fx),
+        }
+    }
+
+    /// What clients, the operator and validators ask for.
+    fn requested(&mut self, request: Event, fx: &mut Effects) {
+        match request {
+            Event::Submit {
+                request,
+                client,
+                job,
+                spec,
+                chance,
+            } => self.submit((request, client), job, spec, chance, fx),
+            Event::Share {
+                request,
+                job,
+                client,
+                chance,
+            } => self.share(request, job, client, chance, fx),
+            Event::Challenge {
+                request,
+                job,
+                chance,
+                item,
+            } => {
+                let reply = self.challenge(job, chance, item, fx);
+                fx.reply(request, reply);
+            }
             Event::Cancel {
                 request,
                 job,
@@ -207,13 +240,15 @@ impl Core {
                 amount,
             } => self.move_money(request, id, movement, amount, fx),
             Event::SetBanned { provider, banned } => self.set_banned(provider, banned, fx),
-            Event::RevealDelayed { assignment } => self.reveal_delayed(assignment),
-            Event::OutputsIncomparable {
-                assignment,
-                opening,
-                code,
-            } => self.outputs_incomparable(assignment, opening, code, fx),
-            Event::AssignUnsent { assignment } => self.unsent(assignment, fx),
+            Event::Scores {
+                request,
+                validator,
+                epoch,
+                digest,
+                scores,
+            } => self.scores(request, validator, epoch, digest, scores, fx),
+            // Everything else is news, not a request.
+            _ => {}
         }
     }
 
@@ -233,6 +268,9 @@ impl Core {
     /// Not an event: whoever keeps a log takes a snapshot here, because a replay across it would decide
     /// differently.
     pub fn reconfigure(&mut self, config: Config) {
+        if config.epoch_ms != self.config.epoch_ms {
+            self.recount_epochs();
+        }
         self.config = config;
     }
 

@@ -8,7 +8,7 @@
 //! outstanding is asked for again.
 //!
 //! Reading order: [`rows`] (what is stored), [`log`], [`machine`], [`handle`]; then [`peers`] and [`backend`]
-//! with [`audits`] and [`records`] (what comes in); [`actor`], [`prepare`], [`reveal`], [`merge`] (what
+//! with [`audits`], [`games`] and [`records`] (what comes in); [`actor`], [`prepare`], [`reveal`], [`merge`] (what
 //! goes out).
 
 mod auditing;
@@ -27,6 +27,7 @@ mod reveal;
 
 mod audits;
 mod backend;
+mod games;
 mod peers;
 mod prefix;
 mod records;
@@ -35,6 +36,7 @@ mod views;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -44,7 +46,9 @@ use std::time::Duration;
 use api::server::OperatorToken;
 use ed25519_dalek::SigningKey;
 use jobs::envelope::SignerPolicy;
-use jobs::ids::AggregatorId;
+use jobs::game::epoch::{EPOCH_MS_MAX, EPOCH_MS_MIN};
+use jobs::ids::{AggregatorId, ProviderId};
+use jobs::money::Amount;
 use jobs::time::Timestamp;
 use ledger::{AuditReport, FeeBps};
 use network::blobs::BlobStore;
@@ -55,6 +59,8 @@ use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, oneshot, watch};
 use tokio::task::JoinHandle;
 
+use crate::core::config::EPOCH_MS;
+use crate::core::epoch::VALIDATORS_MAX;
 use crate::core::{Config, Event};
 pub use auditing::Auditing;
 pub use error::Error;
@@ -112,6 +118,60 @@ pub struct AggregatorConfig {
     pub auditing: Auditing,
     /// Whether providers of one network prefix count as one.
     pub prefix_diversity: bool,
+    /// The game: whose reports count, how long an epoch is, and what one is rewarded with at most.
+    pub game: GameConfig,
+}
+
+/// The operator's part of the game.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GameConfig {
+    /// Whose reports count, at most [`VALIDATORS_MAX`].
+    pub validators: BTreeSet<ProviderId>,
+    /// Length of an epoch in milliseconds.
+    pub epoch_ms: u64,
+    /// The most that one epoch is rewarded with.
+    pub epoch_reward: Amount,
+}
+
+impl Default for GameConfig {
+    /// No validators, an hour, nothing.
+    fn default() -> Self {
+        Self {
+            validators: BTreeSet::new(),
+            epoch_ms: EPOCH_MS,
+            epoch_reward: Amount::ZERO,
+        }
+    }
+}
+
+impl GameConfig {
+    /// Writes it into the core's settings.
+    fn apply(&self, settings: &mut Config) -> Result<(), Error> {
+        let refuse = |what: &str, value: u64, least: u64, most: u64| {
+            Error::Config(format!("{what} = {value}: must be {least} to {most}"))
+        };
+        if !(EPOCH_MS_MIN..=EPOCH_MS_MAX).contains(&self.epoch_ms) {
+            return Err(refuse(
+                "epoch_ms",
+                self.epoch_ms,
+                EPOCH_MS_MIN,
+                EPOCH_MS_MAX,
+            ));
+        }
+        let listed = self.validators.len();
+        if listed > VALIDATORS_MAX {
+            return Err(refuse(
+                "validators",
+                listed as u64,
+                0,
+                VALIDATORS_MAX as u64,
+            ));
+        }
+        settings.validators.clone_from(&self.validators);
+        settings.epoch_ms = self.epoch_ms;
+        settings.epoch_reward = self.epoch_reward;
+        Ok(())
+    }
 }
 
 impl std::fmt::Debug for AggregatorConfig {
@@ -212,6 +272,7 @@ async fn start_on(store: impl Kv + 'static, config: AggregatorConfig) -> Result<
     let id = jobs::ids::ProviderId(key.verifying_key().to_bytes());
     let mut settings = Config::new(id, fee);
     config.auditing.clone().configure(&mut settings)?;
+    config.game.apply(&mut settings)?;
     start_with(store, config, key, settings).await
 }
 

@@ -104,6 +104,8 @@ pub struct Counts {
     pub dissented: u64,
     /// What audits came to.
     pub audits: AuditCounts,
+    /// Providers that games were rewarded for.
+    pub rewarded: u64,
 }
 
 /// Sums of what audits came to.
@@ -142,6 +144,7 @@ impl Counts {
         self.banned = self.banned.saturating_add(other.banned);
         self.dissented = self.dissented.saturating_add(other.dissented);
         self.audits.add(&other.audits);
+        self.rewarded = self.rewarded.saturating_add(other.rewarded);
     }
 }
 

@@ -5,6 +5,7 @@ pub(crate) mod component;
 pub(crate) mod demo;
 pub(crate) mod devnet;
 pub(crate) mod economics;
+pub(crate) mod game;
 pub(crate) mod job;
 pub(crate) mod key;
 pub(crate) mod ledger;
@@ -12,6 +13,7 @@ pub(crate) mod model;
 pub(crate) mod provider;
 pub(crate) mod receipt;
 pub(crate) mod sim;
+pub(crate) mod validator;
 
 /// Waits for Ctrl-C or SIGTERM.
 pub(crate) async fn wait_for_stop() -> anyhow::Result<()> {

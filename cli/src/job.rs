@@ -23,15 +23,15 @@ pub(crate) struct Prepared {
     /// What a client signs.
     pub(crate) package: Package,
     /// What its nonce promises: the client's share of the draw that decides about audits.
-    pub(crate) share: Share,
+    pub(crate) share: Option<Share>,
     /// Every blob of the package and the file that holds it.
     pub(crate) files: Vec<(BlobRef, PathBuf)>,
     /// The items of the input.
     pub(crate) items: Vec<Vec<u8>>,
     /// Models by name.
     pub(crate) models: Vec<(String, BlobRef, PathBuf)>,
-    /// Holds the encoded input; removed with this value.
-    _scratch: tempfile::TempDir,
+    /// Holds the encoded input, if nothing else does; removed with this value.
+    _scratch: Option<tempfile::TempDir>,
 }
 
 /// Reads and checks everything a manifest names.
@@ -69,13 +69,66 @@ pub(crate) fn prepare(manifest_path: &Path) -> Result<Prepared> {
     ];
     files.extend(models.iter().map(|(_, blob, path)| (*blob, path.clone())));
     Ok(Prepared {
-        share,
+        share: Some(share),
         package,
         files,
         items,
         models,
-        _scratch: scratch,
+        _scratch: Some(scratch),
     })
+}
+
+impl Prepared {
+    /// A package whose blobs lie where `path` says. Every one is checked.
+    pub(crate) fn from_folder(
+        package: Package,
+        path: impl Fn(&BlobRef) -> PathBuf,
+    ) -> Result<Self> {
+        let checked = |what: &str, blob: &BlobRef, max: u64| {
+            let path = path(blob);
+            let found = read::blob(&path, what, max)?;
+            if found == *blob {
+                return Ok((*blob, path));
+            }
+            let (actual, expected) = (found.digest, blob.digest);
+            let path = path.display();
+            let reason = format!("{path} has digest {actual}, {what} with {expected} is expected");
+            fail(Exit::Verification, reason)
+        };
+        let mut files = vec![
+            checked(
+                "a component",
+                &package.component,
+                COMPONENT_BYTES_MAX as u64,
+            )?,
+            checked("an input", &package.input.blob, INPUT_BYTES_MAX)?,
+        ];
+        let mut models = Vec::new();
+        for model in &package.models {
+            let (blob, path) = checked("a model", &model.blob, MODEL_BYTES_MAX)?;
+            models.push((model.name.clone(), blob, path.clone()));
+            files.push((blob, path));
+        }
+        let input = path(&package.input.blob);
+        let encoded = read::bounded(&input, "an input", INPUT_BYTES_MAX)?;
+        let items: Vec<Vec<u8>> = owned(jobs::items::decode(&encoded)?);
+        if InputRef::of(&items)?.0 != package.input {
+            let input = input.display();
+            return fail(
+                Exit::Verification,
+                format!("{input} is not the input that was signed"),
+            );
+        }
+        Ok(Self {
+            // Whoever chose the nonce kept what it promises, or drew it from nothing.
+            share: None,
+            package,
+            files,
+            items,
+            models,
+            _scratch: None,
+        })
+    }
 }
 
 /// Parses a manifest; also returns the directory its paths are relative to.

@@ -13,7 +13,9 @@ mod machine;
 mod output;
 mod patience;
 mod read;
+mod shares;
 mod submission;
+mod validator;
 
 use std::process::ExitCode;
 
@@ -21,8 +23,8 @@ use clap::{Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
 use crate::commands::{
-    aggregator, devnet as devnet_command, job as job_command, key, ledger, model, provider,
-    receipt, sim,
+    aggregator, devnet as devnet_command, game, job as job_command, key, ledger, model, provider,
+    receipt, sim, validator as validator_command,
 };
 use crate::output::Output;
 
@@ -60,6 +62,12 @@ enum Command {
     /// Run an aggregator.
     #[command(subcommand)]
     Aggregator(aggregator::AggregatorCommand),
+    /// Make games that validators play, and check them.
+    #[command(subcommand)]
+    Game(game::GameCommand),
+    /// Play games as a client, and report what they showed.
+    #[command(subcommand)]
+    Validator(validator_command::ValidatorCommand),
     /// Look at the money, or move some in.
     #[command(subcommand)]
     Ledger(ledger::LedgerCommand),
@@ -124,7 +132,10 @@ fn keep_to_itself() -> std::io::Result<()> {
 }
 
 fn run(command: Command, output: Output) -> anyhow::Result<()> {
-    if matches!(command, Command::Provider(_) | Command::Aggregator(_)) {
+    if matches!(
+        command,
+        Command::Provider(_) | Command::Aggregator(_) | Command::Validator(_)
+    ) {
         keep_to_itself()?;
     }
     // Commands that need no async executor run without one.
@@ -132,6 +143,7 @@ fn run(command: Command, output: Output) -> anyhow::Result<()> {
         Command::Key(command) => return key::run(&command, output),
         Command::Component(command) => return commands::component::run(&command, output),
         Command::Sim(command) => return sim::run(&command, output),
+        Command::Game(command) => return game::run(&command, output),
         _ => {}
     }
     let executor = tokio::runtime::Builder::new_multi_thread()
@@ -143,10 +155,15 @@ fn run(command: Command, output: Output) -> anyhow::Result<()> {
             Command::Model(command) => model::run(command, output).await,
             Command::Provider(command) => provider::run(command, output).await,
             Command::Aggregator(command) => aggregator::run(command, output).await,
+            Command::Validator(command) => validator_command::run(command, output).await,
             Command::Ledger(command) => ledger::run(command, output).await,
             Command::Receipt(command) => receipt::run(&command, output),
             Command::Devnet(command) => devnet_command::run(command, output).await,
-            Command::Key(_) | Command::Component(_) | Command::Sim(_) | Command::Worker => Ok(()),
+            Command::Key(_)
+            | Command::Component(_)
+            | Command::Sim(_)
+            | Command::Game(_)
+            | Command::Worker => Ok(()),
         }
     })
 }

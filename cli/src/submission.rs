@@ -31,7 +31,7 @@ const KEPT: Duration = Duration::from_secs(8 * 24 * 60 * 60);
 #[derive(Debug, Serialize, Deserialize)]
 struct Kept {
     signed: SignedPackage,
-    share: Share,
+    share: Option<Share>,
 }
 
 /// A submission under way.
@@ -40,7 +40,7 @@ pub(crate) struct Submission {
     /// What is submitted.
     pub(crate) signed: SignedPackage,
     /// What its nonce promises.
-    pub(crate) share: Share,
+    pub(crate) share: Option<Share>,
     /// Whether an earlier run began it.
     pub(crate) is_resumed: bool,
     path: PathBuf,
@@ -52,7 +52,7 @@ impl Submission {
     pub(crate) fn open(
         dir: &Path,
         at: &str,
-        (package, share): (&Package, Share),
+        (package, share): (&Package, Option<Share>),
         key: &ClientKey,
     ) -> Result<Self> {
         fs::create_dir_all(dir).with_context(|| dir.display().to_string())?;
@@ -84,7 +84,7 @@ impl Submission {
     fn begin(
         dir: &Path,
         label: &str,
-        (package, share): (&Package, Share),
+        (package, share): (&Package, Option<Share>),
         key: &ClientKey,
     ) -> Result<Self> {
         let path = dir.join(format!("{label}-{}.json", package.nonce));
@@ -195,7 +195,13 @@ mod tests {
         }
 
         fn open(&self, package: &Package) -> Submission {
-            Submission::open(self.dir.path(), AT, (package, Share([1; 32])), &self.key).unwrap()
+            Submission::open(
+                self.dir.path(),
+                AT,
+                (package, Some(Share([1; 32]))),
+                &self.key,
+            )
+            .unwrap()
         }
 
         fn files(&self) -> Vec<PathBuf> {
@@ -238,11 +244,17 @@ mod tests {
         assert!(!scene.open(&other).is_resumed, "another price");
         let elsewhere = "http://127.0.0.1:7701";
         let dir = scene.dir.path();
-        let there =
-            Submission::open(dir, elsewhere, (&package(3), Share([1; 32])), &scene.key).unwrap();
+        let there = Submission::open(
+            dir,
+            elsewhere,
+            (&package(3), Some(Share([1; 32]))),
+            &scene.key,
+        )
+        .unwrap();
         assert!(!there.is_resumed, "another aggregator");
         let stranger = ClientKey::generate().unwrap();
-        let theirs = Submission::open(dir, AT, (&package(4), Share([1; 32])), &stranger).unwrap();
+        let theirs =
+            Submission::open(dir, AT, (&package(4), Some(Share([1; 32]))), &stranger).unwrap();
         assert!(!theirs.is_resumed, "another client");
         assert!(scene.open(&package(5)).is_resumed);
     }

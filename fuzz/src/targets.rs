@@ -34,11 +34,21 @@ pub(crate) const TARGETS: &[Target] = &[
     target("projection", projection),
     target("merkle", merkle),
     target("verdict", verdict),
+    target("game", game),
 ];
 
 /// `job.toml`.
 fn manifest(bytes: &[u8]) -> bool {
     std::str::from_utf8(bytes).is_ok_and(|text| jobs::manifest::Manifest::parse(text).is_ok())
+}
+
+/// `game.toml`, and a signed game.
+fn game(bytes: &[u8]) -> bool {
+    use jobs::game::{GameText, SignedGame};
+    std::str::from_utf8(bytes).is_ok_and(|text| {
+        let signed = SignedGame::parse(text).is_ok_and(|signed| signed.verify().is_ok());
+        signed || GameText::parse(text).is_ok()
+    })
 }
 
 /// A package has one spelling.
@@ -78,6 +88,7 @@ fn statement(bytes: &[u8]) -> bool {
         read::<jobs::assignment::Assignment>(bytes),
         read::<jobs::commitment::Commitment>(bytes),
         read::<jobs::offer::Offer>(bytes),
+        read::<jobs::game::report::ScoreReport>(bytes),
     ];
     let accepted = kinds.iter().filter(|accepted| **accepted).count();
     assert!(

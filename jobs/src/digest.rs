@@ -91,6 +91,12 @@ pub enum Domain {
     DisputeAnswer,
     /// A client's promise of its share of the draw that decides about audits.
     Share,
+    /// Identity of a game.
+    Game,
+    /// What a validator draws for a round of a game.
+    GameDraw,
+    /// Identity of a validator's report.
+    Scores,
 }
 
 impl Domain {
@@ -112,6 +118,9 @@ impl Domain {
             Self::Frontier => "assay 2026-11-22 frontier v1",
             Self::Share => "assay 2026-11-22 audit share v1",
             Self::DisputeAnswer => "assay 2026-11-22 dispute answer v1",
+            Self::Game => "assay 2026-11-22 game v1",
+            Self::GameDraw => "assay 2026-11-22 game draw v1",
+            Self::Scores => "assay 2026-11-22 scores v1",
         }
     }
 }

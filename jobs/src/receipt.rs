@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::Error;
 use crate::assignment::Assignment;
 use crate::commitment::{Commitment, Opening};
-use crate::ids::{AssignmentId, ProviderId};
+use crate::ids::{AssignmentId, JobId, ProviderId};
 use crate::package::Package;
 use crate::plan;
 use crate::statement::Verified;
@@ -136,15 +136,14 @@ impl Receipt {
         } = self;
         crate::manifest::check_bounds(package)?;
         let job = package.id()?;
-        let id = AssignmentId::derive(
-            assignment.aggregator,
-            job,
-            assignment.shard,
-            assignment.attempt,
-            assignment.provider,
+        let (id, span) = (
+            derived(job, assignment),
+            plan::span(
+                package.input.items,
+                package.items_per_shard,
+                assignment.shard,
+            ),
         );
-        let (items, step) = (package.input.items, package.items_per_shard);
-        let span = plan::span(items, step, assignment.shard);
         let outcome = &opening.outcome;
         for (holds, reason) in [
             (
@@ -202,6 +201,18 @@ impl Receipt {
         }
         Ok(())
     }
+}
+
+/// The id that an assignment of this job must have.
+fn derived(job: JobId, assignment: &Assignment) -> AssignmentId {
+    let Assignment {
+        aggregator,
+        shard,
+        attempt,
+        provider,
+        ..
+    } = *assignment;
+    AssignmentId::derive(aggregator, job, shard, attempt, provider)
 }
 
 impl Envelope {

@@ -19,6 +19,9 @@ pub trait Statement: Serialize + DeserializeOwned {
 /// Largest encoded statement in bytes.
 pub const STATEMENT_MAX: usize = 64 * 1024;
 
+/// Bytes beside the statement in a signed one: signer, signature and lengths.
+const SIGNATURE_ROOM: usize = 256;
+
 /// A statement as it travels: encoded, signed, not yet believed.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Signed<T> {
@@ -95,6 +98,42 @@ impl<T: Statement> Signed<T> {
         })
     }
 
+    /// The signed statement as it stands in a text: its binary encoding in hexadecimal digits.
+    ///
+    /// # Errors
+    /// If it cannot be encoded.
+    pub fn to_hex(&self) -> Result<String, Error> {
+        let bytes = postcard::to_stdvec(self).map_err(|error| Error::Encode {
+            what: T::DOMAIN,
+            reason: error.to_string(),
+        })?;
+        Ok(hex::encode(bytes))
+    }
+
+    /// Reads what [`Signed::to_hex`] wrote. Not yet believed.
+    ///
+    /// # Errors
+    /// If it is too large or no signed statement.
+    pub fn from_hex(text: &str) -> Result<Self, Error> {
+        let refuse = |reason: String| Error::Decode {
+            what: T::DOMAIN,
+            reason,
+        };
+        // The statement, its signer and its signature, each byte as two digits.
+        let most = STATEMENT_MAX
+            .saturating_add(SIGNATURE_ROOM)
+            .saturating_mul(2);
+        if text.len() > most {
+            return Err(Error::TooLarge {
+                what: T::DOMAIN,
+                size: text.len() as u64,
+                max: most as u64,
+            });
+        }
+        let bytes = hex::decode(text).map_err(|error| refuse(error.to_string()))?;
+        postcard::from_bytes(&bytes).map_err(|error| refuse(error.to_string()))
+    }
+
     /// The key that claims to have signed. Believe it only after [`Signed::verify`].
     pub const fn claimed_signer(&self) -> ProviderId {
         self.signer
@@ -157,6 +196,17 @@ mod tests {
     fn a_signed_statement_verifies() {
         let signed = Signed::sign(&Ping(3), &key()).unwrap();
         assert_eq!(signed.verify().unwrap().statement, Ping(3));
+    }
+
+    #[test]
+    fn a_signed_statement_survives_text_and_other_text_is_refused() {
+        let signed = Signed::sign(&Ping(3), &key()).unwrap();
+        let text = signed.to_hex().unwrap();
+        assert_eq!(Signed::<Ping>::from_hex(&text).unwrap(), signed);
+        let long = "0".repeat(2 * STATEMENT_MAX + 1024);
+        for bad in ["", "0", "zz", &text[..text.len() - 2], &long] {
+            assert!(Signed::<Ping>::from_hex(bad).is_err(), "{bad:.20}");
+        }
     }
 
     #[test]

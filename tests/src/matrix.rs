@@ -139,7 +139,7 @@ pub fn run(case: &Case, settings: Settings, workload: &Workload) -> Result<Row> 
 }
 
 fn plan(case: &Case, settings: Settings, scratch: &Path) -> Plan {
-    let mut plan = Plan::honest(settings.honest);
+    let mut plan = settings.policy.market(settings.honest);
     for how in case.misbehave {
         let scratch = scratch.to_string_lossy();
         plan = plan.and(&how.replace("{}", &scratch));

@@ -19,6 +19,8 @@ mod chaos;
 mod devnet;
 #[path = "system/end_to_end.rs"]
 mod end_to_end;
+#[path = "system/game.rs"]
+mod game;
 #[path = "system/generate.rs"]
 mod generate;
 #[path = "system/liars.rs"]

@@ -9,7 +9,8 @@ use jobs::policy::Share;
 use tokio::io::AsyncRead;
 
 use crate::types::{
-    BalanceView, DepositRequest, Health, JobView, Problem, ProviderView, SubmitReply,
+    AssignmentView, BalanceView, ChallengeRequest, DepositRequest, EpochView, Health, JobView,
+    Problem, ProviderView, ScoresReply, ScoresRequest, SubmitReply,
 };
 
 /// The result of every request.
@@ -27,6 +28,13 @@ pub trait Backend: Send + Sync + 'static {
 
     /// Takes the client's share of the draw that decides about a job's audits. The first one counts.
     fn share(&self, job: JobId, share: Share) -> impl Future<Output = Answer<()>> + Send;
+
+    /// Has the shard of a doubted item executed again. Answers which shard that is.
+    fn challenge(
+        &self,
+        job: JobId,
+        challenge: ChallengeRequest,
+    ) -> impl Future<Output = Answer<u32>> + Send;
 
     /// Takes a blob that an open job declared, of exactly the declared size.
     fn put_blob(
@@ -56,6 +64,16 @@ pub trait Backend: Send + Sync + 'static {
         digest: Digest,
     ) -> impl Future<Output = Answer<(BlobRef, PathBuf)>> + Send;
 
+    /// Every assignment of a job that has ended.
+    fn assignments(&self, job: JobId) -> impl Future<Output = Answer<Vec<AssignmentView>>> + Send;
+
+    /// Takes a validator's report. The very same one may come again; another one for the same epoch
+    /// is refused with 409, and kept.
+    fn scores(&self, scores: ScoresRequest) -> impl Future<Output = Answer<ScoresReply>> + Send;
+
+    /// Where the game is.
+    fn epoch(&self) -> impl Future<Output = Answer<EpochView>> + Send;
+
     /// Every provider.
     fn providers(&self) -> impl Future<Output = Answer<Vec<ProviderView>>> + Send;
 
@@ -64,6 +82,9 @@ pub trait Backend: Send + Sync + 'static {
 
     /// The ledger audit's report, as JSON.
     fn audit(&self) -> impl Future<Output = Answer<serde_json::Value>> + Send;
+
+    /// How answers are audited and what is at stake, as JSON: parameters of the audit policy, stake, referees.
+    fn auditing(&self) -> impl Future<Output = Answer<serde_json::Value>> + Send;
 
     /// An operator's deposit; answers whether it was new.
     fn deposit(&self, deposit: DepositRequest) -> impl Future<Output = Answer<bool>> + Send;

@@ -16,17 +16,19 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use jobs::digest::{BlobRef, Digest};
 use jobs::envelope::SignedPackage;
+use jobs::game::report::ScoreReport;
 use jobs::ids::JobId;
 use jobs::policy::Share;
 use jobs::record::JobRecord;
+use jobs::statement::Signed;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::io::AsyncWriteExt;
 use tokio_util::io::ReaderStream;
 
 use crate::types::{
-    BalanceView, DepositRequest, Health, JobView, Problem, ProviderView, RECORD_BYTES_MAX,
-    ShareRequest, SubmitReply,
+    AssignmentView, BalanceView, ChallengeRequest, DepositRequest, EpochView, Health, JobView,
+    Problem, ProviderView, RECORD_BYTES_MAX, ScoresReply, ScoresRequest, ShareRequest, SubmitReply,
 };
 
 /// Largest JSON answer in bytes, but for a job's record ([`RECORD_BYTES_MAX`]).
@@ -121,6 +123,22 @@ impl Client {
             .map(drop)
     }
 
+    /// Has the shard of a doubted item executed again; answers which shard that is.
+    ///
+    /// # Errors
+    /// If refused or unreachable.
+    pub async fn challenge(&self, job: JobId, challenge: &ChallengeRequest) -> Result<u32, Error> {
+        let route = format!("/jobs/{job}/challenges");
+        let request = self.json(Method::POST, &route, challenge)?;
+        let answer: serde_json::Value = self
+            .answer(self.finish(request, json_body(challenge)?)?)
+            .await?;
+        let shard = answer.get("shard").and_then(serde_json::Value::as_u64);
+        Ok(shard
+            .and_then(|shard| u32::try_from(shard).ok())
+            .unwrap_or_default())
+    }
+
     /// Uploads a blob that a job declared, streamed from a file.
     ///
     /// # Errors
@@ -188,6 +206,33 @@ impl Client {
             .await
     }
 
+    /// Every assignment of a job that has ended.
+    ///
+    /// # Errors
+    /// If refused or unreachable.
+    pub async fn assignments(&self, job: JobId) -> Result<Vec<AssignmentView>, Error> {
+        self.get(&format!("/jobs/{job}/assignments")).await
+    }
+
+    /// Hands in a validator's report.
+    ///
+    /// # Errors
+    /// If refused or unreachable.
+    pub async fn scores(&self, report: &Signed<ScoreReport>) -> Result<ScoresReply, Error> {
+        let scores = ScoresRequest::of(report)?;
+        let request = self.json(Method::POST, "/scores", &scores)?;
+        self.answer(self.finish(request, json_body(&scores)?)?)
+            .await
+    }
+
+    /// Where the game is.
+    ///
+    /// # Errors
+    /// If refused or unreachable.
+    pub async fn epoch(&self) -> Result<EpochView, Error> {
+        self.get("/epoch").await
+    }
+
     /// Every provider.
     ///
     /// # Errors
@@ -210,6 +255,14 @@ impl Client {
     /// If refused or unreachable.
     pub async fn audit(&self) -> Result<serde_json::Value, Error> {
         self.get("/ledger/audit").await
+    }
+
+    /// How answers are audited and what is at stake.
+    ///
+    /// # Errors
+    /// If unreachable.
+    pub async fn auditing(&self) -> Result<serde_json::Value, Error> {
+        self.get("/auditing").await
     }
 
     /// Deposits as the operator; answers whether the reference was new.

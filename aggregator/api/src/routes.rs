@@ -19,7 +19,7 @@ use tokio_util::io::{ReaderStream, StreamReader};
 
 use crate::backend::{Answer, Backend};
 use crate::server::OperatorToken;
-use crate::types::{DepositRequest, Problem, ShareRequest};
+use crate::types::{ChallengeRequest, DepositRequest, Problem, ScoresRequest, ShareRequest};
 
 /// Largest JSON request body in bytes.
 const JSON_BODY_MAX: usize = 256 * 1024;
@@ -42,13 +42,18 @@ pub(crate) fn router<B: Backend>(backend: B, token: OperatorToken) -> Router {
         .route("/jobs", post(submit::<B>).get(list::<B>))
         .route("/jobs/{job}", get(job::<B>))
         .route("/jobs/{job}/share", put(share::<B>))
+        .route("/jobs/{job}/challenges", post(challenge::<B>))
         .route("/jobs/{job}/result", get(result::<B>))
         .route("/jobs/{job}/record", get(record::<B>))
         .route(
             "/jobs/{job}/blobs/{digest}",
             put(put_blob::<B>).get(record_blob::<B>),
         )
+        .route("/jobs/{job}/assignments", get(assignments::<B>))
+        .route("/scores", post(scores::<B>))
+        .route("/epoch", get(epoch::<B>))
         .route("/providers", get(providers::<B>))
+        .route("/auditing", get(auditing::<B>))
         .route("/ledger/balances", get(balances::<B>))
         .route("/ledger/audit", get(audit::<B>))
         .route("/ledger/deposits", post(deposit::<B>))
@@ -114,6 +119,19 @@ async fn share<B: Backend>(
     Ok(StatusCode::NO_CONTENT)
 }
 
+async fn challenge<B: Backend>(
+    State(app): Shared<B>,
+    Path(job): Path<String>,
+    body: Result<Json<ChallengeRequest>, JsonRejection>,
+) -> Answer<Response> {
+    let shard = app.backend.challenge(job_id(&job)?, json(body)?).await?;
+    Ok((
+        StatusCode::ACCEPTED,
+        Json(serde_json::json!({ "shard": shard })),
+    )
+        .into_response())
+}
+
 async fn result<B: Backend>(State(app): Shared<B>, Path(job): Path<String>) -> Answer<Response> {
     let result = app.backend.result(job_id(&job)?).await?;
     file(result, "application/octet-stream").await
@@ -152,6 +170,25 @@ async fn record_blob<B: Backend>(
     file(blob, "application/octet-stream").await
 }
 
+async fn assignments<B: Backend>(
+    State(app): Shared<B>,
+    Path(job): Path<String>,
+) -> Answer<Response> {
+    Ok(Json(app.backend.assignments(job_id(&job)?).await?).into_response())
+}
+
+async fn scores<B: Backend>(
+    State(app): Shared<B>,
+    body: Result<Json<ScoresRequest>, JsonRejection>,
+) -> Answer<Response> {
+    let reply = app.backend.scores(json(body)?).await?;
+    Ok((StatusCode::CREATED, Json(reply)).into_response())
+}
+
+async fn epoch<B: Backend>(State(app): Shared<B>) -> Answer<Response> {
+    Ok(Json(app.backend.epoch().await?).into_response())
+}
+
 async fn providers<B: Backend>(State(app): Shared<B>) -> Answer<Response> {
     Ok(Json(app.backend.providers().await?).into_response())
 }
@@ -162,6 +199,10 @@ async fn balances<B: Backend>(State(app): Shared<B>) -> Answer<Response> {
 
 async fn audit<B: Backend>(State(app): Shared<B>) -> Answer<Response> {
     Ok(Json(app.backend.audit().await?).into_response())
+}
+
+async fn auditing<B: Backend>(State(app): Shared<B>) -> Answer<Response> {
+    Ok(Json(app.backend.auditing().await?).into_response())
 }
 
 async fn deposit<B: Backend>(

@@ -3,10 +3,13 @@
 use std::fmt;
 
 use jobs::digest::{BlobRef, Digest};
-use jobs::ids::{AggregatorId, ClientId, JobId, OperatorId, ProviderId};
+use jobs::game::report::ScoreReport;
+use jobs::game::score::Standing;
+use jobs::ids::{AggregatorId, AssignmentId, ClientId, JobId, OperatorId, ProviderId};
 use jobs::money::Amount;
 use jobs::offer::{DeviceSpec, Price};
 use jobs::policy::Share;
+use jobs::statement::Signed;
 use jobs::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -143,12 +146,116 @@ pub struct ProviderView {
     pub disagreements: u64,
     /// Assignments it refused, failed or let expire.
     pub failures: u64,
+    /// Points that the latest epoch of the game gave it, 0 to 10000; none if it was never scored.
+    #[serde(default)]
+    pub game_points: Option<u16>,
+    /// Which epoch that was.
+    #[serde(default)]
+    pub game_epoch: Option<u64>,
+    /// What it was paid for its points in all.
+    #[serde(default)]
+    pub rewarded: Amount,
+}
+
+/// An assignment of a job that has ended, with the times at which the aggregator saw it move.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AssignmentView {
+    /// Its id.
+    pub assignment: AssignmentId,
+    /// Position of its shard in the plan.
+    pub shard: u32,
+    /// The shard's first item.
+    pub first_item: u32,
+    /// Items of the shard.
+    pub items: u32,
+    /// To whom it was given.
+    pub provider: ProviderId,
+    /// What became of it.
+    pub standing: Standing,
+    /// When it was given out.
+    pub dispatched: Timestamp,
+    /// When its acceptance arrived.
+    pub accepted: Option<Timestamp>,
+    /// When its commitment arrived.
+    pub committed: Option<Timestamp>,
+}
+
+/// Where the game is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EpochView {
+    /// The epoch under way.
+    pub epoch: u64,
+    /// Length of an epoch in milliseconds.
+    pub epoch_ms: u64,
+    /// The aggregator's clock.
+    pub now: Timestamp,
+    /// When the epoch ends.
+    pub ends: Timestamp,
+    /// Whose reports count.
+    pub validators: Vec<ProviderId>,
+    /// The most that an epoch is rewarded with.
+    pub reward: Amount,
+    /// What the pot still holds.
+    pub rewards_left: Amount,
+    /// What came of the latest closed epochs, oldest first.
+    pub closed: Vec<ClosedEpoch>,
+}
+
+/// What came of an epoch.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClosedEpoch {
+    /// Which.
+    pub epoch: u64,
+    /// Validators whose reports counted.
+    pub reporters: u32,
+    /// What there was to give.
+    pub pot: Amount,
+    /// The median of their points, ascending by provider.
+    pub points: Vec<(ProviderId, u16)>,
+    /// Who got what, ascending by provider.
+    pub awards: Vec<(ProviderId, Amount)>,
+}
+
+/// A validator's signed report of an epoch.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ScoresRequest {
+    /// The signed statement in its binary encoding, as hexadecimal digits.
+    pub report: String,
+}
+
+impl ScoresRequest {
+    /// Wraps a signed report.
+    ///
+    /// # Errors
+    /// If it cannot be encoded.
+    pub fn of(report: &Signed<ScoreReport>) -> Result<Self, jobs::Error> {
+        let report = report.to_hex()?;
+        Ok(Self { report })
+    }
+
+    /// The signed report. Not yet believed.
+    ///
+    /// # Errors
+    /// If it is none.
+    pub fn signed(&self) -> Result<Signed<ScoreReport>, jobs::Error> {
+        Signed::from_hex(&self.report)
+    }
+}
+
+/// An answer to a validator's report.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ScoresReply {
+    /// Which epoch it is about.
+    pub epoch: u64,
+    /// Whether the very same report was on file already.
+    pub repeated: bool,
 }
 
 /// A ledger account.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BalanceView {
-    /// Account, as `client:…`, `escrow:…`, `provider:…`, `stake:…`, `fee`, `slashed` or `outside`.
+    /// Account, as `client:…`, `escrow:…`, `provider:…`, `stake:…`, `fee`, `slashed`, `rewards` or `outside`.
     pub account: String,
     /// Credits posted.
     pub credits: Amount,
@@ -166,11 +273,21 @@ pub struct ShareRequest {
     pub share: Share,
 }
 
+/// A client doubts an item of a result that is not final.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ChallengeRequest {
+    /// The client's share of the draw, which nobody else knows.
+    pub share: Share,
+    /// Which item of the job's input.
+    pub item: u32,
+}
+
 /// An operator's deposit.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DepositRequest {
-    /// `client:blake3:…` or `stake:…`.
+    /// `client:blake3:…`, `stake:…` or `rewards`.
     pub account: String,
     /// How much.
     pub amount: Amount,

@@ -11,7 +11,7 @@ use store::Key;
 use crate::LedgerError;
 
 /// Whose money it is. Written as `client:<id>`, `escrow:<job>`, `provider:<id>`, `stake:<id>`, or the
-/// bare words `outside`, `fee`, `slashed`.
+/// bare words `outside`, `fee`, `slashed`, `rewards`.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Account {
     /// The world beyond this ledger: the counter-account of deposits and withdrawals, and the only
@@ -29,6 +29,8 @@ pub enum Account {
     Fee,
     /// Stake taken for objective evidence.
     Slashed,
+    /// What the operator set aside for providers that do well in games.
+    Rewards,
 }
 
 impl Account {
@@ -47,6 +49,7 @@ impl Account {
             Self::Stake(_) => 4,
             Self::Fee => 5,
             Self::Slashed => 6,
+            Self::Rewards => 7,
         }
     }
 }
@@ -56,7 +59,7 @@ impl Key for Account {
     fn encode(&self, out: &mut Vec<u8>) {
         out.push(self.tag());
         match self {
-            Self::Outside | Self::Fee | Self::Slashed => {}
+            Self::Outside | Self::Fee | Self::Slashed | Self::Rewards => {}
             Self::Client(id) => id.encode(out),
             Self::Escrow(id) => id.encode(out),
             Self::Provider(id) | Self::Stake(id) => id.encode(out),
@@ -72,6 +75,7 @@ impl Key for Account {
             4 => Self::Stake(Key::decode(input)?),
             5 => Self::Fee,
             6 => Self::Slashed,
+            7 => Self::Rewards,
             _ => return None,
         })
     }
@@ -87,6 +91,7 @@ impl fmt::Display for Account {
             Self::Stake(id) => write!(f, "stake:{id}"),
             Self::Fee => f.write_str("fee"),
             Self::Slashed => f.write_str("slashed"),
+            Self::Rewards => f.write_str("rewards"),
         }
     }
 }
@@ -101,6 +106,7 @@ impl fmt::Debug for Account {
             Self::Stake(id) => write!(f, "Stake({})", id.short()),
             Self::Fee => f.write_str("Fee"),
             Self::Slashed => f.write_str("Slashed"),
+            Self::Rewards => f.write_str("Rewards"),
         }
     }
 }
@@ -117,6 +123,7 @@ impl FromStr for Account {
             ("outside", true) => Self::Outside,
             ("fee", true) => Self::Fee,
             ("slashed", true) => Self::Slashed,
+            ("rewards", true) => Self::Rewards,
             ("client", false) => Self::Client(id.parse().map_err(|_| bad())?),
             ("escrow", false) => Self::Escrow(id.parse().map_err(|_| bad())?),
             ("provider", false) => Self::Provider(id.parse().map_err(|_| bad())?),

@@ -22,6 +22,7 @@ fn account(name: &str) -> Account {
         "stake" => Account::Stake(ProviderId(*digest.as_bytes())),
         "fee" => Account::Fee,
         "slashed" => Account::Slashed,
+        "rewards" => Account::Rewards,
         _ => panic!("no such account: {name}"),
     }
 }

@@ -50,8 +50,24 @@ pub enum Reply {
         /// Which.
         job: JobId,
     },
+    /// The shard of a doubted item is executed again, or was.
+    Challenged {
+        /// Of which job.
+        job: JobId,
+        /// Which shard.
+        shard: u32,
+    },
     /// The money moved, now or before.
     Moved,
+    /// A validator's report is on file.
+    Scored {
+        /// Of which epoch.
+        epoch: u64,
+        /// Whether the validator had reported on it before.
+        repeated: bool,
+        /// Whether it had reported something else: neither counts, and both are evidence.
+        contradicts: bool,
+    },
 }
 
 /// How a job ended.

@@ -78,6 +78,7 @@ impl Core {
             tally: Tally::default(),
             answers: Answers::default(),
             provisional: BTreeMap::new(),
+            game: None,
             offer,
         };
         self.providers.insert(id, provider);

@@ -7,6 +7,7 @@
 //! or when the operator's time is up and a last sample found nothing ([`finality`]).
 
 mod bench;
+mod challenge;
 mod checks;
 mod finality;
 mod ruling;
@@ -334,10 +335,14 @@ impl Core {
         referees.any(|id| self.could_check(job, shard, By::Referee, *id))
     }
 
-    /// Whether anybody else could.
+    /// Whether anybody else could, who has not let this shard lie before: one that stalls must not hold up what others
+    /// answered.
     pub(super) fn has_peer(&self, job: &Job, shard: &Shard) -> bool {
         let mut providers = self.providers.keys();
-        providers.any(|id| self.could_check(job, shard, By::Peer, *id))
+        providers.any(|id| {
+            let fresh = super::dispatch::tries(shard, *id) == Some(0);
+            fresh && self.could_check(job, shard, By::Peer, *id)
+        })
     }
 
     /// Whether a provider is kept for checking the answers of others: who is to decide about an accused answer must

@@ -2,6 +2,7 @@
 //! the ledger and works out for itself whether they can be right.
 
 mod audit;
+mod epoch;
 mod verdict;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -146,6 +147,14 @@ pub enum Violation {
         /// How many.
         assignments: u64,
     },
+    /// The game paid, or owes, what it must not.
+    #[error("epoch {epoch} {what}")]
+    Reward {
+        /// Which epoch.
+        epoch: u64,
+        /// What it did.
+        what: &'static str,
+    },
     /// A job outlived its deadline.
     #[error("job {job} is open {late_ms} ms after it must have ended")]
     Overdue {
@@ -177,6 +186,7 @@ impl Core {
         self.check_providers()?;
         self.check_provisional()?;
         self.check_indexes()?;
+        self.check_epochs()?;
         self.check_bounds_kept()
     }
 
@@ -216,10 +226,11 @@ impl Core {
     fn check_shard(&self, job: &Job, shard: &Shard, index: u32) -> Result<(), Violation> {
         let mut counted = BTreeSet::new();
         let mut released = shard.accepted.as_ref().map_or(Amount::ZERO, |a| a.fee);
-        for replica in &shard.replicas {
+        for (replica, position) in shard.replicas.iter().zip(0..) {
             self.check_reservation(job, replica)?;
             check_price(job, replica)?;
-            let counts = !matches!(replica.state, ReplicaState::Closed(_));
+            let past = shard.is_past_check(position, replica);
+            let counts = !past && !matches!(replica.state, ReplicaState::Closed(_));
             if counts && !counted.insert(replica.provider) {
                 return Err(Violation::SameProvider {
                     job: job.id,

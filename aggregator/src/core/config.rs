@@ -22,6 +22,8 @@ pub const PROVIDERS_MAX: u32 = 1024;
 pub const ATTEMPTS_PER_SHARD_MAX: u32 = 64;
 /// Default for [`Config::compares_open_max`], in comparisons.
 pub const COMPARES_OPEN_MAX: u32 = 256;
+/// Default for [`Config::epoch_ms`]: one hour in milliseconds.
+pub const EPOCH_MS: u64 = 3_600_000;
 /// Times a provider may let one shard fall overdue before it never gets that shard again.
 pub const OVERDUE_PER_SHARD_MAX: usize = 3;
 /// Refusals after which a provider gets nothing more of a job, until it connects anew, in refusals.
@@ -130,6 +132,12 @@ pub struct Config {
     pub audit_grace_ms: u64,
     /// Whether providers of one network prefix count as one, as providers of one operator always do.
     pub prefix_diversity: bool,
+    /// Whose reports count, at most [`super::epoch::VALIDATORS_MAX`].
+    pub validators: BTreeSet<ProviderId>,
+    /// Length of an epoch in milliseconds.
+    pub epoch_ms: u64,
+    /// The most that one epoch is rewarded with.
+    pub epoch_reward: Amount,
     /// A deliberate mistake, to show that the checker finds it.
     #[cfg(any(test, feature = "sabotage"))]
     pub sabotage: Option<Sabotage>,
@@ -166,6 +174,9 @@ impl Config {
             finality_ms: FINALITY_MS,
             audit_grace_ms: AUDIT_GRACE_MS,
             prefix_diversity: true,
+            validators: BTreeSet::new(),
+            epoch_ms: EPOCH_MS,
+            epoch_reward: Amount::ZERO,
             #[cfg(any(test, feature = "sabotage"))]
             sabotage: None,
         }
@@ -219,4 +230,6 @@ pub enum Sabotage {
     SelfAudit,
     /// Nothing is ever drawn to be checked.
     SkipDraw,
+    /// An epoch awards twice its pot.
+    OverspendRewards,
 }

@@ -17,6 +17,7 @@ impl Core {
         self.dismiss_moot(fx);
         self.draw_late(fx);
         self.hurry_jobs(fx);
+        self.close_epochs(fx);
         // Cooldowns end and scores recover without any other event.
         fx.fill = true;
     }

@@ -2,7 +2,7 @@
 //!
 //! Earlier jobs first, shards in plan order. A shard's replicas go to providers that are apart
 //! ([`super::diversity`]), of one fingerprint where possible; among equals a seeded draw, weighted by
-//! reputation, free places and price. The seed is the job's id, so a replay chooses the same.
+//! reputation, free places, price and what games say. The seed is the job's id, so a replay chooses the same.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
@@ -19,8 +19,9 @@ use super::action::Action;
 use super::audit::is_audited_in;
 use super::config::{OVERDUE_PER_SHARD_MAX, REFUSALS_PER_JOB_MAX};
 use super::diversity::{Kin, held, most_apart};
+use super::epoch::FACTOR_NEUTRAL;
 use super::settlement::most;
-use super::state::{By, Cause, Job, Place, Provider, Replica, ReplicaState, Shard};
+use super::state::{By, Cause, Job, Place, Provider, Replica, ReplicaState, Shard, Times};
 use super::{Core, Effects};
 
 /// Weight of a provider that asks nothing, against 1 for one that asks for all there is.
@@ -252,9 +253,14 @@ impl Core {
         let ask = most(&provider.offer.price, &job.spec.limits).min(share);
         let dearness = ask.checked_mul_div(u128::from(PRICE_WEIGHT.saturating_sub(1)), share.0);
         let dearness = dearness.map_or(0, |part| u64::try_from(part.0).unwrap_or(0));
+        let current = self.epoch();
+        let game = provider.game.map(|standing| standing.factor(current));
         u64::from(provider.score.points(self.now))
             .saturating_mul(u64::from(places))
             .saturating_mul(PRICE_WEIGHT.saturating_sub(dearness))
+            .saturating_mul(game.unwrap_or(FACTOR_NEUTRAL))
+            .checked_div(FACTOR_NEUTRAL)
+            .unwrap_or(0)
             .max(1)
     }
 
@@ -301,6 +307,10 @@ impl Core {
             opening: None,
             check: check.is_some(),
             state: ReplicaState::Offered { until },
+            times: Times {
+                dispatched: self.now,
+                ..Times::default()
+            },
         };
         let place = Place {
             job: id,
@@ -401,7 +411,9 @@ fn leaves_enough(
 /// replica, or it committed, failed or was banned, or let it fall overdue too often.
 pub(super) fn tries(shard: &Shard, provider: ProviderId) -> Option<usize> {
     let (mut tried, mut overdue) = (0usize, 0usize);
-    for replica in shard.replicas.iter().filter(|r| r.provider == provider) {
+    let replicas = shard.replicas.iter().zip(0..);
+    let counted = replicas.filter(|(r, at)| r.provider == provider && !shard.is_past_check(*at, r));
+    for (replica, _) in counted {
         match replica.state {
             ReplicaState::Closed(Cause::Refused(_) | Cause::NotAccepted | Cause::Lost) => {}
             ReplicaState::Closed(Cause::Overdue) => overdue = overdue.saturating_add(1),

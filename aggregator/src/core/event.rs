@@ -209,6 +209,8 @@ pub enum Movement {
     Unstake(ProviderId),
     /// A provider takes its earnings out.
     PayOut(ProviderId),
+    /// The operator fills the pot that games are rewarded from.
+    Reward,
 }
 
 /// Something that happened. Late, repeated and unknown ones are harmless.
@@ -325,6 +327,18 @@ pub enum Event {
         /// The encoded items.
         input: BlobRef,
     },
+    /// The client doubts an item of a result that is not final, and has a referee execute its shard again, at its own
+    /// expense.
+    Challenge {
+        /// Whom to answer.
+        request: RequestId,
+        /// Of which job.
+        job: JobId,
+        /// The client's share of the draw, which only it and we know.
+        chance: Chance,
+        /// Which item of the job's input.
+        item: u32,
+    },
     /// The client gives its share of what decides which answers of its job are audited, having seen the
     /// aggregator's promise of its own. The first one counts; without any in time, everything is audited.
     Share {
@@ -412,5 +426,19 @@ pub enum Event {
     AssignUnsent {
         /// Which.
         assignment: AssignmentId,
+    },
+    /// A validator's report, its signature and its bounds checked, reduced to each provider's points over
+    /// all games ([`jobs::game::report::ScoreReport::totals`]).
+    Scores {
+        /// Whom to answer.
+        request: RequestId,
+        /// Who signed it.
+        validator: ProviderId,
+        /// Of which epoch.
+        epoch: u64,
+        /// What names the report.
+        digest: Digest,
+        /// Points, ascending by provider.
+        scores: Vec<(ProviderId, u16)>,
     },
 }

@@ -1,5 +1,6 @@
 //! Named refusals: every bound that is full and every request that is turned down says so by name.
 
+use jobs::ids::ProviderId;
 use jobs::money::Amount;
 use jobs::offer::DeviceKind;
 use serde::{Deserialize, Serialize};
@@ -101,6 +102,21 @@ pub enum Refusal {
     /// No such job.
     #[error("no such job")]
     UnknownJob,
+    /// Whoever asks does not know what only the job's client knows.
+    #[error("this is not the share that the job's client gave")]
+    WrongShare,
+    /// The answer is not there yet, or final.
+    #[error("item {item} has no answer that is not final")]
+    NotProvisional {
+        /// Which item.
+        item: u32,
+    },
+    /// The client allows no further execution of this answer, or its escrow holds no more.
+    #[error("item {item}: the job pays for no further execution of its shard")]
+    NothingLeft {
+        /// Which item.
+        item: u32,
+    },
     /// A table is full.
     #[error("{what} is full: {max} at most, try later")]
     Full {
@@ -120,6 +136,24 @@ pub enum Refusal {
     StakeInUse {
         /// How many.
         assignments: u64,
+    },
+    /// Not among the validators that the operator lists.
+    #[error("validator {validator} is not among the {listed} that the operator lists")]
+    UnknownValidator {
+        /// Who.
+        validator: ProviderId,
+        /// How many are listed.
+        listed: u32,
+    },
+    /// The epoch is over, has not begun, or is closed.
+    #[error("epoch {epoch} takes no reports: only {earliest} to {latest} may, unless closed")]
+    EpochNotOpen {
+        /// Which.
+        epoch: u64,
+        /// The first that may be reported on now.
+        earliest: u64,
+        /// The last one.
+        latest: u64,
     },
     /// The ledger's refusal, by its code.
     #[error("the ledger refused: {code}")]
@@ -141,10 +175,15 @@ impl Refusal {
             Self::NotYours => "not_yours",
             Self::Archived => "archived",
             Self::UnknownJob => "unknown_job",
+            Self::WrongShare => "wrong_share",
+            Self::NotProvisional { .. } => "not_provisional",
+            Self::NothingLeft { .. } => "nothing_left",
             Self::Full { .. } => "full",
             Self::Banned => "banned",
             Self::ResultDelivered => "result_delivered",
             Self::StakeInUse { .. } => "stake_in_use",
+            Self::UnknownValidator { .. } => "unknown_validator",
+            Self::EpochNotOpen { .. } => "epoch_not_open",
             Self::Ledger { .. } => "ledger_refused",
         }
     }

@@ -40,8 +40,11 @@ impl Core {
             known.refusals = 0;
         }
         let due_ms = self.jobs.get(&place.job).map(|job| self.due_ms(job));
-        let due = self.now.plus_ms(due_ms.unwrap_or(0));
+        let (now, due) = (self.now, self.now.plus_ms(due_ms.unwrap_or(0)));
         self.set_state(place, ReplicaState::Running { due });
+        if let Some(replica) = self.replica_mut(place) {
+            replica.times.accepted = Some(now);
+        }
     }
 
     pub(super) fn refused(&mut self, assignment: AssignmentId, code: Code, fx: &mut Effects) {
@@ -112,8 +115,10 @@ impl Core {
             Some(_) => {}
             None => {
                 // Kept even when it is too late to count: a second, different one is evidence.
+                let now = self.now;
                 if let Some(replica) = self.replica_mut(place) {
                     replica.commitment = Some(commitment);
+                    replica.times.committed = Some(now);
                 }
                 if was_busy {
                     self.set_state(place, ReplicaState::Committed);

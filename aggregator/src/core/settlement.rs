@@ -40,9 +40,15 @@ fn device_us_max(limits: &Limits) -> u64 {
     limits.wall_ms.saturating_mul(1_000)
 }
 
-/// What one execution earned by its own meters.
+/// What one execution earned by its own meters. A device was busy for no longer than we waited for the commitment.
 pub(super) fn earned(limits: &Limits, replica: &Replica, meters: &Meters) -> Amount {
-    let device_us = meters.device_us.min(device_us_max(limits));
+    let times = replica.times;
+    let waited_us = times.accepted.zip(times.committed).map(|(from, until)| {
+        let ms = until.since_ms(from);
+        ms.saturating_mul(1_000)
+    });
+    let most_us = device_us_max(limits).min(waited_us.unwrap_or(u64::MAX));
+    let device_us = meters.device_us.min(most_us);
     cost(&replica.price, meters.fuel, device_us)
 }
 
@@ -260,6 +266,7 @@ impl Core {
             Movement::Stake(provider) => (Account::Outside, Account::Stake(provider)),
             Movement::Unstake(provider) => (Account::Stake(provider), Account::Outside),
             Movement::PayOut(provider) => (Account::Provider(provider), Account::Outside),
+            Movement::Reward => (Account::Outside, Account::Rewards),
         };
         if let Movement::Unstake(provider) = movement {
             let live = self.providers.get(&provider).map_or(0, |p| p.live.len());

@@ -173,6 +173,19 @@ pub struct Replica {
     pub check: bool,
     /// How far it is.
     pub state: ReplicaState,
+    /// When the aggregator saw it move.
+    pub times: Times,
+}
+
+/// When an assignment was given out and its answers arrived, by the aggregator's clock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Times {
+    /// Given out.
+    pub dispatched: Timestamp,
+    /// Its acceptance arrived.
+    pub accepted: Option<Timestamp>,
+    /// Its first commitment arrived.
+    pub committed: Option<Timestamp>,
 }
 
 /// How far a replica is.
@@ -290,6 +303,8 @@ pub struct Provider {
     pub answers: Answers,
     /// Where its answers are that are not final, by the number of their first unit.
     pub provisional: BTreeMap<u64, (JobId, u32)>,
+    /// What the game says of it, once it was scored.
+    pub game: Option<super::epoch::Standing>,
 }
 
 /// Counts of what a provider did.

@@ -14,8 +14,9 @@ use serde::{Deserialize, Serialize};
 
 use super::Core;
 use super::action::{Evidence, JobOutcome, Quote};
+use super::epoch::Standing;
 use super::settlement::total;
-use super::state::{End, Job, Phase, Provider, Replica, ReplicaState, Shard, Tally};
+use super::state::{End, Job, Phase, Provider, Replica, ReplicaState, Shard, Tally, Times};
 use super::summary::status_of;
 
 /// Where a job is, in one word.
@@ -101,6 +102,8 @@ pub struct ReplicaView {
     pub provider: ProviderId,
     /// How far it is, and why it ended.
     pub state: ReplicaState,
+    /// When it moved.
+    pub times: Times,
 }
 
 /// A provider.
@@ -128,6 +131,8 @@ pub struct ProviderView {
     pub earned: Amount,
     /// Its stake.
     pub stake: Amount,
+    /// What the game says of it.
+    pub game: Option<Standing>,
 }
 
 /// What stands where.
@@ -304,7 +309,7 @@ impl Core {
                     balances.escrow = escrow.unwrap_or_default();
                     balances.reserved = reserved.unwrap_or_default();
                 }
-                Account::Outside | Account::Fee | Account::Slashed => {}
+                Account::Outside | Account::Fee | Account::Slashed | Account::Rewards => {}
             }
         }
         balances
@@ -374,6 +379,7 @@ impl Core {
             tally: provider.tally,
             earned: self.amount(Account::Provider(id)),
             stake: self.amount(Account::Stake(id)),
+            game: provider.game,
         }
     }
 
@@ -387,6 +393,7 @@ fn shard_view((shard, index): (&Shard, u32)) -> ShardView {
         assignment: replica.assignment,
         provider: replica.provider,
         state: replica.state.clone(),
+        times: replica.times,
     });
     ShardView {
         index,

@@ -1,13 +1,16 @@
 //! Answers the HTTP interface.
 
+mod problems;
+
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 
 use api::backend::{Answer, Backend};
 use api::types::{
-    BalanceView, DepositRequest, Health, JobView, Problem, ProviderView, RECORD_BYTES_MAX,
-    REFERENCE_MAX, SubmitReply,
+    AssignmentView, BalanceView, ChallengeRequest, DepositRequest, EpochView, Health, JobView,
+    Problem, ProviderView, RECORD_BYTES_MAX, REFERENCE_MAX, ScoresReply, ScoresRequest,
+    SubmitReply,
 };
 use jobs::digest::{BlobRef, Digest, Domain};
 use jobs::envelope::SignedPackage;
@@ -19,12 +22,16 @@ use ledger::Account;
 use tokio::io::AsyncRead;
 use tokio_util::io::SyncIoBridge;
 
+pub(super) use problems::{internal, problem};
+
+use problems::chance;
+
 use super::error::Error;
 use super::rows::{PACKAGES, Row};
-use super::{Shared, audits, prepare, records, views};
+use super::{Shared, audits, games, prepare, records, views};
 use crate::core::event::Chance;
 use crate::core::view::JobStatus;
-use crate::core::{Core, Event, JobSpec, Movement, Refusal, Reply};
+use crate::core::{Core, Event, JobSpec, Movement, Reply};
 
 /// Jobs counted for a listing before the machine goes on with its events.
 const JOBS_PER_QUESTION: usize = 8;
@@ -113,6 +120,23 @@ impl Backend for Driver {
         }
     }
 
+    async fn challenge(&self, job: JobId, challenge: ChallengeRequest) -> Answer<u32> {
+        let (chance, item) = (Chance(challenge.share.0), challenge.item);
+        let event = move |request| Event::Challenge {
+            request,
+            job,
+            chance,
+            item,
+        };
+        let shared = self.shared()?;
+        let decided = shared.handle.request(event, Vec::new()).await;
+        match decided.map_err(|error| internal(&error))?.reply {
+            Some(Ok(Reply::Challenged { shard, .. })) => Ok(shard),
+            Some(Err(refusal)) => Err(problem(&refusal)),
+            _ => Err(Problem::internal()),
+        }
+    }
+
     async fn put_blob(
         &self,
         job: JobId,
@@ -190,6 +214,18 @@ impl Backend for Driver {
         self.file(named.ok_or_else(missing)?)
     }
 
+    async fn assignments(&self, job: JobId) -> Answer<Vec<AssignmentView>> {
+        games::assignments(self, job).await
+    }
+
+    async fn scores(&self, scores: ScoresRequest) -> Answer<ScoresReply> {
+        games::scores(&*self.shared()?, &scores).await
+    }
+
+    async fn epoch(&self) -> Answer<EpochView> {
+        games::epoch(self).await
+    }
+
     async fn providers(&self) -> Answer<Vec<ProviderView>> {
         self.ask(views::providers).await
     }
@@ -200,6 +236,10 @@ impl Backend for Driver {
 
     async fn audit(&self) -> Answer<serde_json::Value> {
         self.inquire(audits::audit).await
+    }
+
+    async fn auditing(&self) -> Answer<serde_json::Value> {
+        self.ask(views::auditing).await
     }
 
     async fn deposit(&self, deposit: DepositRequest) -> Answer<bool> {
@@ -222,8 +262,10 @@ impl Backend for Driver {
         let movement = match account.parse::<Account>() {
             Ok(Account::Client(client)) => Movement::Deposit(client),
             Ok(Account::Stake(provider)) => Movement::Stake(provider),
+            Ok(Account::Rewards) => Movement::Reward,
             _ => {
-                let detail = format!("account = {account:?}: must be client:<id> or stake:<id>");
+                let detail =
+                    format!("account = {account:?}: must be client:<id>, stake:<id> or rewards");
                 return Err(Problem::invalid(detail));
             }
         };
@@ -273,7 +315,7 @@ impl Backend for Driver {
 }
 
 impl Driver {
-    async fn ask<T: Send + 'static>(
+    pub(super) async fn ask<T: Send + 'static>(
         &self,
         question: impl FnOnce(&crate::core::Core) -> T + Send + 'static,
     ) -> Answer<T> {
@@ -376,7 +418,7 @@ impl Driver {
     }
 }
 
-fn not_done(view: &JobView) -> Problem {
+pub(super) fn not_done(view: &JobView) -> Problem {
     Problem::conflict(format!(
         "job {} is {}, its result is not stored",
         view.id, view.phase
@@ -415,51 +457,4 @@ fn refused_package(error: &jobs::Error) -> Problem {
         ),
         _ => Problem::invalid(error.to_string()),
     }
-}
-
-fn problem(refusal: &Refusal) -> Problem {
-    let (status, code, title) = match refusal {
-        Refusal::InsufficientFunds { .. } => (402, "insufficient-funds", "Not enough money"),
-        Refusal::PriceTooLow { .. } => (422, "price-too-low", "Price ceiling too low"),
-        Refusal::NobodyServes { .. } => (409, "nobody-serves", "Nobody can serve this job"),
-        Refusal::OutOfBounds { .. } => (400, "invalid-request", "The request is invalid"),
-        Refusal::Full { .. } => (503, "unavailable", "Temporarily unavailable"),
-        Refusal::NotYours => (403, "not-yours", "Another client's job"),
-        Refusal::UnknownJob => (404, "not-found", "Not found"),
-        Refusal::Archived => (410, "archived", "Ended long ago"),
-        Refusal::Banned | Refusal::StakeInUse { .. } | Refusal::ResultDelivered => {
-            (409, "conflict", "Not possible now")
-        }
-        Refusal::Ledger { .. } => (409, "ledger-refused", "The ledger refused"),
-    };
-    Problem::new(status, code, title, refusal.to_string())
-}
-
-fn internal(error: &Error) -> Problem {
-    match error {
-        Error::Busy { .. } | Error::Stopping => Problem::unavailable(error.to_string()),
-        Error::KeyReused => Problem::new(
-            422,
-            "idempotency-mismatch",
-            "Idempotency key reused",
-            error.to_string(),
-        ),
-        Error::KeysFull { .. } => Problem::conflict(error.to_string()),
-        Error::NotStored(_) => {
-            tracing::error!(%error, "a request was not stored");
-            let detail = "the aggregator cannot store anything now; nothing was changed";
-            Problem::new(507, "storage-full", "Storage failed", detail)
-        }
-        _ => {
-            tracing::error!(%error, "a request could not be decided");
-            Problem::internal()
-        }
-    }
-}
-
-/// The aggregator's share of what decides about a job's audits.
-fn chance() -> Answer<Chance> {
-    let mut bytes = [0; 32];
-    getrandom::fill(&mut bytes).map_err(|_| Problem::internal())?;
-    Ok(Chance(bytes))
 }

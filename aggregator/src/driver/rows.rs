@@ -6,7 +6,8 @@ use jobs::assignment::Assignment;
 use jobs::commitment::Commitment;
 use jobs::digest::{BlobRef, Digest};
 use jobs::envelope::SignedPackage;
-use jobs::ids::{AssignmentId, ClientId, JobId};
+use jobs::game::report::ScoreReport;
+use jobs::ids::{AssignmentId, ClientId, JobId, ProviderId};
 use jobs::receipt::Envelope;
 use jobs::statement::Signed;
 use jobs::time::Timestamp;
@@ -38,15 +39,21 @@ pub(crate) const IDEMPOTENCY: Table<(ClientId, String), Digest> =
 /// How many keys a client used for one job.
 pub(crate) const KEYS: Table<(ClientId, JobId), u32> = Table::new(Column::Clients, 1);
 
+/// What validators signed about an epoch: the first report, and the first that contradicts it.
+pub(crate) const REPORTS: Table<(ProviderId, u64, u8), Signed<ScoreReport>> =
+    Table::new(Column::Scores, 1);
+
 /// Idempotency keys that one job may be submitted under: repeating a submission costs nothing, so each
 /// new key must not be a row for ever.
 pub(crate) const KEYS_PER_JOB_MAX: u32 = 16;
 
+/// A validator's first report of an epoch.
+pub(crate) const REPORT: u8 = 1;
 /// Kinds of [`EVIDENCE`].
 pub(crate) const COMMITMENT: u8 = 1;
 /// A receipt.
 pub(crate) const RECEIPT: u8 = 2;
-/// A second commitment that contradicts the first.
+/// A second commitment, or report, that contradicts the first.
 pub(crate) const CONTRADICTION: u8 = 3;
 
 /// A logged event.
@@ -80,6 +87,7 @@ pub(crate) struct Fresh {
     evidence: BTreeMap<(AssignmentId, u8), Vec<u8>>,
     keys: BTreeMap<(ClientId, String), Digest>,
     counts: BTreeMap<(ClientId, JobId), u32>,
+    reports: BTreeMap<(ProviderId, u64, u8), Signed<ScoreReport>>,
 }
 
 impl Fresh {
@@ -108,6 +116,39 @@ impl Fresh {
         }
     }
 
+    /// Keeps a validator's first report of an epoch, and the first that says something else.
+    fn report(
+        &mut self,
+        (validator, epoch): (ProviderId, u64),
+        report: &Signed<ScoreReport>,
+        kv: &dyn Kv,
+        batch: &mut Batch,
+    ) -> Result<(), StoreError> {
+        let mut key = (validator, epoch, REPORT);
+        if let Some(first) = self.known_report(kv, &key)? {
+            let says = |signed: &Signed<ScoreReport>| signed.verify().map(|known| known.statement);
+            key.2 = CONTRADICTION;
+            let same = says(&first).ok() == says(report).ok();
+            if same || self.known_report(kv, &key)?.is_some() {
+                return Ok(());
+            }
+        }
+        REPORTS.put(batch, &key, report)?;
+        self.reports.insert(key, report.clone());
+        Ok(())
+    }
+
+    fn known_report(
+        &self,
+        kv: &dyn Kv,
+        key: &(ProviderId, u64, u8),
+    ) -> Result<Option<Signed<ScoreReport>>, StoreError> {
+        match self.reports.get(key) {
+            Some(report) => Ok(Some(report.clone())),
+            None => REPORTS.get(kv, key),
+        }
+    }
+
     fn keep(
         &mut self,
         key: (AssignmentId, u8),
@@ -127,6 +168,7 @@ pub(crate) enum Row {
     Commitment(AssignmentId, Signed<Commitment>),
     Receipt(AssignmentId, Envelope),
     Record(JobId, BlobRef),
+    Report(ProviderId, u64, Signed<ScoreReport>),
     Idempotency {
         client: ClientId,
         key: String,
@@ -184,6 +226,9 @@ impl Row {
                 fresh.keep(key, encode(receipt, Column::Receipts)?, batch)
             }
             Self::Record(job, record) => RECORDS.put(batch, job, record),
+            Self::Report(validator, epoch, report) => {
+                fresh.report((*validator, *epoch), report, kv, batch)
+            }
             Self::Idempotency { client, key, job } => {
                 let key = (*client, key.clone());
                 if fresh.package(kv, &key)?.is_some() {

@@ -1,10 +1,14 @@
 //! The core's state in the words of the HTTP interface.
 
-use api::types::{BalanceView, JobPhase, JobView, ProviderView};
-use jobs::ids::JobId;
+use api::types::{AssignmentView, BalanceView, EpochView, JobPhase, JobView, ProviderView};
+use jobs::game::score::Standing;
+use jobs::ids::{JobId, ProviderId};
+use jobs::time::Timestamp;
 
 use crate::core::Core;
-use crate::core::view::JobStatus;
+use crate::core::epoch::ends;
+use crate::core::state::{Cause, ReplicaState};
+use crate::core::view::{JobStatus, ShardView};
 
 /// A job, without what only its package knows.
 pub(crate) fn job(core: &Core, id: JobId) -> Option<JobView> {
@@ -62,8 +66,22 @@ pub(crate) fn providers(core: &Core) -> Vec<ProviderView> {
             agreements: view.tally.agreed,
             disagreements: view.tally.dissented,
             failures: view.tally.failed,
+            game_points: view.game.map(|game| game.points),
+            game_epoch: view.game.map(|game| game.epoch),
+            rewarded: view.game.map(|game| game.rewarded).unwrap_or_default(),
         })
         .collect()
+}
+
+/// What the core audits by.
+pub(crate) fn auditing(core: &Core) -> serde_json::Value {
+    let config = core.config();
+    serde_json::json!({
+        "params": config.audit,
+        "stake_min": config.stake_min,
+        "referees": config.referees,
+        "finality_ms": config.finality_ms,
+    })
 }
 
 /// Every account that was ever touched.
@@ -77,4 +95,81 @@ pub(crate) fn balances(core: &Core) -> Vec<BalanceView> {
             pending: balance.debits_pending,
         })
         .collect()
+}
+
+/// Every assignment of a job that has ended; `None` while it has not, because whoever knows with whom
+/// it shares a shard could agree with it on an answer.
+pub(crate) fn assignments(core: &Core, id: JobId) -> Option<Vec<AssignmentView>> {
+    let job = core.view_job(id)?;
+    if !matches!(job.status, JobStatus::Done | JobStatus::Failed) {
+        return None;
+    }
+    let of_shard = |shard: &ShardView| -> Vec<AssignmentView> {
+        let replicas = shard.replicas.iter();
+        let views = replicas.map(|replica| AssignmentView {
+            assignment: replica.assignment,
+            shard: shard.index,
+            first_item: shard.first_item,
+            items: shard.items,
+            provider: replica.provider,
+            standing: standing(&replica.state, shard.accepted),
+            dispatched: replica.times.dispatched,
+            accepted: replica.times.accepted,
+            committed: replica.times.committed,
+        });
+        views.collect()
+    };
+    Some(job.shards.iter().flat_map(of_shard).collect())
+}
+
+/// What became of an assignment. A failure that may be the job's is its provider's only where others
+/// executed the shard.
+fn standing(state: &ReplicaState, accepted: bool) -> Standing {
+    match state {
+        ReplicaState::Settled { agreed: true, .. } => Standing::Agreed,
+        ReplicaState::Settled { agreed: false, .. } => Standing::Outvoted,
+        ReplicaState::Closed(cause) => match cause {
+            Cause::Refused(code) if code.as_str() == "not_sent" => Standing::Excused,
+            Cause::Failed(failure) if failure.may_be_the_jobs() && !accepted => Standing::Excused,
+            Cause::Refused(_)
+            | Cause::NotAccepted
+            | Cause::Overdue
+            | Cause::Lost
+            | Cause::Failed(_)
+            | Cause::RevealFailed
+            | Cause::OutputsInvalid
+            | Cause::Banned => Standing::Failed,
+            Cause::Refuted => Standing::Outvoted,
+            Cause::JobEnded | Cause::Moot => Standing::Excused,
+        },
+        _ => Standing::Excused,
+    }
+}
+
+/// The epoch of the game at `now`, and what came of the latest ones.
+pub(crate) fn epoch(core: &Core, now: Timestamp) -> EpochView {
+    let config = core.config();
+    let epoch = jobs::game::epoch::epoch_of(now, config.epoch_ms);
+    let closed = core.closed_epochs().iter().map(|(epoch, closing)| {
+        let points = closing.points.iter().map(|(id, points)| (*id, *points));
+        let awards = closing.awards.iter().map(|(id, award)| (*id, *award));
+        api::types::ClosedEpoch {
+            epoch: *epoch,
+            reporters: closing.reporters,
+            pot: closing.pot,
+            points: points.collect(),
+            awards: awards.collect(),
+        }
+    });
+    let validators: Vec<ProviderId> = config.validators.iter().copied().collect();
+    EpochView {
+        epoch,
+        epoch_ms: config.epoch_ms,
+        now,
+        ends: ends(epoch, config.epoch_ms),
+        validators,
+        reward: config.epoch_reward,
+        rewards_left: core.rewards_left(),
+        closed: closed.collect(),
+    }
 }

@@ -24,6 +24,7 @@ fn no_seed_violates_anything_and_the_faults_are_real() {
         "{counts:?}"
     );
     assert!(counts.restarts > 30 && counts.faults > 3_000, "{counts:?}");
+    assert!(counts.rewarded > 60, "{counts:?}");
 }
 
 #[test]
@@ -89,6 +90,7 @@ fn a_broken_settlement_is_found() {
         Sabotage::IgnorePrice,
         Sabotage::IgnoreKin,
         Sabotage::EndlessStep,
+        Sabotage::OverspendRewards,
     ];
     for sabotage in mistakes {
         let found = first_found(sabotage).unwrap_or_else(|| panic!("{sabotage:?} stays hidden"));

@@ -1,8 +1,9 @@
 //! The clockwork: one queue of things to come, one loop.
 
 mod clients;
-mod config;
 mod network;
+mod settings;
+mod validators;
 
 use std::collections::BTreeMap;
 
@@ -13,14 +14,13 @@ use jobs::ids::{JobId, ProviderId};
 use jobs::money::Amount;
 use jobs::time::Timestamp;
 
-use self::config::core_config;
 use super::node::{Kill, Node};
 use super::oracle::Oracle;
 use super::peer::{Deed, Peer, ToPeer, position};
 use super::plan::{self, Dice, END_MS, FAULTS_UNTIL_MS, JobPlan, TOLERANCE};
 use super::{Counts, SeedReport, SimConfig, SimViolation};
 use crate::core::event::{Code, Finding};
-use crate::core::{Action, Event, Evidence, FailReason, JobOutcome, Movement, RequestId};
+use crate::core::{Action, Config, Event, Evidence, FailReason, JobOutcome, Movement, RequestId};
 
 /// Simulated milliseconds between two ticks.
 const TICK_MS: u64 = 1_000;
@@ -57,6 +57,7 @@ enum Item {
     Cancel(usize),
     Share(usize, u8),
     Move(usize, u8),
+    Report(usize),
 }
 
 /// One seed's world.
@@ -97,7 +98,7 @@ impl World {
             now: 0,
             queue: BTreeMap::new(),
             queued: 0,
-            node: Node::new(core_config(config, &mut dice, seed)?),
+            node: Node::new(settings::core_config(config, &mut dice, seed)?),
             oracle: Oracle::new(&peers),
             index,
             moves: Vec::new(),
@@ -149,6 +150,7 @@ impl World {
                 self.plan_move(Movement::Stake(id), Amount(1_000_000));
             }
         }
+        self.schedule_reports();
     }
 
     fn plan_move(&mut self, movement: Movement, amount: Amount) {
@@ -171,6 +173,7 @@ impl World {
         if self.failure.is_none() {
             self.failure = self.oracle.settled(&self.node.core).err();
         }
+        self.count_rewards();
         let (seed, at_ms) = (self.seed, self.now);
         SeedReport {
             violation: self.failure.map(|what| SimViolation { seed, at_ms, what }),
@@ -214,6 +217,7 @@ impl World {
             Item::Submit(..) | Item::Cancel(_) | Item::Share(..) | Item::Move(..) => {
                 self.request(item);
             }
+            Item::Report(validator) => self.report(validator),
         }
     }
 
@@ -284,6 +288,7 @@ impl World {
         };
         let checked = self.node.core.check();
         self.fail(checked.map_err(|violation| violation.to_string()));
+        self.check_closings();
         // What was decided counts even when the kill came before it was told to anyone.
         for action in &actions {
             self.observe(action);

@@ -39,11 +39,13 @@ pub enum Column {
     Outbox,
     /// Aggregator: the transparency log's leaves, in order.
     Log,
+    /// Aggregator: what validators reported, by validator and epoch.
+    Scores,
 }
 
 impl Column {
     /// All columns, in the order a fresh store creates them.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::Meta,
         Self::Journal,
         Self::Balances,
@@ -60,6 +62,7 @@ impl Column {
         Self::Idempotency,
         Self::Outbox,
         Self::Log,
+        Self::Scores,
     ];
 
     /// The name on disk and in error messages.
@@ -82,6 +85,7 @@ impl Column {
             Self::Idempotency => "idempotency",
             Self::Outbox => "outbox",
             Self::Log => "log",
+            Self::Scores => "scores",
         }
     }
 }

@@ -4,10 +4,12 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use aggregator::AggregatorConfig;
+use aggregator::driver::GameConfig;
 use anyhow::{Context, Result};
-use clap::Subcommand;
+use clap::{Args, Subcommand};
 use jobs::envelope::SignerPolicy;
-use jobs::ids::ClientId;
+use jobs::ids::{ClientId, ProviderId};
+use jobs::money::Amount;
 
 use crate::commands::ledger::At;
 use crate::commands::{economics, wait_for_stop};
@@ -15,6 +17,30 @@ use crate::devnet::{Parent, Ready};
 use crate::exit::{Coded, Exit};
 use crate::home;
 use crate::output::{Output, table};
+
+/// The operator's part of the game.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct GameArgs {
+    /// Take score reports of this validator; may be repeated [default: of nobody].
+    #[arg(long)]
+    validator: Vec<ProviderId>,
+    /// Length of an epoch of the game in seconds. Another length begins a new count.
+    #[arg(long, default_value_t = 3600)]
+    epoch_seconds: u64,
+    /// The most that one epoch is rewarded with, in units, from what was deposited to `rewards`.
+    #[arg(long, default_value = "0")]
+    epoch_reward: Amount,
+}
+
+impl From<GameArgs> for GameConfig {
+    fn from(args: GameArgs) -> Self {
+        Self {
+            validators: args.validator.into_iter().collect(),
+            epoch_ms: args.epoch_seconds.saturating_mul(1000),
+            epoch_reward: args.epoch_reward,
+        }
+    }
+}
 
 /// Run an aggregator.
 #[derive(Debug, Subcommand)]
@@ -46,6 +72,8 @@ pub(crate) enum AggregatorCommand {
         #[arg(long)]
         one_network: bool,
         #[command(flatten)]
+        game: GameArgs,
+        #[command(flatten)]
         parent: Parent,
     },
     /// Show what cheating costs under the parameters of the audit policy; refuse unsafe ones by name, with
@@ -74,6 +102,7 @@ pub(crate) async fn run(command: AggregatorCommand, output: Output) -> Result<()
             auditing,
             blob_quota,
             one_network,
+            game,
             parent,
         } => {
             parent.bind()?;
@@ -88,10 +117,11 @@ pub(crate) async fn run(command: AggregatorCommand, output: Output) -> Result<()
                 blob_quota,
                 auditing: auditing.read()?,
                 prefix_diversity: !one_network,
+                game: game.into(),
             };
             start(config, output).await
         }
-        AggregatorCommand::Economics(args) => economics::run(&args, output),
+        AggregatorCommand::Economics(args) => economics::run(&args, output).await,
         AggregatorCommand::Status { at } => {
             let health = at.client().health().await?;
             output.data(&health, || {
@@ -156,6 +186,10 @@ async fn providers(at: &At, output: Output) -> Result<()> {
                         provider.operator.short()
                     },
                     provider.prefix.clone(),
+                    provider
+                        .game_points
+                        .map_or("-".into(), |points| points.to_string()),
+                    provider.rewarded.to_string(),
                     provider.device.name.clone(),
                 ]
             })
@@ -169,6 +203,8 @@ async fn providers(at: &At, output: Output) -> Result<()> {
                 "agreed/disagreed",
                 "operator",
                 "network",
+                "game",
+                "rewarded",
                 "device",
             ],
             &rows,
@@ -186,7 +222,7 @@ pub(crate) fn policy(trust: Vec<ClientId>) -> SignerPolicy {
 }
 
 /// The secret seed in `path`; made on the first start.
-fn identity(path: &Path) -> Result<[u8; 32]> {
+pub(crate) fn identity(path: &Path) -> Result<[u8; 32]> {
     let secret = secret(path)?;
     let mut seed = [0; 32];
     hex::decode_to_slice(&secret, &mut seed)

@@ -9,6 +9,7 @@ use policy::Params;
 use policy::economics::{Report, check, inequalities, stake_min};
 use serde_json::{Value, json};
 
+use crate::commands::ledger::At;
 use crate::exit::{Coded, Exit, fail};
 use crate::output::Output;
 
@@ -18,6 +19,11 @@ pub(crate) struct EconomicsArgs {
     /// repeated. `--json` lists the names.
     #[arg(long, value_name = "NAME=VALUE")]
     set: Vec<String>,
+    /// Start from the parameters of the aggregator at --aggregator, not from the defaults.
+    #[arg(long)]
+    live: bool,
+    #[command(flatten)]
+    at: At,
 }
 
 /// What an operator says about audits when it starts.
@@ -44,7 +50,7 @@ impl AuditingArgs {
     /// As the aggregator takes it; whether it is safe is the aggregator's question.
     pub(crate) fn read(self) -> Result<Auditing> {
         Ok(Auditing {
-            params: params(&self.audit).code(Exit::Usage)?,
+            params: params(Params::default(), &self.audit).code(Exit::Usage)?,
             stake_min: self.stake_min,
             referees: self.referees.into_iter().collect(),
             finality_ms: self.finality_s.saturating_mul(1000),
@@ -52,8 +58,12 @@ impl AuditingArgs {
     }
 }
 
-pub(crate) fn run(args: &EconomicsArgs, output: Output) -> Result<()> {
-    let params = params(&args.set).code(Exit::Usage)?;
+pub(crate) async fn run(args: &EconomicsArgs, output: Output) -> Result<()> {
+    let base = match args.live {
+        true => live(&args.at).await?,
+        false => Params::default(),
+    };
+    let params = params(base, &args.set).code(Exit::Usage)?;
     params.validate().code(Exit::Usage)?;
     let rows = inequalities(&params);
     let holds: Vec<bool> = rows
@@ -70,9 +80,16 @@ pub(crate) fn run(args: &EconomicsArgs, output: Output) -> Result<()> {
     check(&params).code(Exit::Usage)
 }
 
-/// The defaults, with what the user wants changed.
-fn params(changes: &[String]) -> Result<Params> {
-    let mut value = serde_json::to_value(Params::default())?;
+/// What an aggregator audits by.
+async fn live(at: &At) -> Result<Params> {
+    let auditing = at.client().auditing().await?;
+    let params = auditing.get("params").cloned().unwrap_or_default();
+    serde_json::from_value(params).context("the aggregator's parameters")
+}
+
+/// The base, with what the user wants changed.
+fn params(base: Params, changes: &[String]) -> Result<Params> {
+    let mut value = serde_json::to_value(base)?;
     for change in changes {
         let (name, text) = change
             .split_once('=')
@@ -90,7 +107,7 @@ fn params(changes: &[String]) -> Result<Params> {
 
 #[cfg(test)]
 mod tests {
-    use super::params;
+    use super::{Params, params};
 
     #[test]
     fn parameters_are_changed_by_name_and_nonsense_is_named() {
@@ -100,7 +117,7 @@ mod tests {
                 .map(|text| (*text).to_owned())
                 .collect::<Vec<_>>()
         };
-        let changed = params(&owned(&["window=5", "stake=7"])).unwrap();
+        let changed = params(Params::default(), &owned(&["window=5", "stake=7"])).unwrap();
         assert_eq!((changed.window, changed.stake), (5, 7));
         for (text, named) in [
             ("window", "\"window\" is not NAME=VALUE"),
@@ -109,7 +126,10 @@ mod tests {
             ("peer=1000000001", "1000000001"),
             ("confirmations=256", "256"),
         ] {
-            let error = format!("{:#}", params(&owned(&[text])).unwrap_err());
+            let error = format!(
+                "{:#}",
+                params(Params::default(), &owned(&[text])).unwrap_err()
+            );
             assert!(error.contains(named), "{error}");
         }
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use api::client::{Client, Error};
-use api::types::{JobPhase, JobView};
+use api::types::{ChallengeRequest, JobPhase, JobView};
 use clap::Subcommand;
 use jobs::digest::BlobRef;
 use jobs::ids::JobId;
@@ -21,6 +21,7 @@ use crate::home;
 use crate::job::{Prepared, prepare};
 use crate::output::{Output, table};
 use crate::patience::patiently;
+use crate::shares;
 use crate::submission::Submission;
 
 /// Pause between two looks at a job that is under way.
@@ -90,6 +91,17 @@ pub(crate) enum JobCommand {
         #[command(flatten)]
         at: At,
     },
+    /// Doubt items of a result that is not final: their shards are executed again at your expense, and what is wrong
+    /// is replaced. Only from where the job was submitted, and only for audited jobs.
+    Challenge {
+        /// The job's id.
+        job: JobId,
+        #[command(flatten)]
+        at: At,
+        /// Which item of the input, counted from 0; may be repeated.
+        #[arg(long = "item", required = true)]
+        items: Vec<u32>,
+    },
     /// Download result and receipts of a finished job, and verify them.
     Result {
         /// The job's id.
@@ -99,6 +111,9 @@ pub(crate) enum JobCommand {
         /// Directory to write.
         #[arg(long, default_value = "job-result")]
         out: PathBuf,
+        /// Take a result that is not final, alone: there is no record yet to verify it by.
+        #[arg(long)]
+        provisional: bool,
     },
 }
 
@@ -131,10 +146,23 @@ pub(crate) async fn run(command: JobCommand, output: Output) -> Result<()> {
             output.data(&view, || describe(&view))
         }
         JobCommand::Watch { job, at } => finish(&watch(&at.client(), job, output).await?, output),
+        JobCommand::Challenge { job, at, items } => {
+            challenge(&at.client(), job, &items, output).await
+        }
         JobCommand::List { at } => list(&at.client().jobs().await?, output),
-        JobCommand::Result { job, at, out } => {
+        JobCommand::Result {
+            job,
+            at,
+            out,
+            provisional,
+        } => {
             let client = at.client();
             let view = client.job(job).await?;
+            if let (true, JobPhase::Provisional, Some(result)) =
+                (provisional, view.phase, view.result)
+            {
+                return early(&client, job, result, &out, output).await;
+            }
             if view.phase != JobPhase::Done {
                 return fail(
                     Exit::JobFailed,
@@ -167,6 +195,36 @@ fn validate(manifest: &Path, output: Output) -> Result<()> {
             by_whom(&package.policy),
             package.max_price,
         )
+    })
+}
+
+/// Downloads a result that is not final.
+async fn early(
+    client: &Client,
+    job: JobId,
+    result: BlobRef,
+    out: &Path,
+    output: Output,
+) -> Result<()> {
+    std::fs::create_dir_all(out).with_context(|| out.display().to_string())?;
+    let path = out.join("provisional-result");
+    client.result(job, result, &path).await?;
+    output.data(&json!({ "result": path, "provisional": true }), || {
+        format!("result    {} (not final, and not verified)", path.display())
+    })
+}
+
+async fn challenge(client: &Client, job: JobId, items: &[u32], output: Output) -> Result<()> {
+    let share = shares::find(job)?;
+    let mut shards = Vec::new();
+    for item in items {
+        let challenge = ChallengeRequest { share, item: *item };
+        shards.push(patiently(output, || client.challenge(job, &challenge)).await?);
+    }
+    shards.sort_unstable();
+    shards.dedup();
+    output.data(&json!({ "job": job, "shards": shards }), || {
+        format!("executed again: shards {shards:?} of {job}")
     })
 }
 
@@ -251,8 +309,9 @@ async fn hand_in(
         "submitted {job} ({} shards, {} in escrow)",
         reply.shards, reply.escrowed
     ));
-    if reply.promise.is_some() {
-        patiently(output, || client.share(job, submission.share)).await?;
+    if let (Some(_), Some(share)) = (&reply.promise, submission.share) {
+        shares::keep(job, share)?;
+        patiently(output, || client.share(job, share)).await?;
     }
     let bar = output.bar(reply.missing.len() as u64, "upload");
     for blob in &reply.missing {

@@ -42,7 +42,7 @@ pub(crate) enum LedgerCommand {
     Deposit {
         #[command(flatten)]
         at: At,
-        /// `client:blake3:…` or `stake:<provider id>`.
+        /// `client:blake3:…`, `stake:<provider id>` or `rewards`.
         #[arg(long)]
         account: String,
         /// Units with up to six decimals.

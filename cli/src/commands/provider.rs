@@ -81,7 +81,7 @@ pub(crate) struct Start {
     trust: Vec<ClientId>,
     /// CHEAT on purpose, for tests and demonstrations: wrong, lazy, copy, stall, crash, equivocate,
     /// sometimes=Q (each item with this probability), replay (a shard's answer for every shard), model=FILE
-    /// (in place of the job's), cpu-as-gpu, overclaim=FACTOR (fuel), collude=[Q:]FILE (as all with this
+    /// (in place of the job's), cpu-as-gpu, overclaim=FACTOR (fuel), slow, collude=[Q:]FILE (as all with this
     /// secret), conspire=FOLDER (only where another of the folder has the shard too) or relay=FOLDER (executes
     /// once for all who share it).
     #[arg(long)]

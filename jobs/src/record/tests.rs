@@ -388,3 +388,62 @@ fn outputs_are_hashed_again() {
     job.resettle(|_| {});
     job.refused("1 outputs for 2 items");
 }
+
+/// A job whose answers are audited: provider 1 answers, 2 checks and agrees, 3 checked an answer that is gone.
+fn audited() -> Job {
+    let mut package = package();
+    package.policy = Policy::Audit {
+        unit: crate::policy::Unit::Shard,
+    };
+    package.replication.replicas = 1;
+    package.replication.max_replicas = 6;
+    let mut job = finished_as(package);
+    let mut outputs = Vec::new();
+    for shard in &mut job.record.shards {
+        shard.checks = shard.replicas.split_off(1);
+        for check in &mut shard.checks {
+            (check.agreed, check.paid) = (true, Amount(333));
+        }
+        let answer = outcome(&shard.replicas[0]);
+        (shard.canonical, shard.canonical_root) = (answer.outputs, answer.root);
+        outputs.push(job.blobs.borrow()[&answer.outputs].clone());
+    }
+    let rows = outputs
+        .iter()
+        .flat_map(|bytes| items::decode(bytes).unwrap());
+    let result = output::merge(&job.package.output, &rows.collect::<Vec<_>>()).unwrap();
+    let mut paid: Vec<_> = (1..=3).map(|p| (id(&key(p)), Amount(666))).collect();
+    paid.sort();
+    job.resettle(|s| {
+        s.result = BlobRef::of(&result);
+        s.paid = paid;
+        s.fee = Amount(2 * fee(Amount(3 * 333), FEE_BPS).0);
+        s.returned = Amount(100_000 - 6 * 333 - s.fee.0);
+    });
+    job
+}
+
+#[test]
+fn executions_that_checked_are_compared_with_the_answer_and_counted() {
+    let report = audited().verify().unwrap();
+    assert_eq!((report.shards, report.replicas), (2, 6));
+    assert_eq!((report.checks, report.contradicted), (4, 2));
+}
+
+#[test]
+fn checks_belong_to_audited_jobs_and_hash_together_like_answers() {
+    let mut job = audited();
+    job.record.shards[0].checks[0].paid = Amount(334);
+    job.resettle(|_| ());
+    job.refused("what it says providers got is not what their replicas were paid");
+    let mut job = audited();
+    let other = job.record.shards[1].checks[0].clone();
+    job.record.shards[0].checks[0] = other;
+    job.resettle(|_| ());
+    job.refused("shard 0, check 0: its receipt is about another shard");
+    let mut job = finished();
+    let moved = job.record.shards[0].replicas.pop().unwrap();
+    job.record.shards[0].checks.push(moved);
+    job.resettle(|_| ());
+    job.refused("in a job whose answers are not audited");
+}

@@ -46,10 +46,12 @@ pub enum Misbehaviour {
     Conspire(PathBuf),
     /// Answers with what another provider of the same folder executed, and shares there what it executes.
     Relay(PathBuf),
+    /// Executes honestly, and commits later than it could.
+    Slow,
 }
 
 /// Every way to cheat as it is written on the command line.
-const FORMS: [&str; 14] = [
+const FORMS: [&str; 15] = [
     "wrong",
     "lazy",
     "copy",
@@ -64,6 +66,7 @@ const FORMS: [&str; 14] = [
     "collude=[Q:]FILE",
     "conspire=FOLDER",
     "relay=FOLDER",
+    "slow",
 ];
 
 /// Millionths in one.
@@ -90,6 +93,7 @@ impl Misbehaviour {
             Self::Collude(..) => "collude",
             Self::Conspire(_) => "conspire",
             Self::Relay(_) => "relay",
+            Self::Slow => "slow",
         }
     }
 }
@@ -129,6 +133,7 @@ impl FromStr for Misbehaviour {
             ("crash", None) => Some(Self::Crash),
             ("equivocate", None) => Some(Self::Equivocate),
             ("replay", None) => Some(Self::Replay),
+            ("slow", None) => Some(Self::Slow),
             ("cpu-as-gpu", None) => Some(Self::CpuAsGpu),
             ("sometimes", Some(value)) => return Ok(Self::Sometimes(probability(name, value)?)),
             ("collude", Some(value)) if value.contains(':') => {

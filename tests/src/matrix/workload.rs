@@ -11,7 +11,7 @@ use serde_json::json;
 
 use super::Case;
 use crate::component::{embed_component, generate_component};
-use crate::{assay, repository};
+use crate::{Plan, assay, repository};
 
 /// Items of a job.
 const ITEMS: u32 = 4;
@@ -34,11 +34,26 @@ pub enum Policy {
 }
 
 impl Policy {
+    /// So many honest providers and their aggregator. Where answers are audited, the first two are its referees; a
+    /// record of twenty checks brings the audits down to their floor, and an answer is final by a last sample after
+    /// a second, because nobody answers a quarter of a million more here.
+    pub(super) fn market(self, honest: usize) -> Plan {
+        let plan = Plan::honest(honest);
+        match self {
+            Self::Replicate => plan,
+            Self::Audit => {
+                let arguments = ["--finality-s=1", "--audit=ramp_checks=20"];
+                let plan = plan.referees(2);
+                arguments.into_iter().fold(plan, Plan::aggregator_argument)
+            }
+        }
+    }
+
     /// What it is in a manifest.
     const fn lines(self) -> &'static str {
         match self {
             Self::Replicate => "policy = \"replicate\"\nreplicas = 2\nmax_replicas = 5\n",
-            Self::Audit => "policy = \"audit\"\nreplicas = 1\nmax_replicas = 5\n",
+            Self::Audit => "policy = \"audit\"\nreplicas = 1\nmax_replicas = 6\n",
         }
     }
 }

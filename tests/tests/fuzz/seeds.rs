@@ -7,6 +7,8 @@ use jobs::assignment::Assignment;
 use jobs::commitment::{Commitment, Opening, Reveal};
 use jobs::digest::{BlobRef, Digest};
 use jobs::envelope::SignedPackage;
+use jobs::game::report::{Played, ScoreReport};
+use jobs::game::{GameManifest, GameText, Measure};
 use jobs::ids::{AssignmentId, JobId, ProviderId};
 use jobs::money::Amount;
 use jobs::offer::{DeviceKind, DeviceSpec, Offer, Price};
@@ -154,11 +156,36 @@ fn offer() -> Offer {
     }
 }
 
+fn scores() -> ScoreReport {
+    let played = Played {
+        game: Digest::of(b"game"),
+        measure: Measure::Latency,
+        weight: 1,
+    };
+    ScoreReport::gather(provider(), 7, vec![(played, vec![(provider(), 5_000)])]).unwrap()
+}
+
+/// A game as its author writes it, and signed.
+fn games(package: &Package, key: &jobs::envelope::ClientKey) -> Vec<Seed> {
+    let text = read("examples/games/latency/game.toml");
+    let mut written = GameText::parse(std::str::from_utf8(&text).unwrap()).unwrap();
+    // The package is a small one.
+    let items = package.input.items;
+    (written.rounds.items_min, written.rounds.items_max) = (1, items);
+    let game = GameManifest::lock(written, package.clone()).unwrap();
+    let signed = game.sign(key).unwrap().to_text().unwrap();
+    vec![
+        ("game", "latency", text),
+        ("game", "signed", signed.into_bytes()),
+    ]
+}
+
 fn statements() -> Vec<Seed> {
     vec![
         ("statement", "assignment", encoded(&sign(&assignment()))),
         ("statement", "commitment", encoded(&sign(&commitment()))),
         ("statement", "offer", encoded(&sign(&offer()))),
+        ("statement", "scores", encoded(&sign(&scores()))),
         // Not a statement at all, and one whose signature is another's.
         ("statement", "broken-digest", encoded(&BlobRef::of(b"x"))),
         ("statement", "broken-signature", {
@@ -253,8 +280,10 @@ fn all() -> Vec<Seed> {
     let key = jobs::envelope::ClientKey::generate().unwrap();
     let text = read("jobs/tests/signed/package.json");
     let package = Package::from_canonical(text.trim_ascii_end()).unwrap();
+    let games = games(&package, &key);
     let package = key.sign_package(&package).unwrap();
     let mut seeds = signed(&package, &key);
+    seeds.extend(games);
     seeds.extend(statements());
     seeds.extend(messages(&package));
     seeds.extend([

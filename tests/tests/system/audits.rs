@@ -1,5 +1,7 @@
 //! Answers that are audited instead of repeated: what honest providers get, and what becomes of liars.
 
+use std::path::Path;
+
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use tests::{Job, Market, Plan};
@@ -95,4 +97,76 @@ fn a_liar_is_convicted_by_referees_and_loses_its_stake_and_no_result_is_wrong() 
         assert_eq!(stake.debits, 0, "an honest stake was touched");
     }
     market.audit()
+}
+
+#[test]
+fn a_client_uses_a_result_before_it_is_final_and_has_what_it_doubts_executed_again() -> Result<()> {
+    let rare = ["ramp_checks=1", "peer=1000000", "trusted=1", "leave=1"];
+    let plan = Plan::honest(4)
+        .referees(2)
+        .aggregator_argument("--finality-s=6");
+    let market = rare.iter().fold(plan, |plan, rate| {
+        plan.aggregator_argument(format!("--audit={rate}"))
+    });
+    let market = Market::up(&market)?;
+    let job = audited("doubted", "shard");
+    let id = market.submit(&job)?;
+    market.wait_until(&id, |view| view["phase"] == "provisional")?;
+    let out = market.dir().join("early");
+    let out = out.to_string_lossy();
+    let early = ["job", "result", &id, "--provisional", "--out", &out];
+    market.assay(&early)?.ok()?;
+    job.check_result(&Path::new(&*out).join("provisional-result"))?;
+
+    let beyond = market.assay(&["job", "challenge", &id, "--item", "8"])?;
+    beyond.refused(2, "item = 8 is outside 0 to 7")?;
+    market
+        .assay(&["job", "challenge", &id, "--item", "0", "--item", "1"])?
+        .ok()?;
+    market.wait_done(&id)?;
+    let record = std::fs::read(market.fetch(&id)?.join("record.json"))?;
+    let record: Value = serde_json::from_slice(&record)?;
+    let referees = &market.provider_ids()[..2];
+    let checks = record["shards"][0]["checks"]
+        .as_array()
+        .context("no checks")?;
+    let by_referee = checks.iter().any(|check| {
+        let provider = check["provider"].as_str();
+        provider.is_some_and(|id| referees.iter().any(|referee| referee == id))
+    });
+    assert!(by_referee, "{checks:?}");
+    let late = market.assay(&["job", "challenge", &id, "--item", "0"])?;
+    late.refused(1, "item 0 has no answer that is not final")?;
+    market.audit()
+}
+
+#[test]
+fn an_aggregator_refuses_stakes_that_deter_nobody_and_shows_the_economics_it_lives_by() -> Result<()>
+{
+    let data = tempfile::tempdir()?;
+    let data = format!("--data={}", data.path().display());
+    let start = [
+        "aggregator",
+        "start",
+        &data,
+        "--http=127.0.0.1:0",
+        "--stake-min=1",
+    ];
+    tests::assay(&start)?.refused(2, "unsafe configuration: fines-are-covered")?;
+    let one_referee = format!("--referee={}", "07".repeat(32));
+    let start = [
+        "aggregator",
+        "start",
+        &data,
+        "--http=127.0.0.1:0",
+        &one_referee,
+    ];
+    tests::assay(&start)?.refused(2, "1 referee: as many as confirm a conviction, 2,")?;
+
+    let plan = Plan::honest(2).aggregator_argument("--audit=window=77");
+    let market = Market::up(&plan)?;
+    let shown = market.assay(&["--json", "aggregator", "economics", "--live"])?;
+    let shown = shown.ok()?.json()?;
+    assert_eq!(shown["params"]["window"], 77);
+    Ok(())
 }

@@ -194,12 +194,18 @@ impl Core {
         let beacon = job.draw.as_ref()?.beacon?;
         // Where nobody of the one kind could, the other is better than nobody.
         let by = match check.by {
-            By::Peer if !self.has_peer(job, shard) => By::Referee,
+            By::Peer if !self.has_peer(job, shard) && self.has_referee(job, shard) => By::Referee,
             By::Referee if !self.has_referee(job, shard) => By::Peer,
             by => by,
         };
         let may = |id: &&ProviderId| self.could_check(job, shard, by, **id);
-        let able: Vec<ProviderId> = able.iter().filter(may).copied().collect();
+        let able = able.iter().filter(may).copied();
+        let tried = able.filter_map(|id| Some((id, crate::core::dispatch::tries(shard, id)?)));
+        let tried: Vec<(ProviderId, usize)> = tried.collect();
+        // Who stalled once is asked again only when nobody else is left.
+        let fewest = tried.iter().map(|(_, tries)| *tries).min()?;
+        let able = tried.iter().filter(|(_, tries)| *tries == fewest);
+        let able: Vec<ProviderId> = able.map(|(id, _)| *id).collect();
         if self.audits_itself() {
             return able.first().copied();
         }

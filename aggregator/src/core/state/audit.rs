@@ -133,6 +133,14 @@ impl Shard {
         check.map_or(&[], |check| &check.items)
     }
 
+    /// Whether a replica checked an answer that is gone. Its provider may answer now, or check another.
+    #[must_use]
+    pub fn is_past_check(&self, position: u32, replica: &Replica) -> bool {
+        let audit = self.audit.as_ref();
+        let now = audit.and_then(|audit| audit.check_of(position));
+        replica.check && replica.commitment.is_some() && now.is_none()
+    }
+
     /// What a replica executes.
     #[must_use]
     pub fn input_of(&self, position: u32) -> Option<BlobRef> {

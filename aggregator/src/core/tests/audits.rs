@@ -467,3 +467,98 @@ fn a_job_that_ends_early_pays_what_nobody_doubts() {
     let paid = script.core.paid(job());
     assert_eq!(paid.len(), 1, "{paid:?}");
 }
+
+#[test]
+fn a_client_that_doubts_an_item_has_its_shard_executed_again() {
+    let mut script = market(5, 2, false);
+    trust_everybody(&mut script);
+    script.start(audited());
+    script.share();
+    script.answer_all(|assignment| {
+        if assignment.shard == 0 {
+            "wrong"
+        } else {
+            "right"
+        }
+    });
+    script.merge(1);
+    let challenge = |script: &mut Script, chance: u8, item: u32| {
+        script.step(Event::Challenge {
+            request: REQUEST,
+            job: job(),
+            chance: Chance([chance; 32]),
+            item,
+        });
+        script.reply()
+    };
+    let shard = |index| {
+        Ok(Reply::Challenged {
+            job: job(),
+            shard: index,
+        })
+    };
+    assert_eq!(challenge(&mut script, 6, 1), Err(Refusal::WrongShare));
+    let beyond = challenge(&mut script, 5, 4).unwrap_err().to_string();
+    assert_eq!(beyond, "item = 4 is outside 0 to 3");
+    assert_eq!(challenge(&mut script, 5, 1), shard(0));
+    assert_eq!(
+        challenge(&mut script, 5, 0),
+        shard(0),
+        "asking twice asks once"
+    );
+    assert_eq!(challenge(&mut script, 5, 3), shard(1));
+    assert_eq!(script.executions(), 4);
+    script.answer_all(|_| "right");
+    assert_eq!(
+        script.status(),
+        JobStatus::Merging,
+        "there is another result"
+    );
+    let parts = script.core.record_parts(job()).unwrap();
+    assert!(
+        parts
+            .shards
+            .iter()
+            .all(|s| s.canonical_root == digest("right"))
+    );
+    assert_eq!(
+        script.stake_of(2) + script.stake_of(3) + script.stake_of(4),
+        800,
+        "one was fined"
+    );
+    assert_eq!(
+        challenge(&mut script, 5, 0),
+        Err(Refusal::NotProvisional { item: 0 })
+    );
+}
+
+#[test]
+fn who_checked_an_answer_that_is_gone_may_answer_and_check_the_next() {
+    // Two workers and two referees: the liar's answers are undone one after the other, and somebody is left.
+    let mut script = wrong_answers(2);
+    script.offer(offer(3, "class"));
+    for referee in [0, 1] {
+        script.offer(offer(referee, "class"));
+    }
+    script.answer_all(lies_of(2));
+    assert!(script.is_banned(2));
+    script.outlive_finality(script.core.jobs[&job()].merges);
+}
+
+#[test]
+fn an_auditor_that_stalls_is_replaced_by_a_referee_where_nobody_else_is_left() {
+    let mut script = market(4, 2, true);
+    script.start(audited());
+    script.share();
+    let first = script.sent(0);
+    script.execute(&[(&first[0], "right")]);
+    let check = script.sent(0);
+    assert_eq!(check.len(), 1);
+    script.step(Event::AssignAccepted {
+        assignment: check[0].id,
+    });
+    script.wait(script.core.config.due_grace_ms + 10_000);
+    let next = script.sent(0);
+    assert_eq!(next.len(), 1, "asked at once");
+    assert!(next[0].provider == provider(0) || next[0].provider == provider(1));
+}

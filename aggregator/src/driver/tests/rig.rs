@@ -18,6 +18,7 @@ use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::core::Config;
+use crate::driver::GameConfig;
 use crate::driver::{Shared, open_store, start_with};
 use crate::{AggregatorConfig, Auditing, Running, start};
 
@@ -42,6 +43,7 @@ pub(super) fn config(data: &Path) -> AggregatorConfig {
         auditing: Auditing::default(),
         // They all live on one machine.
         prefix_diversity: false,
+        game: GameConfig::default(),
     }
 }
 

@@ -85,6 +85,9 @@ pub(crate) fn claimed(kind: Option<&Misbehaviour>, there: DeviceReport) -> Devic
     }
 }
 
+/// How much longer a slow provider takes for a shard.
+const DAWDLES: Duration = Duration::from_secs(1);
+
 /// Does what a provider of this kind does with an assignment.
 pub(crate) async fn perform(
     kind: &Misbehaviour,
@@ -102,6 +105,11 @@ pub(crate) async fn perform(
         Misbehaviour::Lazy | Misbehaviour::Copy => {
             let fingerprint = shared.device.fingerprint.clone();
             outputs::fabricate(admitted, fingerprint).map_err(failed)
+        }
+        Misbehaviour::Slow => {
+            let done = execute(shared, admitted, materials).await?;
+            tokio::time::sleep(DAWDLES).await;
+            Ok(done)
         }
         Misbehaviour::Stall => {
             shared.stopped().await;

@@ -103,3 +103,22 @@ fn what_most_found_takes_the_place_of_a_wrong_answer_and_not_what_was_found_firs
         }
     }
 }
+
+#[test]
+fn who_stalled_is_asked_again_where_nobody_else_is_left() {
+    let mut script = market(3, 0, true);
+    script.start(audited());
+    script.share();
+    let first = script.sent(0);
+    script.execute(&[(&first[0], "right")]);
+    let mut asked = BTreeSet::new();
+    for _ in 0..3 {
+        let check = script.sent(0).remove(0);
+        asked.insert(check.provider);
+        script.step(Event::AssignAccepted {
+            assignment: check.id,
+        });
+        script.wait(script.core.config.due_grace_ms + 10_000);
+    }
+    assert_eq!(asked.len(), 2, "both, and one of them once more");
+}
