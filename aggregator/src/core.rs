@@ -52,6 +52,7 @@ use ledger::{JournalEntry, Ledger};
 use serde::{Deserialize, Serialize};
 
 pub use action::{Action, Evidence, FailReason, JobOutcome, Quote, Reply};
+pub use audit::AuditTally;
 pub use check::Violation;
 pub use config::Config;
 #[cfg(any(test, feature = "sabotage"))]

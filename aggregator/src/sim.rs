@@ -104,6 +104,33 @@ pub struct Counts {
     pub dissented: u64,
     /// Providers that games were rewarded for.
     pub rewarded: u64,
+    /// What audits came to.
+    pub audits: AuditCounts,
+}
+
+/// Sums of what audits came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize)]
+pub struct AuditCounts {
+    /// Executions that checked an answer, or were to.
+    pub drawn: u64,
+    /// Answers that referees found to be wrong.
+    pub convicted: u64,
+    /// Of these, those that cost a fine; the others cost the stake.
+    pub fined: u64,
+    /// Providers banned because they vouched for a wrong answer.
+    pub vouched: u64,
+    /// Answers that were accepted for the time being and taken back.
+    pub withdrawn: u64,
+}
+
+impl AuditCounts {
+    const fn add(&mut self, other: &Self) {
+        self.drawn = self.drawn.saturating_add(other.drawn);
+        self.convicted = self.convicted.saturating_add(other.convicted);
+        self.fined = self.fined.saturating_add(other.fined);
+        self.vouched = self.vouched.saturating_add(other.vouched);
+        self.withdrawn = self.withdrawn.saturating_add(other.withdrawn);
+    }
 }
 
 impl Counts {
@@ -117,6 +144,7 @@ impl Counts {
         self.banned = self.banned.saturating_add(other.banned);
         self.dissented = self.dissented.saturating_add(other.dissented);
         self.rewarded = self.rewarded.saturating_add(other.rewarded);
+        self.audits.add(&other.audits);
     }
 }
 

@@ -184,6 +184,7 @@ impl Core {
             self.check_job(job)?;
         }
         self.check_providers()?;
+        self.check_provisional()?;
         self.check_indexes()?;
         self.check_epochs()?;
         self.check_bounds_kept()
@@ -401,8 +402,6 @@ fn within(what: &'static str, have: usize, max: u64) -> Result<(), Violation> {
     }
 }
 
-/// Everyone who answers, answered or blamed the guest is of another operator and, where the aggregator
-/// minded when it chose them, of another network.
 /// Whether a replica is a peer's check of the answer that is accepted now.
 fn checks_by_peer(shard: &Shard, replica: &Replica) -> bool {
     let checks = shard.audit.iter().flat_map(|audit| &audit.checks);
@@ -413,38 +412,44 @@ fn checks_by_peer(shard: &Shard, replica: &Replica) -> bool {
     })
 }
 
+/// Everyone who answers, answered or blamed the guest is of another operator and, where the aggregator
+/// minded when it chose them, of another network. So are the peers who check an answer, of one another.
 fn check_kin(job: &Job, shard: &Shard, index: u32) -> Result<(), Violation> {
     let speaks = |replica: &&Replica| match &replica.state {
         ReplicaState::Closed(Cause::Failed(failure)) => !matches!(failure, Failure::Provider(_)),
         state => !matches!(state, ReplicaState::Closed(_)),
     };
-    let mut seen: Vec<&Replica> = Vec::new();
-    // Of an answer that is checked, it matters who gave it and who of its peers checks it.
-    let answered = shard.audit.as_ref().map(|audit| audit.subject);
-    let matters = |at: u32, replica: &Replica| match answered {
-        Some(subject) => subject == at || checks_by_peer(shard, replica),
-        None => !replica.check,
-    };
-    for (replica, at) in shard.replicas.iter().zip(0..) {
-        if !speaks(&replica) || !matters(at, replica) {
-            continue;
-        }
-        let near = |other: &&&Replica| {
-            let (one, two) = (other.kin, replica.kin);
-            let one_network = one.prefix.is_some() && one.prefix == two.prefix;
-            one.operator == two.operator || one_network
-        };
-        if let Some(other) = seen.iter().find(near) {
+    let speaking = || shard.replicas.iter().filter(speaks);
+    let answers: Vec<&Replica> = speaking().filter(|replica| !replica.check).collect();
+    let subject = shard.audit.as_ref().map(|audit| audit.subject);
+    let subject = subject.and_then(|at| shard.replicas.get(at as usize));
+    let peers = speaking().filter(|replica| checks_by_peer(shard, replica));
+    let audit = subject.into_iter().chain(peers).collect();
+    for group in [answers, audit] {
+        if let Some((left, right)) = of_one_kin(&group) {
             return Err(Violation::Kin {
                 job: job.id,
                 shard: index,
-                left: other.provider,
-                right: replica.provider,
+                left: left.provider,
+                right: right.provider,
             });
         }
-        seen.push(replica);
     }
     Ok(())
+}
+
+/// Two of one operator or network.
+fn of_one_kin<'a>(group: &[&'a Replica]) -> Option<(&'a Replica, &'a Replica)> {
+    let near = |one: &Replica, other: &Replica| {
+        let (one, two) = (other.kin, one.kin);
+        let one_network = one.prefix.is_some() && one.prefix == two.prefix;
+        one.operator == two.operator || one_network
+    };
+    group.iter().zip(1..).find_map(|(right, at): (_, usize)| {
+        let before = group.get(..at.saturating_sub(1)).unwrap_or_default();
+        let left = before.iter().find(|left| near(left, right))?;
+        Some((*left, *right))
+    })
 }
 
 /// The price asked for all the fuel and all the time that the job allows is within the share.

@@ -222,4 +222,14 @@ pub enum Sabotage {
     IgnoreKin,
     /// An epoch awards twice its pot.
     OverspendRewards,
+    /// An answer that counts for the time being is paid at once, before anybody could find it wrong.
+    PayAtOnce,
+    /// A conviction changes nothing.
+    ForgiveAll,
+    /// A ban leaves the culprit's answers that are not final.
+    KeepInvalid,
+    /// Whoever is of the operator or network of who answered may check the answer.
+    SelfAudit,
+    /// Nothing is ever drawn to be checked.
+    SkipDraw,
 }

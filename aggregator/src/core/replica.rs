@@ -251,6 +251,12 @@ impl Core {
         fx.fill = true;
     }
 
+    /// Whether a replica's answer counts for the time being.
+    fn is_not_final(&self, place: Place) -> bool {
+        let replica = self.replica(place);
+        replica.is_some_and(|replica| replica.state == ReplicaState::Provisional)
+    }
+
     /// Takes a replica that is no longer live off its provider.
     pub(super) fn let_go(&mut self, provider: ProviderId, assignment: AssignmentId, busy: bool) {
         if let Some(known) = self.providers.get_mut(&provider) {
@@ -324,7 +330,9 @@ impl Core {
             slashed,
         });
         for assignment in live {
-            if let Some(place) = self.places.get(&assignment).copied() {
+            if let Some(place) = self.places.get(&assignment).copied()
+                && !(self.keeps_invalid() && self.is_not_final(place))
+            {
                 self.close(place, Cause::Banned, fx);
             }
         }

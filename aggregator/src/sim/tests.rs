@@ -63,6 +63,24 @@ fn a_broken_verdict_is_found() {
 }
 
 #[test]
+fn a_broken_audit_is_found() {
+    let mistakes = [
+        Sabotage::PayAtOnce,
+        Sabotage::ForgiveAll,
+        Sabotage::KeepInvalid,
+        Sabotage::SelfAudit,
+        Sabotage::SkipDraw,
+    ];
+    for sabotage in mistakes {
+        let found = first_found(sabotage).unwrap_or_else(|| panic!("{sabotage:?} stays hidden"));
+        println!(
+            "{sabotage:?}: seed {} at {} ms: {}",
+            found.seed, found.at_ms, found.what
+        );
+    }
+}
+
+#[test]
 fn a_broken_settlement_is_found() {
     let mistakes = [
         Sabotage::PayLosers,

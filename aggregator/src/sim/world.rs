@@ -1,8 +1,8 @@
 //! The clockwork: one queue of things to come, one loop.
 
 mod clients;
+mod config;
 mod network;
-mod settings;
 mod validators;
 
 use std::collections::BTreeMap;
@@ -14,13 +14,14 @@ use jobs::ids::{JobId, ProviderId};
 use jobs::money::Amount;
 use jobs::time::Timestamp;
 
+use self::config::core_config;
 use super::node::{Kill, Node};
 use super::oracle::Oracle;
 use super::peer::{Deed, Peer, ToPeer, position};
 use super::plan::{self, Dice, END_MS, FAULTS_UNTIL_MS, JobPlan, TOLERANCE};
 use super::{Counts, SeedReport, SimConfig, SimViolation};
 use crate::core::event::{Code, Finding};
-use crate::core::{Action, Config, Event, FailReason, JobOutcome, Movement, RequestId};
+use crate::core::{Action, Event, Evidence, FailReason, JobOutcome, Movement, RequestId};
 
 /// Simulated milliseconds between two ticks.
 const TICK_MS: u64 = 1_000;
@@ -98,7 +99,7 @@ impl World {
             now: 0,
             queue: BTreeMap::new(),
             queued: 0,
-            node: Node::new(settings::core_config(config, &mut dice, seed)?),
+            node: Node::new(core_config(config, &mut dice, seed)?),
             oracle: Oracle::new(&peers),
             index,
             moves: Vec::new(),
@@ -320,10 +321,23 @@ impl World {
             | Action::Fined {
                 provider, evidence, ..
             } => {
+                self.count_conviction(matches!(action, Action::Fined { .. }), *evidence);
                 let result = self.oracle.banned(&self.peers, *provider, *evidence);
                 self.fail(result);
             }
             Action::Fault { code } => self.fail(Err(format!("the ledger refused: {code}"))),
+            _ => {}
+        }
+    }
+
+    fn count_conviction(&mut self, fined: bool, evidence: Evidence) {
+        let audits = &mut self.counts.audits;
+        match evidence {
+            Evidence::AuditFailed { .. } => {
+                audits.convicted = audits.convicted.saturating_add(1);
+                audits.fined = audits.fined.saturating_add(u64::from(fined));
+            }
+            Evidence::Vouched { .. } => audits.vouched = audits.vouched.saturating_add(1),
             _ => {}
         }
     }
@@ -406,6 +420,10 @@ impl World {
                 let late = matches!(outcome, JobOutcome::Failed(FailReason::Deadline { .. }));
                 counts.expired = counts.expired.saturating_add(u64::from(late));
                 counts.dissented = counts.dissented.saturating_add(dissenting);
+                let tally = self.node.core.audit_tally(job);
+                let audits = &mut counts.audits;
+                audits.drawn = audits.drawn.saturating_add(tally.checks);
+                audits.withdrawn = audits.withdrawn.saturating_add(tally.withdrawn);
                 self.local(Event::Recorded { job });
             }
         }

@@ -140,6 +140,7 @@ pub(crate) fn run(command: &SimCommand, output: Output) -> Result<()> {
         "jobs_done": report.counts.done,
         "jobs_failed": report.counts.failed,
         "providers_banned": report.counts.banned,
+        "audits": report.counts.audits,
         "seeds_per_s": report.seeds as f64 / seconds,
         "log_hash": report.log_hash,
     });

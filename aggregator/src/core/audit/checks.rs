@@ -198,6 +198,9 @@ impl Core {
         let fewest = tried.iter().map(|(_, tries)| *tries).min()?;
         let able = tried.iter().filter(|(_, tries)| *tries == fewest);
         let able: Vec<ProviderId> = able.map(|(id, _)| *id).collect();
+        if self.audits_itself() {
+            return able.first().copied();
+        }
         let known = |id: &ProviderId| {
             let mut candidate = self.audit_candidate(*id)?;
             // Where no stake is asked for, everybody has the same chance.
@@ -232,6 +235,7 @@ impl Core {
         let kin = self.kin(known);
         // Referees are the operator's own, all of them.
         let apart = match by {
+            _ if self.audits_itself() => true,
             By::Peer => self.may_join(kin, &held_in_audit(shard)),
             By::Referee => kin.is_apart(&subject.kin),
         };

@@ -98,7 +98,7 @@ impl Core {
     }
 
     /// Pays for an answer that nobody refuted. Whether it could be.
-    fn make_final(&mut self, id: JobId, index: u32, fx: &mut Effects) -> bool {
+    pub(super) fn make_final(&mut self, id: JobId, index: u32, fx: &mut Effects) -> bool {
         let Some((audit, provider)) = self
             .shard(id, index)
             .and_then(|shard| shard.audit.as_ref())

@@ -3,7 +3,8 @@
 use super::Violation;
 use super::verdict::{check_evidence, outcome};
 use crate::core::Core;
-use crate::core::state::{Audit, Job, ReplicaState, Shard};
+use crate::core::event::Finding;
+use crate::core::state::{Audit, By, Job, ReplicaState, Shard};
 
 impl Core {
     pub(super) fn check_audited(
@@ -69,6 +70,15 @@ impl Core {
                 "an answer that is not final is not with its provider",
             ),
             (
+                settled.is_empty()
+                    || !is_refuted(job, shard, audit, self.config().audit.confirmations),
+                "an answer was paid that referees found to be wrong",
+            ),
+            (
+                self.checkers_are_apart(shard, audit),
+                "somebody of the operator or network of who answered checks the answer",
+            ),
+            (
                 audit.checks.len() < usize::from(job.spec.max_replicas),
                 "more executions of one answer than the client allows",
             ),
@@ -77,6 +87,42 @@ impl Core {
             Some((_, what)) => Err(wrong(what)),
             None => Ok(()),
         }
+    }
+
+    /// Whether nobody checks the answer of its own kin.
+    fn checkers_are_apart(&self, shard: &Shard, audit: &Audit) -> bool {
+        let at = |at: u32| shard.replicas.get(at as usize);
+        let Some(subject) = at(audit.subject) else {
+            return false;
+        };
+        // What a judge found has taken the answer's place: samples of that are not of this.
+        let checks = audit.checks.iter().filter(|_| !audit.is_adopted());
+        let mut checkers = checks.filter_map(|check| at(check.replica?));
+        checkers.all(|checker| {
+            let (one, two) = (subject.kin, checker.kin);
+            let one_network = one.prefix.is_some() && one.prefix == two.prefix;
+            one.operator != two.operator && !one_network
+        })
+    }
+
+    /// Every answer that a provider is said to have and that is not final is there, once, under its number.
+    pub(super) fn check_provisional(&self) -> Result<(), Violation> {
+        for (id, provider) in &self.providers {
+            for (first, (job, index)) in &provider.provisional {
+                let shard = self.shard(*job, *index);
+                let audit = shard.and_then(|shard| Some((shard, shard.audit.as_ref()?)));
+                let sound = audit.is_some_and(|(shard, audit)| {
+                    let subject = shard.replicas.get(audit.subject as usize);
+                    let subject = subject.filter(|r| r.state == ReplicaState::Provisional);
+                    subject.is_some_and(|r| r.provider == *id) && audit.first == *first
+                });
+                if !sound {
+                    let what = "answers that are not final";
+                    return Err(Violation::Index { what });
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Whether the provider of an answer that is not final knows of it.
@@ -88,6 +134,22 @@ impl Core {
             subject.state == ReplicaState::Provisional && held == Some(&(job.id, index))
         })
     }
+}
+
+/// Whether as many referees as convict found that an answer is wrong, and none that it is right.
+fn is_refuted(job: &Job, shard: &Shard, audit: &Audit, confirmations: u8) -> bool {
+    let class = |at: u32| shard.replicas.get(at as usize).map(|replica| replica.class);
+    let judges = audit.checks.iter().filter(|check| {
+        let alike = check.replica.and_then(class) == class(audit.subject);
+        check.by == By::Referee && check.is_whole() && (alike || job.spec.models == 0)
+    });
+    let found = |finding| {
+        judges
+            .clone()
+            .filter(move |c| c.finding == Some(finding))
+            .count()
+    };
+    found(Finding::Differ) >= usize::from(confirmations.max(1)) && found(Finding::Agree) == 0
 }
 
 /// Whether nobody says, or is about to say, that an answer is wrong.
