@@ -385,30 +385,7 @@ impl World {
                 assignment,
                 provider,
             } => self.send(provider, ToPeer::Reveal(assignment), TRIES),
-            Action::Compare {
-                job,
-                shard,
-                left,
-                right,
-                left_outputs,
-                right_outputs,
-                ..
-            } => {
-                let apart = position(&left_outputs).abs_diff(position(&right_outputs));
-                let tolerance = TOLERANCE.unsigned_abs();
-                let finding = match apart {
-                    _ if apart <= tolerance => Finding::Agree,
-                    _ if apart <= tolerance.saturating_mul(2) => Finding::Unclear,
-                    _ => Finding::Differ,
-                };
-                self.local(Event::Compared {
-                    job,
-                    shard,
-                    left,
-                    right,
-                    finding,
-                });
-            }
+            action @ Action::Compare { .. } => self.compare(&action),
             Action::Merge { job, round, .. } => self.merge(job, round),
             Action::Finished { job, outcome } => {
                 let done = matches!(outcome, JobOutcome::Done { .. });
@@ -427,6 +404,36 @@ impl World {
                 self.local(Event::Recorded { job });
             }
         }
+    }
+
+    /// The aggregator compares where outputs lie.
+    fn compare(&mut self, action: &Action) {
+        let Action::Compare {
+            job,
+            shard,
+            left,
+            right,
+            left_outputs,
+            right_outputs,
+            ..
+        } = *action
+        else {
+            return;
+        };
+        let apart = position(&left_outputs).abs_diff(position(&right_outputs));
+        let tolerance = TOLERANCE.unsigned_abs();
+        let finding = match apart {
+            _ if apart <= tolerance => Finding::Agree,
+            _ if apart <= tolerance.saturating_mul(2) => Finding::Unclear,
+            _ => Finding::Differ,
+        };
+        self.local(Event::Compared {
+            job,
+            shard,
+            left,
+            right,
+            finding,
+        });
     }
 
     /// The aggregator works on something itself, for a while.
