@@ -1,5 +1,7 @@
 //! What the executions of an accused shard amount to.
 
+use std::cmp::Reverse;
+
 use crate::core::event::Finding;
 use crate::core::judge::{same_meters, same_root};
 use crate::core::state::{Audit, By, Check, Shard};
@@ -32,18 +34,29 @@ fn one_class(shard: &Shard, left: u32, right: u32) -> bool {
     class(left) == class(right)
 }
 
-/// The replica by which an accused answer was judged: a referee's, if there is one, and of the same class, if there
-/// is one.
-pub(super) fn judge_of(shard: &Shard) -> Option<u32> {
+/// The replica by which an accused answer was judged: a referee's, if there is one, of whom most found the same, and
+/// of the same class, if there is one.
+pub(super) fn judge_of(shard: &Shard, exact: bool) -> Option<u32> {
     let audit = shard.audit.as_ref()?;
     let checks = audit.checks.iter();
     let judges = checks.filter(|c| c.is_whole() && c.finding == Some(Finding::Differ));
-    let judges = judges.filter_map(|check| Some((check.by, check.replica?)));
-    let best = judges.min_by_key(|(by, at)| {
-        let alike = one_class(shard, audit.subject, *at);
-        (*by != By::Referee, !alike, *at)
+    let judges: Vec<&Check> = judges.collect();
+    let found: Vec<u32> = judges.iter().filter_map(|check| check.replica).collect();
+    let ranked = judges.iter().filter_map(|check| {
+        let at = check.replica?;
+        let others = count_alike(shard, exact, &found, at);
+        let alike = one_class(shard, audit.subject, at);
+        let rank = (check.by == By::Referee, others, alike);
+        Some((Reverse(rank), at))
     });
-    best.map(|(_, at)| at)
+    ranked.min().map(|(_, at)| at)
+}
+
+/// How many of these found what one of them found.
+fn count_alike(shard: &Shard, exact: bool, found: &[u32], one: u32) -> usize {
+    let alike = found.iter();
+    let alike = alike.filter(|other| is_borne_out(shard, exact, one, **other));
+    alike.count()
 }
 
 /// An accused answer and what is needed to rule about it.
@@ -65,6 +78,8 @@ struct Votes {
     /// Those against the answer, as far as they say the same where peers are among them: two who each made something
     /// up have found nothing.
     against: usize,
+    /// Those that clearly found something else.
+    differ: usize,
     /// Those that prove it wrong: what another class found may differ by no fault of anybody's.
     proofs: usize,
     open: usize,
@@ -97,7 +112,7 @@ impl Bench<'_> {
     /// No referee is left to ask. What some said still counts for more than what peers say, but takes no stake.
     fn without_referees(&self, referees: &Votes) -> Ruling {
         let votes = self.votes(|_| true);
-        if referees.against > referees.agree {
+        if referees.differ > referees.agree {
             Ruling::Refuted
         } else if votes.agree >= MAJORITY && votes.agree > votes.against {
             Ruling::Acquitted
@@ -126,6 +141,7 @@ impl Bench<'_> {
                 true => against,
                 false => largest_group(self.shard, self.exact, &judges),
             },
+            differ: said(Finding::Differ).count(),
             proofs: said(Finding::Differ).filter(proves).count(),
             open: judges.iter().filter(|c| c.finding.is_none()).count(),
         }
@@ -142,11 +158,8 @@ fn largest_group(shard: &Shard, exact: bool, judges: &[&Check]) -> usize {
         .filter(against)
         .filter_map(|check| check.replica)
         .collect();
-    let alike = |left: u32, right: u32| {
-        same_meters(shard, left, right) && (!exact || same_root(shard, left, right))
-    };
     let sizes = found
         .iter()
-        .map(|left| found.iter().filter(|right| alike(*left, **right)).count());
+        .map(|one| count_alike(shard, exact, &found, *one));
     sizes.max().unwrap_or(0)
 }

@@ -1,11 +1,13 @@
 //! Checks on their way: somebody is found for each, it reveals, and its answer is compared.
 
 use jobs::ids::{JobId, ProviderId};
+use jobs::money::Amount;
 use ledger::{Account, Transfer, TransferId};
 use policy::auditors::{Candidate, Class, auditors};
 
 use super::count;
 use crate::core::action::{FailReason, JobOutcome};
+use crate::core::config::REFUSALS_PER_JOB_MAX;
 use crate::core::diversity::held_in_audit;
 use crate::core::event::{Comparison, Finding};
 use crate::core::judge::{same_meters, same_root};
@@ -147,7 +149,8 @@ impl Core {
         fx.touched.insert((id, index));
     }
 
-    /// Pays for a check that was right, and a little more from what cheats lost.
+    /// Pays for a check that was right, and a little more from what cheats lost: less than the fee on it, or a client
+    /// that is its own provider could empty the pool.
     pub(super) fn reward_check(&mut self, place: Place, fx: &mut Effects) {
         let Some(replica) = self.replica(place) else {
             return;
@@ -159,14 +162,19 @@ impl Core {
         self.record_deed(provider, Deed::Agreed, fx);
         let pool = self.ledger.balance(&Account::Slashed).available();
         let share = self.config.audit.pool_share;
+        let paid = match self.replica(place).map(|replica| &replica.state) {
+            Some(ReplicaState::Settled { paid, .. }) => *paid,
+            _ => Amount::ZERO,
+        };
         let bonus = share.of(pool.unwrap_or_default().0);
+        let bonus = bonus.min(self.fee_on(place.job, paid).0);
         if bonus > 0 {
             let id = TransferId::derive(&[b"pool".as_slice(), assignment.0.as_bytes()]);
             let post = Transfer::Post {
                 id,
                 from: Account::Slashed,
                 to: Account::Provider(provider),
-                amount: jobs::money::Amount(bonus),
+                amount: Amount(bonus),
             };
             self.transfer(&[post], fx);
         }
@@ -232,6 +240,7 @@ impl Core {
         };
         let named = (by == By::Referee) == self.config.referees.contains(&id);
         let class = !job.spec.needs_one_class() || known.class == subject.class;
+        let refusals = job.refusals.get(&id).copied().unwrap_or(0);
         let kin = self.kin(known);
         // Referees are the operator's own, all of them.
         let apart = match by {
@@ -243,6 +252,7 @@ impl Core {
             && class
             && apart
             && id != subject.provider
+            && refusals < REFUSALS_PER_JOB_MAX
             && self.is_trusted(known)
             && self.suits(known, job)
             && crate::core::dispatch::tries(shard, id).is_some()

@@ -101,8 +101,8 @@ impl Core {
             let mut clear = audit.checks.iter();
             clear.any(|c| c.is_whole() && c.finding == Some(Finding::Differ))
         });
-        let judge = self.shard(id, index).and_then(judge_of);
         let exact = self.jobs.get(&id).map(|job| job.spec.comparison) == Some(Comparison::Exact);
+        let judge = self.shard(id, index).and_then(|s| judge_of(s, exact));
         self.reward_accusers(id, index, fx);
         self.close_subject(id, index, fx);
         // With a tolerance nobody has compared the others with one another.
@@ -172,7 +172,7 @@ impl Core {
     /// whole shard must not contradict a judge's.
     fn reward_accusers(&mut self, id: JobId, index: u32, fx: &mut Effects) {
         let exact = self.jobs.get(&id).map(|job| job.spec.comparison) == Some(Comparison::Exact);
-        let judge = self.shard(id, index).and_then(judge_of);
+        let judge = self.shard(id, index).and_then(|s| judge_of(s, exact));
         for (replica, whole) in self.unpaid_checks(id, index) {
             let place = Place {
                 job: id,
@@ -358,7 +358,7 @@ impl Case {
             let checks = audit.checks.iter();
             checks.filter(move |check| check.finding == Some(finding))
         };
-        let judge = judge_of(shard)?;
+        let judge = judge_of(shard, exact)?;
         let subject = replica(audit.subject)?;
         let agreed = || found(Finding::Agree).filter_map(|c| Some((c.replica?, c.is_whole())));
         let vouchers =

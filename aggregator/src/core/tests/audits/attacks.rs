@@ -1,5 +1,7 @@
 //! What who wants something for nothing tries with audits, and what comes of it.
 
+mod rulings;
+
 use jobs::offer::CAPACITY_MAX;
 
 use super::*;
@@ -250,87 +252,6 @@ fn a_guest_that_fails_on_a_part_of_a_shard_is_checked_on_the_whole() {
 }
 
 #[test]
-fn where_too_few_referees_are_left_a_wrong_answer_falls_and_no_stake_with_it() {
-    // How many of two referees are there while the wrong answers are looked at.
-    for present in [0u8, 1] {
-        let mut script = market(5, 2, true);
-        answered_by(&mut script, 2, &[0, 1, 3, 4], audited(), "wrong");
-        for index in (0..present).chain([3, 4]) {
-            script.offer(offer(index, "class"));
-        }
-        script.answer_all(lies_of(2));
-        assert_eq!(script.outcome(), None, "{present}: the job goes on");
-        assert_eq!((script.stake_of(2), script.is_banned(2)), (300, false));
-        let shards = &script.core.jobs[&job()].shards;
-        let wrong = shards.iter().flat_map(|shard| shard.replicas.first());
-        let mut states = wrong.map(|replica| &replica.state);
-        let fallen = ReplicaState::Closed(Cause::Refuted);
-        assert!(states.all(|state| *state == fallen), "{present}");
-        let roots = shards.iter().filter_map(|shard| shard.accepted.as_ref());
-        let roots: Vec<_> = roots.map(|accepted| accepted.root).collect();
-        assert_eq!(roots, [digest("right"); 2], "{present}");
-    }
-}
-
-#[test]
-fn a_check_that_no_referee_is_there_for_is_done_by_a_peer() {
-    let mut script = market(4, 2, true);
-    script.core.config.audit.trusted = Ppb::ONE;
-    script.start(audited());
-    script.answer_all(|_| "right");
-    script.share();
-    lose(&mut script, 0);
-    lose(&mut script, 1);
-    script.answer_all(|_| "right");
-    script.outlive_finality(1);
-}
-
-#[test]
-fn what_another_execution_class_finds_takes_no_stake_where_models_run() {
-    for (class, models, convicted) in [("class", 1, true), ("other", 1, false), ("other", 0, true)]
-    {
-        let mut script = market(5, 3, true);
-        let spec = JobSpec {
-            comparison: Comparison::Numeric,
-            models,
-            ..audited()
-        };
-        answered_by(&mut script, 3, &[0, 1, 2, 4], spec, "wrong");
-        for referee in [0, 1, 2] {
-            script.offer(offer(referee, class));
-        }
-        for _ in 0..40 {
-            script.answer_all(|_| "right");
-            let asked = wanted_comparisons(&script.core);
-            let Some((shard, left, right, _)) = asked.first() else {
-                break;
-            };
-            compared(&mut script, *shard, *left, *right, Finding::Differ);
-        }
-        let stake = script.stake_of(3);
-        assert_eq!(stake < 300, convicted, "{class} {models}: {stake}");
-        let known = &script.core.providers[&provider(3)];
-        assert!(known.provisional.is_empty(), "its answers do not stand");
-    }
-}
-
-#[test]
-fn only_whose_finding_is_borne_out_gets_the_bounty() {
-    for (found, paid) in [("right", true), ("nonsense", false)] {
-        let mut script = wrong_answers(3);
-        script.offer(offer(4, "class"));
-        script.answer_all(|_| found);
-        for referee in [0, 1, 2] {
-            script.offer(offer(referee, "class"));
-        }
-        script.answer_all(|_| "right");
-        assert!(script.is_banned(3), "{found}");
-        let earned = script.core.view_provider(provider(4)).unwrap().earned;
-        assert_eq!(!earned.is_zero(), paid, "{found}: {earned:?}");
-    }
-}
-
-#[test]
 fn a_ban_that_takes_back_many_answers_under_check_fits_into_its_steps() {
     let mut script = market(0, 0, true);
     script.core.config.provider_live_max = 64;
@@ -431,5 +352,78 @@ fn an_audited_job_asks_for_one_answer() {
             ..audited()
         };
         assert_eq!(script.submit(spec).is_ok(), fine, "{replicas}");
+    }
+}
+
+#[test]
+fn who_refuses_every_check_keeps_nobody_from_checking() {
+    let mut script = market(4, 2, true);
+    answered_by(&mut script, 2, &[0, 1, 3], audited(), "right");
+    for index in [0, 1, 3] {
+        script.offer(offer(index, "class"));
+    }
+    for _ in 0..20 {
+        let sent = std::mem::take(&mut script.sent);
+        for check in sent {
+            if check.provider == provider(3) {
+                script.step(Event::AssignRefused {
+                    assignment: check.id,
+                    code: Code::new("no"),
+                });
+            } else {
+                script.execute(&[(&check, "right")]);
+            }
+        }
+        script.wait(200_000);
+        for index in 0..4 {
+            script.offer(offer(index, "class"));
+        }
+    }
+    let found = script.core.jobs[&job()].shards.iter().map(|shard| {
+        let audit = shard.audit.as_ref().unwrap();
+        audit.checks.first().and_then(|check| check.finding)
+    });
+    let found: Vec<_> = found.collect();
+    assert_eq!(found, [Some(Finding::Agree); 2], "a referee does it");
+}
+
+#[test]
+fn a_bonus_for_a_check_never_exceeds_the_fee_on_it() {
+    // Who asks nothing gets nothing beside, however much is in the pool.
+    for (asks, pool) in [
+        (0u128, 1_000_000_000u128),
+        (1_000, 1_000_000_000),
+        (1_000, 10),
+    ] {
+        let mut script = market(0, 0, true);
+        for index in 0..4 {
+            let mut offer = offer(index, "class");
+            offer.price.per_gfuel = Amount(asks);
+            offer.price.per_device_second = Amount::ZERO;
+            script.offer(offer);
+        }
+        for index in 0..4 {
+            script.pay(Movement::Stake(provider(index)), pool).unwrap();
+        }
+        script.core.config.audit.pool_share = Ppb::ONE;
+        script.start(audited());
+        script.share();
+        let cheat = script.sent(1).remove(0);
+        script.commit(&cheat, "one");
+        script.commit(&cheat, "another");
+        assert!(
+            script.is_banned(cheat.provider.0[0]),
+            "its stake is the pool"
+        );
+        let first = script.sent(0).pop().unwrap();
+        script.execute(&[(&first, "right")]);
+        let check = script.sent(0).remove(0);
+        let before = script.earned(&check);
+        script.execute(&[(&check, "right")]);
+        let earned = script.earned(&check).checked_sub(before).unwrap();
+        let own = Amount(2 * asks);
+        let bonus = earned.checked_sub(own).unwrap();
+        assert!(bonus.0 <= own.0.div_ceil(100), "{asks}: {bonus:?}");
+        assert_eq!(bonus.is_zero(), asks == 0, "{asks}: {bonus:?}");
     }
 }
