@@ -102,10 +102,10 @@ pub struct Counts {
     pub banned: u64,
     /// Replicas that lost a vote.
     pub dissented: u64,
-    /// What audits came to.
-    pub audits: AuditCounts,
     /// Providers that games were rewarded for.
     pub rewarded: u64,
+    /// What audits came to.
+    pub audits: AuditCounts,
 }
 
 /// Sums of what audits came to.
@@ -143,8 +143,8 @@ impl Counts {
         self.expired = self.expired.saturating_add(other.expired);
         self.banned = self.banned.saturating_add(other.banned);
         self.dissented = self.dissented.saturating_add(other.dissented);
-        self.audits.add(&other.audits);
         self.rewarded = self.rewarded.saturating_add(other.rewarded);
+        self.audits.add(&other.audits);
     }
 }
 

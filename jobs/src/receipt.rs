@@ -136,14 +136,8 @@ impl Receipt {
         } = self;
         crate::manifest::check_bounds(package)?;
         let job = package.id()?;
-        let (id, span) = (
-            derived(job, assignment),
-            plan::span(
-                package.input.items,
-                package.items_per_shard,
-                assignment.shard,
-            ),
-        );
+        let (items, step) = (package.input.items, package.items_per_shard);
+        let span = plan::span(items, step, assignment.shard);
         let outcome = &opening.outcome;
         for (holds, reason) in [
             (
@@ -155,7 +149,7 @@ impl Receipt {
                 "the assignment went to another provider",
             ),
             (
-                assignment.id == id,
+                assignment.id == derived(job, assignment),
                 "the assignment's id is not derived from its fields",
             ),
             (

@@ -421,8 +421,11 @@ fn check_kin(job: &Job, shard: &Shard, index: u32) -> Result<(), Violation> {
     };
     let speaking = || shard.replicas.iter().filter(speaks);
     let answers: Vec<&Replica> = speaking().filter(|replica| !replica.check).collect();
+    let subject = shard.audit.as_ref().map(|audit| audit.subject);
+    let subject = subject.and_then(|at| shard.replicas.get(at as usize));
     let peers = speaking().filter(|replica| checks_by_peer(shard, replica));
-    for group in [answers, peers.collect()] {
+    let audit = subject.into_iter().chain(peers).collect();
+    for group in [answers, audit] {
         if let Some((left, right)) = of_one_kin(&group) {
             return Err(Violation::Kin {
                 job: job.id,

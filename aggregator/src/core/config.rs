@@ -220,6 +220,8 @@ pub enum Sabotage {
     IgnorePrice,
     /// Replicas of one shard are given to providers of one operator or network.
     IgnoreKin,
+    /// An epoch awards twice its pot.
+    OverspendRewards,
     /// An answer that counts for the time being is paid at once, before anybody could find it wrong.
     PayAtOnce,
     /// A conviction changes nothing.
@@ -230,6 +232,4 @@ pub enum Sabotage {
     SelfAudit,
     /// Nothing is ever drawn to be checked.
     SkipDraw,
-    /// An epoch awards twice its pot.
-    OverspendRewards,
 }

@@ -266,7 +266,6 @@ impl Core {
 
     /// Reserves the share and sends the assignment.
     fn assign(&mut self, id: JobId, index: u32, to: ProviderId, fx: &mut Effects) -> bool {
-        let until = self.now.plus_ms(self.config.accept_timeout_ms);
         let Some(shard) = self.shard(id, index) else {
             return false;
         };
@@ -289,28 +288,8 @@ impl Core {
         if !self.transfer(&[reserve], fx) {
             return false;
         }
-        let kin = self.providers.get(&to).map(|provider| self.kin(provider));
-        let (Some(kin), Some(provider)) = (kin, self.providers.get_mut(&to)) else {
+        let Some(replica) = self.taken_on(to, assignment, reservation, check.is_some()) else {
             return false;
-        };
-        provider.live.insert(assignment);
-        provider.busy = provider.busy.saturating_add(1);
-        provider.tally.assigned = provider.tally.assigned.saturating_add(1);
-        let replica = Replica {
-            assignment,
-            provider: to,
-            class: provider.class,
-            kin,
-            price: provider.offer.price,
-            reservation,
-            commitment: None,
-            opening: None,
-            check: check.is_some(),
-            state: ReplicaState::Offered { until },
-            times: Times {
-                dispatched: self.now,
-                ..Times::default()
-            },
         };
         let place = Place {
             job: id,
@@ -341,6 +320,38 @@ impl Core {
         fx.actions
             .extend(order.map(|a| Action::Dispatch(Box::new(a))));
         true
+    }
+
+    /// A replica that a provider is just given, which counts among its live ones from now on.
+    fn taken_on(
+        &mut self,
+        to: ProviderId,
+        assignment: AssignmentId,
+        reservation: TransferId,
+        check: bool,
+    ) -> Option<Replica> {
+        let until = self.now.plus_ms(self.config.accept_timeout_ms);
+        let (kin, dispatched) = (self.kin(self.providers.get(&to)?), self.now);
+        let provider = self.providers.get_mut(&to)?;
+        provider.live.insert(assignment);
+        provider.busy = provider.busy.saturating_add(1);
+        provider.tally.assigned = provider.tally.assigned.saturating_add(1);
+        Some(Replica {
+            assignment,
+            provider: to,
+            class: provider.class,
+            kin,
+            price: provider.offer.price,
+            reservation,
+            commitment: None,
+            opening: None,
+            check,
+            state: ReplicaState::Offered { until },
+            times: Times {
+                dispatched,
+                ..Times::default()
+            },
+        })
     }
 
     /// The order that a replica stands for.

@@ -67,6 +67,53 @@ fn perform_one(action: Action, shared: Arc<Shared>) {
         } => spawn(&shared, async move {
             reveal::request(assignment, provider, &act).await
         }),
+        action @ (Action::Compare { .. } | Action::Sample { .. }) => look(action, shared),
+        Action::Merge {
+            job,
+            canonical,
+            round,
+        } => spawn(&shared, async move {
+            let merge = || merge::merge((job, round), canonical.clone(), &act);
+            stubborn(&act, is(job, JobStatus::Merging), merge).await
+        }),
+        Action::Finished { job, outcome } => spawn(&shared, async move {
+            let record = || merge::record(job, outcome.clone(), &act);
+            let known = move |core: &Core| core.job_status(job).is_some();
+            stubborn(&act, known, record).await
+        }),
+        action @ (Action::Banned { .. } | Action::Fined { .. } | Action::Demoted { .. }) => {
+            tell(&action);
+        }
+        Action::Fault { code } => {
+            tracing::error!(%code, "the ledger refused what the core thought possible");
+        }
+    }
+}
+
+/// Says what became of a provider.
+fn tell(action: &Action) {
+    match action {
+        Action::Banned {
+            provider,
+            evidence,
+            slashed,
+        } => tracing::warn!(%provider, ?evidence, %slashed, "provider banned"),
+        Action::Fined {
+            provider,
+            evidence,
+            fine,
+        } => tracing::warn!(%provider, ?evidence, %fine, "provider fined"),
+        Action::Demoted { provider, score } => {
+            tracing::warn!(%provider, score, "provider demoted");
+        }
+        _ => {}
+    }
+}
+
+/// Compares outputs, or cuts a sample of items out.
+fn look(action: Action, shared: Arc<Shared>) {
+    let act = Arc::clone(&shared);
+    match action {
         Action::Compare {
             job,
             shard,
@@ -75,22 +122,20 @@ fn perform_one(action: Action, shared: Arc<Shared>) {
             left_outputs,
             right_outputs,
             sample,
-        } => {
-            spawn(&shared, async move {
-                let compared = || async {
-                    let outputs = (left_outputs, right_outputs);
-                    let event = Event::Compared {
-                        job,
-                        shard,
-                        left,
-                        right,
-                        finding: compared(job, outputs, sample.clone(), &act).await?,
-                    };
-                    report(&act, event).await
+        } => spawn(&shared, async move {
+            let compared = || async {
+                let outputs = (left_outputs, right_outputs);
+                let event = Event::Compared {
+                    job,
+                    shard,
+                    left,
+                    right,
+                    finding: compared(job, outputs, sample.clone(), &act).await?,
                 };
-                stubborn(&act, is_open(job), compared).await
-            });
-        }
+                report(&act, event).await
+            };
+            stubborn(&act, is_open(job), compared).await
+        }),
         Action::Sample {
             job,
             shard,
@@ -109,39 +154,7 @@ fn perform_one(action: Action, shared: Arc<Shared>) {
             };
             stubborn(&act, is_open(job), cut).await
         }),
-        Action::Merge {
-            job,
-            canonical,
-            round,
-        } => spawn(&shared, async move {
-            let merge = || merge::merge((job, round), canonical.clone(), &act);
-            stubborn(&act, is(job, JobStatus::Merging), merge).await
-        }),
-        Action::Finished { job, outcome } => spawn(&shared, async move {
-            let record = || merge::record(job, outcome.clone(), &act);
-            let known = move |core: &Core| core.job_status(job).is_some();
-            stubborn(&act, known, record).await
-        }),
-        Action::Banned {
-            provider,
-            evidence,
-            slashed,
-        } => {
-            tracing::warn!(%provider, ?evidence, %slashed, "provider banned");
-        }
-        Action::Fined {
-            provider,
-            evidence,
-            fine,
-        } => {
-            tracing::warn!(%provider, ?evidence, %fine, "provider fined");
-        }
-        Action::Demoted { provider, score } => {
-            tracing::warn!(%provider, score, "provider demoted");
-        }
-        Action::Fault { code } => {
-            tracing::error!(%code, "the ledger refused what the core thought possible");
-        }
+        _ => {}
     }
 }
 

@@ -1,8 +1,8 @@
 //! The clockwork: one queue of things to come, one loop.
 
 mod clients;
+mod config;
 mod network;
-mod settings;
 mod validators;
 
 use std::collections::BTreeMap;
@@ -14,13 +14,14 @@ use jobs::ids::{JobId, ProviderId};
 use jobs::money::Amount;
 use jobs::time::Timestamp;
 
+use self::config::core_config;
 use super::node::{Kill, Node};
 use super::oracle::Oracle;
 use super::peer::{Deed, Peer, ToPeer, position};
 use super::plan::{self, Dice, END_MS, FAULTS_UNTIL_MS, JobPlan, TOLERANCE};
 use super::{Counts, SeedReport, SimConfig, SimViolation};
 use crate::core::event::{Code, Finding};
-use crate::core::{Action, Config, Event, Evidence, FailReason, JobOutcome, Movement, RequestId};
+use crate::core::{Action, Event, Evidence, FailReason, JobOutcome, Movement, RequestId};
 
 /// Simulated milliseconds between two ticks.
 const TICK_MS: u64 = 1_000;
@@ -98,7 +99,7 @@ impl World {
             now: 0,
             queue: BTreeMap::new(),
             queued: 0,
-            node: Node::new(settings::core_config(config, &mut dice, seed)?),
+            node: Node::new(core_config(config, &mut dice, seed)?),
             oracle: Oracle::new(&peers),
             index,
             moves: Vec::new(),
@@ -384,30 +385,7 @@ impl World {
                 assignment,
                 provider,
             } => self.send(provider, ToPeer::Reveal(assignment), TRIES),
-            Action::Compare {
-                job,
-                shard,
-                left,
-                right,
-                left_outputs,
-                right_outputs,
-                ..
-            } => {
-                let apart = position(&left_outputs).abs_diff(position(&right_outputs));
-                let tolerance = TOLERANCE.unsigned_abs();
-                let finding = match apart {
-                    _ if apart <= tolerance => Finding::Agree,
-                    _ if apart <= tolerance.saturating_mul(2) => Finding::Unclear,
-                    _ => Finding::Differ,
-                };
-                self.local(Event::Compared {
-                    job,
-                    shard,
-                    left,
-                    right,
-                    finding,
-                });
-            }
+            action @ Action::Compare { .. } => self.compare(&action),
             Action::Merge { job, round, .. } => self.merge(job, round),
             Action::Finished { job, outcome } => {
                 let done = matches!(outcome, JobOutcome::Done { .. });
@@ -426,6 +404,36 @@ impl World {
                 self.local(Event::Recorded { job });
             }
         }
+    }
+
+    /// The aggregator compares where outputs lie.
+    fn compare(&mut self, action: &Action) {
+        let Action::Compare {
+            job,
+            shard,
+            left,
+            right,
+            left_outputs,
+            right_outputs,
+            ..
+        } = *action
+        else {
+            return;
+        };
+        let apart = position(&left_outputs).abs_diff(position(&right_outputs));
+        let tolerance = TOLERANCE.unsigned_abs();
+        let finding = match apart {
+            _ if apart <= tolerance => Finding::Agree,
+            _ if apart <= tolerance.saturating_mul(2) => Finding::Unclear,
+            _ => Finding::Differ,
+        };
+        self.local(Event::Compared {
+            job,
+            shard,
+            left,
+            right,
+            finding,
+        });
     }
 
     /// The aggregator works on something itself, for a while.

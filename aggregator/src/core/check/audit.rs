@@ -4,7 +4,7 @@ use super::Violation;
 use super::verdict::{check_evidence, outcome};
 use crate::core::Core;
 use crate::core::event::Finding;
-use crate::core::state::{Audit, By, Job, ReplicaState, Shard};
+use crate::core::state::{Audit, By, Job, Replica, ReplicaState, Shard};
 
 impl Core {
     pub(super) fn check_audited(
@@ -18,23 +18,10 @@ impl Core {
             shard: index,
             what,
         };
-        let mut settled = Vec::new();
-        for (replica, position) in shard.replicas.iter().zip(0u32..) {
-            match replica.state {
-                ReplicaState::Settled { agreed, paid } => {
-                    check_evidence(replica)?;
-                    if !agreed && !paid.is_zero() {
-                        return Err(wrong("a refuted check was paid"));
-                    }
-                    let adopted = shard.accepted.as_ref().map(|a| a.canonical) == Some(position);
-                    if !replica.check || adopted {
-                        settled.push(position);
-                    }
-                }
-                ReplicaState::Provisional => check_evidence(replica)?,
-                _ => {}
-            }
+        if shard.replicas.iter().any(is_paid_refuted) {
+            return Err(wrong("a refuted check was paid"));
         }
+        let settled = settled_answers(shard)?;
         let (Some(accepted), Some(audit)) = (&shard.accepted, &shard.audit) else {
             let open = shard.accepted.is_none() && shard.audit.is_none() && settled.is_empty();
             return match open {
@@ -150,6 +137,27 @@ fn is_refuted(job: &Job, shard: &Shard, audit: &Audit, confirmations: u8) -> boo
             .count()
     };
     found(Finding::Differ) >= usize::from(confirmations.max(1)) && found(Finding::Agree) == 0
+}
+
+fn is_paid_refuted(replica: &Replica) -> bool {
+    matches!(replica.state, ReplicaState::Settled { agreed: false, paid } if !paid.is_zero())
+}
+
+/// Positions of the answers that were settled: of workers, and of a judge whose answer was adopted. Everything that
+/// counts has its evidence.
+fn settled_answers(shard: &Shard) -> Result<Vec<u32>, Violation> {
+    let canonical = shard.accepted.as_ref().map(|accepted| accepted.canonical);
+    let mut settled = Vec::new();
+    for (replica, position) in shard.replicas.iter().zip(0u32..) {
+        let is_settled = matches!(replica.state, ReplicaState::Settled { .. });
+        if is_settled || replica.state == ReplicaState::Provisional {
+            check_evidence(replica)?;
+        }
+        if is_settled && (!replica.check || canonical == Some(position)) {
+            settled.push(position);
+        }
+    }
+    Ok(settled)
 }
 
 /// Whether nobody says, or is about to say, that an answer is wrong.

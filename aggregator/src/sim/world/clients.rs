@@ -15,44 +15,37 @@ impl World {
         let again = self.dice.range(3_000, 8_000);
         let (event, retry) = match item {
             Item::Submit(index, tries) => {
-                let Some(plan) = self.jobs.get(index) else {
+                let Some(event) = self.submission(request, index) else {
                     return;
                 };
-                let event = Event::Submit {
-                    request,
-                    client: plan.client,
-                    job: plan.id,
-                    spec: plan.spec.clone(),
-                    chance: Chance([u8::try_from(index % 256).unwrap_or(0); 32]),
-                };
-                let told = self.oracle.admitted.contains(&plan.id);
+                let plan = self.jobs.get(index);
+                let told = plan.is_some_and(|plan| self.oracle.admitted.contains(&plan.id));
                 let retry = (!told && tries < AGAIN_MAX)
                     .then(|| Item::Submit(index, tries.saturating_add(1)));
                 (event, retry)
             }
             Item::Share(index, tries) => {
-                let Some(plan) = self.jobs.get(index) else {
+                let plan = self.jobs.get(index);
+                let share = plan.map(|plan| Event::Share {
+                    request,
+                    job: plan.id,
+                    client: plan.client,
+                    chance: Chance([7; 32]),
+                });
+                let Some(event) = share else {
                     return;
                 };
-                let (job, client) = (plan.id, plan.client);
-                let event = Event::Share {
-                    request,
-                    job,
-                    client,
-                    chance: Chance([7; 32]),
-                };
-                let retry = (tries == 0).then_some(Item::Share(index, 1));
-                (event, retry)
+                (event, (tries == 0).then_some(Item::Share(index, 1)))
             }
             Item::Cancel(index) => {
-                let Some(plan) = self.jobs.get(index) else {
-                    return;
-                };
-                let (job, client) = (plan.id, plan.client);
-                let event = Event::Cancel {
+                let plan = self.jobs.get(index);
+                let cancel = plan.map(|plan| Event::Cancel {
                     request,
-                    job,
-                    client,
+                    job: plan.id,
+                    client: plan.client,
+                });
+                let Some(event) = cancel else {
+                    return;
                 };
                 (event, None)
             }
@@ -81,6 +74,17 @@ impl World {
         if !lost {
             self.feed(event);
         }
+    }
+
+    fn submission(&self, request: RequestId, index: usize) -> Option<Event> {
+        let plan = self.jobs.get(index)?;
+        Some(Event::Submit {
+            request,
+            client: plan.client,
+            job: plan.id,
+            spec: plan.spec.clone(),
+            chance: Chance([u8::try_from(index % 256).unwrap_or(0); 32]),
+        })
     }
 
     /// An acknowledgement has reached whoever asked: from now on it must never be forgotten.

@@ -8,7 +8,8 @@ use jobs::ids::ProviderId;
 use jobs::money::Amount;
 use jobs::time::Timestamp;
 
-use super::{Config, Event, Item, Movement, RequestId, World, plan};
+use super::{Event, Item, Movement, RequestId, World, plan};
+use crate::core::Config;
 
 /// Length of a simulated epoch in milliseconds.
 const EPOCH_MS: u64 = 30_000;

@@ -1,12 +1,12 @@
-//! What a seed's operator chooses.
+//! The aggregator of a seed: small bounds, short times, and audits of every kind.
 
 use jobs::ids::ProviderId;
 use ledger::FeeBps;
 use policy::params::RAMP_CHECKS_MAX;
 
-use super::{SimConfig, plan, validators};
 use crate::core::Config;
-use crate::sim::plan::Dice;
+use crate::sim::SimConfig;
+use crate::sim::plan::{self, Dice};
 
 pub(super) fn core_config(
     config: &SimConfig,
@@ -27,7 +27,7 @@ pub(super) fn core_config(
     core.provider_live_max = u32::try_from(dice.range(5, 10)).unwrap_or(10);
     core.compares_open_max = u32::try_from(dice.range(2, 32)).unwrap_or(32);
     audits(&mut core, dice, seed);
-    validators::configure(&mut core);
+    super::validators::configure(&mut core);
     #[cfg(any(test, feature = "sabotage"))]
     {
         core.sabotage = config.sabotage;
