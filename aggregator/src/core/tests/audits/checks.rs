@@ -245,3 +245,19 @@ fn an_auditor_that_stalls_is_replaced_by_a_referee_where_nobody_else_is_left() {
     assert_eq!(next.len(), 1, "asked at once");
     assert!(next[0].provider == provider(0) || next[0].provider == provider(1));
 }
+
+#[test]
+fn a_shard_goes_where_somebody_of_its_class_can_check_it() {
+    let mut script = Script::new(0);
+    for (index, class) in [(0, "alone"), (1, "class"), (2, "class")] {
+        script.offer(offer(index, class));
+        script.pay(Movement::Stake(provider(index)), 300).unwrap();
+    }
+    script.pay(Movement::Deposit(client()), 10_000_000).unwrap();
+    script.start(JobSpec {
+        items: 16,
+        ..audited()
+    });
+    assert_eq!(script.sent.len(), 8);
+    assert!(script.sent.iter().all(|sent| sent.provider != provider(0)));
+}
