@@ -203,6 +203,7 @@ impl Core {
 
     fn hurry(&mut self, id: JobId, index: u32, fx: &mut Effects) {
         let (beacon, subject) = (self.beacon(id), self.subject(id, index));
+        let looked = self.is_looked_through(id, index);
         let rates = Rates {
             peer: self.config.audit.leave,
             trusted: Ppb::ZERO,
@@ -213,7 +214,7 @@ impl Core {
         if std::mem::replace(&mut audit.hurried, true) {
             return;
         }
-        if let Some((beacon, subject)) = beacon.zip(subject) {
+        if let Some((beacon, subject)) = beacon.zip(subject).filter(|_| !looked) {
             let lot = Lot {
                 beacon,
                 assignment: subject.0,
@@ -224,6 +225,18 @@ impl Core {
             self.add_drawn(id, index, &lot, fx);
         }
         self.progress(id, index, fx);
+    }
+
+    /// Whether all of an answer was executed again and found right, and nobody is left who could do so once more: a last
+    /// look would wait for somebody who does not come.
+    fn is_looked_through(&self, id: JobId, index: u32) -> bool {
+        let (Some(job), Some(shard)) = (self.jobs.get(&id), self.shard(id, index)) else {
+            return false;
+        };
+        let checks = shard.audit.iter().flat_map(|audit| &audit.checks);
+        let mut whole = checks.filter(|check| check.is_whole());
+        let found = whole.any(|check| check.finding == Some(Finding::Agree));
+        found && !self.has_peer(job, shard) && !self.has_referee(job, shard)
     }
 
     /// Pays a replica what it earned, or gives its reservation back, and takes the fee on it.

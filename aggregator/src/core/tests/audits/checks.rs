@@ -261,3 +261,17 @@ fn a_shard_goes_where_somebody_of_its_class_can_check_it() {
     assert_eq!(script.sent.len(), 8);
     assert!(script.sent.iter().all(|sent| sent.provider != provider(0)));
 }
+
+#[test]
+fn two_providers_are_enough_though_nobody_is_left_for_a_last_look() {
+    let mut script = market(2, 0, true);
+    script.core.config.audit.leave = Ppb::ONE;
+    script.start(audited());
+    script.share();
+    script.answer_all(|_| "right");
+    assert_eq!(script.executions(), 4, "each checked the other");
+    script.merge(1);
+    script.wait(60_000);
+    script.merge(2);
+    assert_eq!(script.status(), JobStatus::Done);
+}
