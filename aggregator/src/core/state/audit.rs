@@ -5,7 +5,7 @@ use jobs::time::Timestamp;
 use policy::beacon::Beacon;
 use serde::{Deserialize, Serialize};
 
-use super::{Replica, ReplicaState, Shard};
+use super::{Cause, Replica, ReplicaState, Shard};
 use crate::core::event::{Chance, Finding};
 
 /// What decides which answers of a job are audited.
@@ -138,7 +138,9 @@ impl Shard {
     pub fn is_past_check(&self, position: u32, replica: &Replica) -> bool {
         let audit = self.audit.as_ref();
         let now = audit.and_then(|audit| audit.check_of(position));
-        replica.check && replica.commitment.is_some() && now.is_none()
+        let over = replica.commitment.is_some()
+            || matches!(replica.state, ReplicaState::Closed(Cause::Moot));
+        replica.check && over && now.is_none()
     }
 
     /// What a replica executes.

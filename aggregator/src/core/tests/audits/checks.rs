@@ -275,3 +275,21 @@ fn two_providers_are_enough_though_nobody_is_left_for_a_last_look() {
     script.merge(2);
     assert_eq!(script.status(), JobStatus::Done);
 }
+
+#[test]
+fn who_was_about_to_check_an_answer_that_is_gone_may_answer() {
+    let mut script = market(2, 0, true);
+    script.start(audited());
+    script.share();
+    let first = script.sent(0);
+    script.execute(&[(&first[0], "right")]);
+    let check = script.sent(0);
+    assert_eq!(check.len(), 1, "the other one is to check it");
+    script.step(Event::SetBanned {
+        provider: first[0].provider,
+        banned: true,
+    });
+    let next = script.sent(0);
+    assert_eq!(next.len(), 1);
+    assert_eq!(next[0].provider, check[0].provider);
+}
