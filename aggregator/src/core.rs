@@ -29,6 +29,7 @@ mod admission;
 mod audit;
 mod deadline;
 mod dispatch;
+mod draw;
 mod ending;
 mod judge;
 mod replica;

@@ -76,6 +76,9 @@ const STORE: &str = "store";
 /// Pause between two ticks while jobs are open.
 const TICK: Duration = Duration::from_millis(500);
 
+/// Milliseconds that a job waits for its client's share of the draw of who executes it. Clients of ours give it at once.
+const SHARE_WAIT_MS: u64 = 1_000;
+
 /// Ticks between two that are sent while no job is open: each is a row in the log.
 const IDLE_TICKS: u32 = 60;
 
@@ -273,6 +276,7 @@ async fn start_on(store: impl Kv + 'static, config: AggregatorConfig) -> Result<
     let mut settings = Config::new(id, fee);
     config.auditing.clone().configure(&mut settings)?;
     config.game.apply(&mut settings)?;
+    settings.share_wait_ms = SHARE_WAIT_MS;
     start_with(store, config, key, settings).await
 }
 

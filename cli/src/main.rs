@@ -6,6 +6,7 @@ mod calibrate;
 mod commands;
 mod component;
 mod devnet;
+mod draws;
 mod exit;
 mod home;
 mod job;

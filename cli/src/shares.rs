@@ -1,19 +1,30 @@
-//! The shares that this client gave for the draws of its audited jobs. Nobody else but the aggregator knows them, so
-//! who shows one is the job's client.
+//! What this client and the aggregator contributed to the draws of its jobs. Nobody else but the aggregator knows the
+//! client's share, so who shows it is the job's client; and the aggregator promised its own before it knew that.
 
 use std::fs::DirEntry;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result};
+use jobs::digest::Digest;
 use jobs::ids::JobId;
 use jobs::policy::Share;
+use serde::{Deserialize, Serialize};
 
 use crate::exit::{Coded, Exit};
 use crate::home;
 
 /// Longest file in bytes.
-const FILE_BYTES_MAX: u64 = 256;
+const FILE_BYTES_MAX: u64 = 512;
+
+/// What is kept of a job that was submitted from here.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub(crate) struct Kept {
+    /// The client's share.
+    pub(crate) share: Share,
+    /// What the aggregator promised.
+    pub(crate) promise: Digest,
+}
 
 fn path(job: JobId) -> Result<PathBuf> {
     Ok(home::home()?.join("shares").join(job.0.to_hex()))
@@ -22,8 +33,9 @@ fn path(job: JobId) -> Result<PathBuf> {
 /// How long a share is kept: longer than any job of today lasts.
 const KEPT: Duration = Duration::from_secs(60 * 24 * 60 * 60);
 
-/// Keeps a job's share, readable by its owner alone, and forgets those of long ago.
-pub(crate) fn keep(job: JobId, share: Share) -> Result<()> {
+/// Keeps a job's share and promise, readable by its owner alone, and forgets those of long ago. What was promised first
+/// stays.
+pub(crate) fn keep(job: JobId, kept: Kept) -> Result<()> {
     let path = path(job)?;
     for entry in path
         .parent()
@@ -38,7 +50,7 @@ pub(crate) fn keep(job: JobId, share: Share) -> Result<()> {
         }
     }
     if !path.exists() {
-        home::write_secret(&path, &String::from(share))?;
+        home::write_secret(&path, &serde_json::to_string(&kept)?)?;
     }
     Ok(())
 }
@@ -53,16 +65,23 @@ fn is_old(file: &DirEntry) -> bool {
     age.is_ok_and(|age| age.is_ok_and(|age| age > KEPT))
 }
 
+/// What is kept of a job; `None` if it was not submitted from here, or long ago.
+pub(crate) fn known(job: JobId) -> Result<Option<Kept>> {
+    let path = path(job)?;
+    if !path.exists() {
+        return Ok(None);
+    }
+    let bytes = crate::read::bounded(&path, "a share", FILE_BYTES_MAX).code(Exit::Usage)?;
+    let kept = serde_json::from_slice(&bytes).with_context(|| path.display().to_string())?;
+    Ok(Some(kept))
+}
+
 /// The share of a job that was submitted from here.
 pub(crate) fn find(job: JobId) -> Result<Share> {
-    let path = path(job)?;
-    let named = || {
-        format!(
-            "{job} was not submitted from here, or is not audited: no {}",
-            path.display()
-        )
+    let missing = || {
+        let path = path(job).map_or_else(|error| error.to_string(), |p| p.display().to_string());
+        format!("{job} was not submitted from here: no {path}")
     };
-    let text = crate::read::bounded(&path, "a share", FILE_BYTES_MAX);
-    let text = String::from_utf8(text.with_context(named).code(Exit::Usage)?)?;
-    Share::try_from(text.trim().to_owned()).with_context(|| path.display().to_string())
+    let kept = known(job)?.with_context(missing).code(Exit::Usage)?;
+    Ok(kept.share)
 }

@@ -14,6 +14,7 @@ use crate::ids::{AggregatorId, AssignmentId, ClientId, JobId, ProviderId};
 use crate::money::Amount;
 use crate::outcome::Meters;
 use crate::receipt::Envelope;
+use crate::shares::Shares;
 use crate::statement::{Signed, Statement};
 
 mod check;
@@ -54,6 +55,10 @@ pub struct ShardRecord {
     /// right; it may have checked an answer that was taken back.
     #[serde(default)]
     pub checks: Vec<ReplicaRecord>,
+    /// In an audited job, whether the canonical outputs are what a check found, in place of an answer that did not
+    /// stand.
+    #[serde(default)]
+    pub adopted: bool,
 }
 
 /// What the aggregator decided and paid, signed by it.
@@ -81,10 +86,12 @@ pub struct Settlement {
     pub shards: Digest,
     /// Ledger journal head after the last transfer of the job: sequence number and chain hash.
     pub journal_head: (u64, Digest),
+    /// What decided who executed, and what was audited.
+    pub draw: Shares,
 }
 
 impl Statement for Settlement {
-    const DOMAIN: &'static str = "assay/settlement/v1";
+    const DOMAIN: &'static str = "assay/settlement/v2";
 }
 
 /// The record.
@@ -117,6 +124,10 @@ pub struct RecordReport {
     pub checks: u32,
     /// Of these, those that do not agree with the canonical outputs: they found an answer right that was taken back.
     pub contradicted: u32,
+    /// Shards whose answer was found by a check, in place of one that did not stand.
+    pub adopted: u32,
+    /// What decided who executed, and what was audited.
+    pub draw: Shares,
     /// Replicas that agreed.
     pub agreements: u32,
     /// Replicas that did not.

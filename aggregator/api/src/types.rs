@@ -24,10 +24,10 @@ pub struct SubmitReply {
     pub escrowed: Amount,
     /// Shards of the plan.
     pub shards: u32,
-    /// For a job whose answers are audited: the promise of the aggregator's share of what decides which. The client
-    /// now gives its own ([`ShareRequest`]); without it, everything is audited, at the client's expense.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub promise: Option<Digest>,
+    /// The promise of the aggregator's share of what decides who executes the job and, where answers are audited,
+    /// which. The client now gives its own ([`ShareRequest`]); without it the aggregator draws alone who executes, and
+    /// all of an audited job is audited, at the client's expense. The job's record opens both.
+    pub promise: Digest,
 }
 
 /// Where a job is in its life.

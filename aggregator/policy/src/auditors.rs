@@ -1,22 +1,13 @@
 //! Who checks an item: a draw weighted by stake, over providers that have nothing to do with the one that
 //! is checked or with one another.
 //!
-//! Every candidate has a rank of its own, a hash of beacon, assignment, item and candidate, stretched by its
-//! stake. So anyone with the list can check the choice, the order of the list does not matter, and who comes
-//! or goes changes nothing about the ranks of the others.
-
-use std::cmp::Ordering;
+//! Each has a [ticket](crate::ticket) of its own.
 
 use serde::{Deserialize, Serialize};
 
-use crate::audit::first_u64;
 use crate::beacon::Beacon;
 use crate::error::Error;
-
-/// Domain of a candidate's rank.
-const DOMAIN: &str = "assay policy 2026 auditor rank";
-/// Bits behind the point of a logarithm.
-const LOG_BITS: u32 = 40;
+use crate::ticket::{Purpose, Ticket};
 
 /// A provider as far as diversity is concerned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -73,10 +64,12 @@ pub fn auditors(
     let eligible = candidates.iter().enumerate().filter(|(_, candidate)| {
         candidate.stake > 0 && candidate.is_apart(subject) && suits(candidate)
     });
-    let mut ranked: Vec<(u64, &Candidate, usize)> = eligible
-        .map(|(at, candidate)| (rank(beacon, assignment, item, candidate), candidate, at))
+    let ticket =
+        |c: &Candidate| Ticket::of(Purpose::Audit, beacon, assignment, item, c.id, c.stake);
+    let mut ranked: Vec<(Ticket, &Candidate, usize)> = eligible
+        .map(|(at, candidate)| (ticket(candidate), candidate, at))
         .collect();
-    ranked.sort_unstable_by(order);
+    ranked.sort_unstable_by_key(|(ticket, _, _)| *ticket);
     let mut chosen: Vec<(&Candidate, usize)> = Vec::new();
     for (_, candidate, at) in ranked {
         if chosen.len() == count {
@@ -93,46 +86,6 @@ pub fn auditors(
         });
     }
     Ok(chosen.into_iter().map(|(_, at)| at).collect())
-}
-
-/// Minus the binary logarithm of a uniform draw. Over stake it is an exponential clock that runs as fast as
-/// the stake is large; whose rings first is drawn with a probability in proportion to its stake.
-fn rank(beacon: &Beacon, assignment: &[u8; 32], item: u64, candidate: &Candidate) -> u64 {
-    let mut hasher = blake3::Hasher::new_derive_key(DOMAIN);
-    hasher.update(beacon.seed());
-    hasher.update(assignment);
-    hasher.update(&item.to_le_bytes());
-    hasher.update(&candidate.id);
-    minus_log2(first_u64(&hasher.finalize()))
-}
-
-fn order(a: &(u64, &Candidate, usize), b: &(u64, &Candidate, usize)) -> Ordering {
-    let left = u128::from(a.0).saturating_mul(u128::from(b.1.stake));
-    let right = u128::from(b.0).saturating_mul(u128::from(a.1.stake));
-    left.cmp(&right).then_with(|| a.1.id.cmp(&b.1.id))
-}
-
-/// `-log2((draw + 1) / 2^64)` with [`LOG_BITS`] bits behind the point, by repeated squaring: the same on
-/// every machine.
-fn minus_log2(draw: u64) -> u64 {
-    let value = u128::from(draw).saturating_add(1);
-    let whole = value.checked_ilog2().unwrap_or(0);
-    // The mantissa, 1 to 2, with 63 bits behind the point.
-    let mut mantissa = value
-        .checked_shl(63)
-        .unwrap_or(0)
-        .checked_shr(whole)
-        .unwrap_or(0);
-    let mut log = u64::from(whole);
-    for _ in 0..LOG_BITS {
-        mantissa = mantissa.saturating_mul(mantissa) >> 63;
-        log <<= 1;
-        if mantissa >> 64 != 0 {
-            log |= 1;
-            mantissa >>= 1;
-        }
-    }
-    (64u64 << LOG_BITS).saturating_sub(log)
 }
 
 #[cfg(test)]
@@ -159,20 +112,6 @@ mod tests {
         let (beacon, class) = (beacon(1), Class::Any);
         let chosen = auditors(&beacon, &[2; 32], item, subject, candidates, class, count)?;
         Ok(chosen.into_iter().map(|at| candidates[at].id).collect())
-    }
-
-    #[test]
-    fn logarithms_are_right() {
-        for (draw, log) in [
-            (u64::MAX, 0.0),
-            ((1 << 63) - 1, 1.0),
-            ((1 << 62) - 1, 2.0),
-            (0, 64.0),
-            (3 << 61, 1.415_037_499_278_844),
-        ] {
-            let found = minus_log2(draw) as f64 / (1u64 << LOG_BITS) as f64;
-            assert!((found - log).abs() < 1e-9, "{draw}: {found} {log}");
-        }
     }
 
     #[test]

@@ -21,6 +21,7 @@ pub mod audit;
 pub mod auditors;
 pub mod beacon;
 pub mod finality;
+pub mod ticket;
 
 pub mod credibility;
 pub mod economics;

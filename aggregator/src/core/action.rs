@@ -38,7 +38,7 @@ pub enum Reply {
         repeated: bool,
         /// The promise of the aggregator's share of what decides which answers are audited, for a job whose answers
         /// are; the client may now give its own ([`super::Event::Share`]).
-        promise: Option<Digest>,
+        promise: Digest,
     },
     /// The client's share of a draw is taken, now or before.
     Shared {

@@ -13,9 +13,9 @@ use ledger::{Account, BPS_PER_WHOLE, Transfer, TransferId};
 use policy::finality::Standing;
 
 use super::action::{Action, Evidence, FailReason, JobOutcome, Quote, Reply};
-use super::audit::promise;
 use super::config::WALL_MS_MAX;
 use super::diversity::{Kin, most_apart};
+use super::draw::promise;
 use super::event::{Chance, Code, JobSpec, RequestId};
 use super::refusal::{Need, Refusal};
 use super::reputation::Score;
@@ -134,13 +134,12 @@ impl Core {
         chance: Chance,
         fx: &mut Effects,
     ) {
-        let promised = |job: &Job| job.draw.as_ref().map(|draw| promise(id, &draw.own));
         let reply = match self.jobs.get(&id) {
             Some(job) if job.client == client => Ok(Reply::Admitted {
                 job: id,
                 quote: job.quote,
                 repeated: true,
-                promise: promised(job),
+                promise: promise(id, &job.draw.own),
             }),
             Some(_) => Err(Refusal::NotYours),
             None => self.admit(client, id, spec, chance, fx).map(|quote| {
@@ -149,7 +148,7 @@ impl Core {
                     job: id,
                     quote,
                     repeated: false,
-                    promise: self.jobs.get(&id).and_then(promised),
+                    promise: promise(id, &chance),
                 }
             }),
         };
@@ -227,12 +226,14 @@ impl Core {
             paid: BTreeMap::new(),
             fee: Amount::ZERO,
             recorded: false,
-            draw: spec.audit.map(|_| Draw {
+            draw: Draw {
                 own: chance,
                 client: None,
+                order: None,
+                by_both: false,
                 due: self.now.plus_ms(self.config.share_timeout_ms),
                 beacon: None,
-            }),
+            },
             merges: 0,
             spec,
         };

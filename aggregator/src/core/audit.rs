@@ -19,17 +19,16 @@ pub(super) use checks::is_audited_in;
 pub use tally::AuditTally;
 
 use jobs::digest::{BlobRef, Digest};
-use jobs::ids::{ClientId, JobId, ProviderId};
+use jobs::ids::{JobId, ProviderId};
 use jobs::money::Amount;
 use jobs::policy::Unit;
 use ledger::Account;
 use policy::audit::{Audit as How, Rates, Risk, audited};
-use policy::beacon::{self, Beacon, Party, Share, ShareCommitment};
+use policy::beacon::Beacon;
 
-use super::action::{Action, FailReason, JobOutcome, Reply};
-use super::event::{Chance, JobSpec, RequestId};
-use super::refusal::Refusal;
-use super::state::{Accepted, Audit, By, Cause, Check, Draw, Job, Place, ReplicaState, Shard};
+use super::action::{Action, FailReason, JobOutcome};
+use super::event::JobSpec;
+use super::state::{Accepted, Audit, By, Cause, Check, Job, Place, ReplicaState, Shard};
 use super::{Core, Effects};
 
 /// Added to a unit's number where a second draw is made for it: the one before an answer becomes final early.
@@ -123,16 +122,6 @@ impl Core {
         }
         self.finalise(provider, fx);
         self.merge_if_complete(id, fx);
-    }
-
-    /// What decides which answers of a job are audited, once it can be known.
-    fn beacon(&mut self, id: JobId) -> Option<Beacon> {
-        let now = self.now;
-        let draw = self.jobs.get_mut(&id)?.draw.as_mut()?;
-        if draw.beacon.is_none() && (draw.client.is_some() || now >= draw.due) {
-            draw.beacon = combined(id, draw);
-        }
-        draw.beacon
     }
 
     /// Decides what of an answer is executed again.
@@ -274,33 +263,6 @@ impl Core {
         }
     }
 
-    /// The client gives its share of the draw.
-    pub(super) fn share(
-        &mut self,
-        request: RequestId,
-        id: JobId,
-        client: ClientId,
-        chance: Chance,
-        fx: &mut Effects,
-    ) {
-        let reply = match self.jobs.get_mut(&id) {
-            None => Err(Refusal::UnknownJob),
-            Some(job) if job.client != client => Err(Refusal::NotYours),
-            Some(job) => {
-                let shards = 0..count(job.shards.len());
-                if let Some(draw) = &mut job.draw
-                    && draw.client.is_none()
-                    && draw.beacon.is_none()
-                {
-                    draw.client = Some(chance);
-                    fx.touched.extend(shards.map(|index| (id, index)));
-                }
-                Ok(Reply::Shared { job: id })
-            }
-        };
-        fx.reply(request, reply);
-    }
-
     /// Whose answer is audited: the assignment and the provider.
     fn subject(&self, id: JobId, index: u32) -> Option<(Digest, ProviderId)> {
         let shard = self.shard(id, index)?;
@@ -356,27 +318,6 @@ impl Core {
         let rate = bps.and_then(|bps| ledger::FeeBps::new(bps).ok());
         rate.unwrap_or(self.config.fee).fee(paid)
     }
-}
-
-/// The promise of the aggregator's share, which anyone can compare with the share when it is known.
-pub(super) fn promise(id: JobId, own: &Chance) -> Digest {
-    let promise = beacon::commit(id.0.as_bytes(), Party::Aggregator, &Share(own.0));
-    Digest::from_bytes(promise.0)
-}
-
-/// The beacon of the shares that are there. A client that gave none in time has promised something that is not
-/// opened: everything is audited.
-fn combined(id: JobId, draw: &Draw) -> Option<Beacon> {
-    let context = id.0.as_bytes();
-    let own = (Party::Aggregator, Share(draw.own.0));
-    let client = draw.client.map(|chance| (Party::Client, Share(chance.0)));
-    let promise =
-        |(party, share): &(Party, Share)| (*party, beacon::commit(context, *party, share));
-    let unopened = (Party::Client, ShareCommitment([0; 32]));
-    let committed = [promise(&own), client.as_ref().map_or(unopened, promise)];
-    let revealed: Vec<_> = [own].into_iter().chain(client).collect();
-    let drawn = beacon::combine(context, &committed, &revealed).ok();
-    drawn.map(|drawn| drawn.beacon)
 }
 
 /// What all replicas of a shard were paid so far.

@@ -125,6 +125,9 @@ pub struct Config {
     pub referees: BTreeSet<ProviderId>,
     /// Milliseconds from admission within which the client gives its share of what decides about audits.
     pub share_timeout_ms: u64,
+    /// Milliseconds from admission that the first assignment waits for that share, so that the client has a say in who
+    /// executes its job, too.
+    pub share_wait_ms: u64,
     /// Milliseconds after which a result becomes final by a last sample, where its providers have not answered
     /// enough since.
     pub finality_ms: u64,
@@ -171,6 +174,7 @@ impl Config {
             audit: policy::Params::default(),
             referees: BTreeSet::new(),
             share_timeout_ms: SHARE_TIMEOUT_MS,
+            share_wait_ms: 0,
             finality_ms: FINALITY_MS,
             audit_grace_ms: AUDIT_GRACE_MS,
             prefix_diversity: true,

@@ -66,8 +66,8 @@ impl Core {
     fn draw_late(&self, fx: &mut Effects) {
         let open = self.open.values().filter_map(|id| self.jobs.get(id));
         let late = open.filter(|job| {
-            let draw = job.draw.as_ref();
-            draw.is_some_and(|d| d.client.is_none() && d.beacon.is_none() && self.now >= d.due)
+            let (draw, audited) = (&job.draw, job.spec.audit.is_some());
+            audited && draw.client.is_none() && draw.beacon.is_none() && self.now >= draw.due
         });
         for job in late {
             let undrawn = job.shards.iter().zip(0..).filter(|(shard, _)| {

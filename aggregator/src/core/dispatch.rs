@@ -1,8 +1,8 @@
 //! Who gets which shard.
 //!
 //! Earlier jobs first, shards in plan order. A shard's replicas go to providers that are apart
-//! ([`super::diversity`]), of one fingerprint where possible; among equals a seeded draw, weighted by
-//! reputation, free places, price and what games say. The seed is the job's id, so a replay chooses the same.
+//! ([`super::diversity`]), of one fingerprint where possible; among equals a draw ([`super::draw`]), weighted by
+//! stake, reputation, free places, price and what games say.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
@@ -12,13 +12,12 @@ use jobs::digest::Digest;
 use jobs::ids::{AssignmentId, JobId, ProviderId};
 use jobs::verdict::REPLICAS_MAX;
 use ledger::{Account, Transfer, TransferId};
-use rand_chacha::ChaCha8Rng;
-use rand_chacha::rand_core::{RngCore, SeedableRng};
 
 use super::action::Action;
 use super::audit::is_audited_in;
 use super::config::{OVERDUE_PER_SHARD_MAX, REFUSALS_PER_JOB_MAX};
 use super::diversity::{Kin, held, most_apart};
+use super::draw::drawn;
 use super::epoch::FACTOR_NEUTRAL;
 use super::settlement::most;
 use super::state::{By, Cause, Job, Place, Provider, Replica, ReplicaState, Shard, Times};
@@ -26,6 +25,9 @@ use super::{Core, Effects};
 
 /// Weight of a provider that asks nothing, against 1 for one that asks for all there is.
 const PRICE_WEIGHT: u64 = 4;
+
+/// The most that stake counts, in thousandths of the least stake.
+const STAKE_WEIGHT_MAX: u64 = 1_000_000;
 
 /// Draws for one place that are taken back because too few would be apart from who was drawn, in draws.
 const REDRAWS_MAX: usize = 8;
@@ -73,6 +75,9 @@ impl Core {
                 return;
             }
             if round.as_ref().is_none_or(|round| round.order != order) {
+                if let Some(id) = self.open.get(&order).copied() {
+                    self.settle_order(id);
+                }
                 round = Some(self.round(order, &free));
             }
             let Some(round) = round.as_mut().filter(|round| !round.able.is_empty()) else {
@@ -142,7 +147,7 @@ impl Core {
             return round;
         };
         round.job = job.id;
-        if !is_audited_in(&job.phase) {
+        if !is_audited_in(&job.phase) || job.draw.order.is_none() {
             return round;
         }
         let may = |id: &ProviderId| {
@@ -221,17 +226,22 @@ impl Core {
         }
         let fewest = candidates.iter().map(|c| c.tried).min()?;
         candidates.retain(|candidate| candidate.tried == fewest);
-        let first = draw(round.job, index, attempts, &candidates)?;
-        let mut drawn = Some(first);
+        let order = job.draw.order?;
+        let draw = |candidates: &[Candidate]| {
+            let weights = candidates.iter().map(|c| (c.provider, c.weight));
+            drawn((job.id, &order), (index, attempts), weights)
+        };
+        let first = draw(&candidates)?;
+        let mut next = Some(first);
         for _ in 0..REDRAWS_MAX {
-            let Some(at) = candidates.iter().position(|c| Some(c.provider) == drawn) else {
+            let Some(at) = candidates.iter().position(|c| Some(c.provider) == next) else {
                 break;
             };
             let candidate = candidates.swap_remove(at);
             if leaves_enough(round, job, shard, &held, &candidate, fx) {
                 return Some(candidate.provider);
             }
-            drawn = draw(round.job, index, attempts, &candidates);
+            next = draw(&candidates);
         }
         Some(first)
     }
@@ -250,11 +260,11 @@ impl Core {
             class: provider.class,
             kin: self.kin(provider),
             tried,
-            weight: self.weight(job, provider, places),
+            weight: self.weight(job, (id, provider), places),
         })
     }
 
-    fn weight(&self, job: &Job, provider: &Provider, places: u32) -> u64 {
+    fn weight(&self, job: &Job, (id, provider): (ProviderId, &Provider), places: u32) -> u64 {
         let share = job.quote.share;
         let ask = most(&provider.offer.price, &job.spec.limits).min(share);
         let dearness = ask.checked_mul_div(u128::from(PRICE_WEIGHT.saturating_sub(1)), share.0);
@@ -268,6 +278,17 @@ impl Core {
             .checked_div(FACTOR_NEUTRAL)
             .unwrap_or(0)
             .max(1)
+            .saturating_mul(self.stake_weight(id))
+    }
+
+    /// In proportion to stake, so that nobody gains by dividing it among names; in thousandths of the least stake.
+    fn stake_weight(&self, id: ProviderId) -> u64 {
+        let stake = self.ledger.balance(&Account::Stake(id)).available();
+        let whole = stake
+            .unwrap_or_default()
+            .checked_mul_div(1_000, self.config.stake_min.0);
+        let weight = whole.and_then(|weight| u64::try_from(weight.0).ok());
+        weight.unwrap_or(1_000).clamp(1_000, STAKE_WEIGHT_MAX)
     }
 
     /// Reserves the share and sends the assignment.
@@ -442,22 +463,4 @@ pub(super) fn tries(shard: &Shard, provider: ProviderId) -> Option<usize> {
         tried = tried.saturating_add(1);
     }
     (overdue < OVERDUE_PER_SHARD_MAX).then_some(tried)
-}
-
-/// A weighted draw from a stream of its own for every job, shard and attempt.
-fn draw(job: JobId, shard: u32, attempt: usize, candidates: &[Candidate]) -> Option<ProviderId> {
-    let total = candidates
-        .iter()
-        .fold(0u64, |sum, candidate| sum.saturating_add(candidate.weight));
-    let mut rng = ChaCha8Rng::from_seed(*job.0.as_bytes());
-    let attempt = u64::try_from(attempt).unwrap_or(u64::MAX);
-    rng.set_stream((u64::from(shard) << 32) | attempt);
-    let mut ticket = rng.next_u64().checked_rem(total)?;
-    for candidate in candidates {
-        match ticket.checked_sub(candidate.weight) {
-            Some(rest) => ticket = rest,
-            None => return Some(candidate.provider),
-        }
-    }
-    None
 }

@@ -51,8 +51,8 @@ pub struct Job {
     pub fee: Amount,
     /// Whether the driver stored its record.
     pub recorded: bool,
-    /// What decides which of its answers are audited, for a job whose answers are.
-    pub draw: Option<Draw>,
+    /// What decides who executes it and, where answers are audited, which.
+    pub draw: Draw,
     /// Orders to merge so far.
     pub merges: u32,
 }

@@ -8,6 +8,7 @@ use jobs::digest::{BlobRef, Digest};
 use jobs::ids::{AssignmentId, ClientId, JobId, ProviderId};
 use jobs::money::Amount;
 use jobs::offer::Offer;
+use jobs::shares::Shares;
 use jobs::time::Timestamp;
 use ledger::{Account, Head};
 use serde::{Deserialize, Serialize};
@@ -173,6 +174,8 @@ pub struct RecordParts {
     pub shards: Vec<ShardParts>,
     /// How the job ended, what went back and the journal's head; `None` while it is being merged.
     pub end: Option<End>,
+    /// What decided who executed, and what was audited.
+    pub draw: Shares,
 }
 
 /// One accepted shard of a record.
@@ -190,6 +193,8 @@ pub struct ShardParts {
     pub canonical: BlobRef,
     /// Their root.
     pub canonical_root: Digest,
+    /// Whether a check found them.
+    pub adopted: bool,
 }
 
 /// One judged replica of a record.
@@ -335,6 +340,7 @@ impl Core {
                 .filter_map(|(s, index)| shard_parts(s, index))
                 .collect(),
             end,
+            draw: self.draw_record(job),
         })
     }
 
@@ -406,6 +412,7 @@ fn shard_view((shard, index): (&Shard, u32)) -> ShardView {
 
 fn shard_parts(shard: &Shard, index: u32) -> Option<ShardParts> {
     let accepted = shard.accepted.as_ref()?;
+    let canonical = shard.replicas.get(accepted.canonical as usize);
     // A check that was accepted in place of what it checked is an answer.
     let answers = |at: &u32, replica: &Replica| !replica.check || *at == accepted.canonical;
     let (replicas, checks): (Vec<_>, Vec<_>) = (0..)
@@ -424,6 +431,7 @@ fn shard_parts(shard: &Shard, index: u32) -> Option<ShardParts> {
         input: shard.input?,
         replicas: parts(replicas),
         checks,
+        adopted: canonical.is_some_and(|replica| replica.check),
         canonical: accepted.outputs,
         canonical_root: accepted.root,
     })

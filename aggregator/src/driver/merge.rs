@@ -143,6 +143,7 @@ fn settlement(
         result,
         shards,
         journal_head: (end.journal_head.seq, end.journal_head.hash),
+        draw: parts.draw,
     })
 }
 
@@ -164,6 +165,7 @@ fn shard_records(shared: &Shared, parts: &RecordParts) -> Result<Vec<ShardRecord
                 canonical: shard.canonical,
                 canonical_root: shard.canonical_root,
                 checks: checks.collect::<Result<_, _>>()?,
+                adopted: shard.adopted,
             })
         })
         .collect()

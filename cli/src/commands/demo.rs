@@ -108,7 +108,7 @@ async fn trade(
     }
     let receipts = plan.dir.join("job");
     let result = job::fetch(&client, &view, &receipts).await?;
-    let report = receipt::verify_dir(&receipts)?;
+    let report = receipt::verify_dir(&receipts)?.report;
     let audit = client.audit().await?;
     let providers = parties(devnet, plan, &client.providers().await?, &report);
     let nearest = nearest(prepared, &result, query, output).await?;

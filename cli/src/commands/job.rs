@@ -21,7 +21,7 @@ use crate::home;
 use crate::job::{Prepared, prepare};
 use crate::output::{Output, table};
 use crate::patience::patiently;
-use crate::shares;
+use crate::shares::{self, Kept};
 use crate::submission::Submission;
 
 /// Pause between two looks at a job that is under way.
@@ -309,8 +309,9 @@ async fn hand_in(
         "submitted {job} ({} shards, {} in escrow)",
         reply.shards, reply.escrowed
     ));
-    if let (Some(_), Some(share)) = (&reply.promise, submission.share) {
-        shares::keep(job, share)?;
+    if let Some(share) = submission.share {
+        let promise = reply.promise;
+        shares::keep(job, Kept { share, promise })?;
         patiently(output, || client.share(job, share)).await?;
     }
     let bar = output.bar(reply.missing.len() as u64, "upload");

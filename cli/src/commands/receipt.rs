@@ -7,7 +7,9 @@ use clap::Subcommand;
 use jobs::digest::BlobRef;
 use jobs::ids::{AggregatorId, ClientId};
 use jobs::record::{JobRecord, RecordReport};
+use serde::Serialize;
 
+use crate::draws::{self, Draws};
 use crate::exit::{Coded, Exit, fail};
 use crate::output::Output;
 
@@ -33,7 +35,8 @@ pub(crate) fn run(command: &ReceiptCommand, output: Output) -> Result<()> {
         client,
         aggregator,
     } = command;
-    let report = verify_dir(dir)?;
+    let verified = verify_dir(dir)?;
+    let report = &verified.report;
     if client.is_some_and(|client| client != report.client) {
         return fail(
             Exit::Signature,
@@ -46,11 +49,21 @@ pub(crate) fn run(command: &ReceiptCommand, output: Output) -> Result<()> {
             format!("the settlement was signed by {}", report.aggregator),
         );
     }
-    output.data(&report, || text(&report))
+    output.data(&verified, || text(&verified))
+}
+
+/// What the record of a job amounts to.
+#[derive(Debug, Serialize)]
+pub(crate) struct Verified {
+    /// Who executed, agreed and was paid.
+    #[serde(flatten)]
+    pub(crate) report: RecordReport,
+    /// How that was decided.
+    draws: Draws,
 }
 
 /// Verifies the record in `dir` against the blobs beside it.
-pub(crate) fn verify_dir(dir: &Path) -> Result<RecordReport> {
+pub(crate) fn verify_dir(dir: &Path) -> Result<Verified> {
     let path = dir.join(RECORD_FILE);
     let bytes = std::fs::read(&path)
         .with_context(|| path.display().to_string())
@@ -61,7 +74,9 @@ pub(crate) fn verify_dir(dir: &Path) -> Result<RecordReport> {
     let blob = |blob: &BlobRef| std::fs::read(blob_path(dir, blob)).ok();
     let report = record.verify(&blob).code(Exit::Verification)?;
     check_files(dir, &report)?;
-    Ok(report)
+    let package = record.package.verify().code(Exit::Signature)?.package;
+    let draws = draws::check(report.job, &package, &record, &report.draw)?;
+    Ok(Verified { report, draws })
 }
 
 /// Whatever else lies in `dir` must be what it is named after: the verdict needs neither the shards'
@@ -108,7 +123,8 @@ pub(crate) fn blob_path(dir: &Path, blob: &BlobRef) -> PathBuf {
     dir.join("blobs").join(blob.digest.to_hex())
 }
 
-fn text(report: &RecordReport) -> String {
+fn text(verified: &Verified) -> String {
+    let report = &verified.report;
     let paid: Vec<String> = report
         .providers
         .iter()
@@ -124,7 +140,7 @@ fn text(report: &RecordReport) -> String {
         .collect();
     format!(
         "verified  job {}\nclient    {}\nshards    {} of {} items, {} replicas, {} agreed, {} disagreed\n\
-         escrowed  {}, fee {}, returned {}\npaid\n{}",
+         drawn     {}\nescrowed  {}, fee {}, returned {}\npaid\n{}",
         report.job,
         report.client,
         report.shards,
@@ -132,6 +148,7 @@ fn text(report: &RecordReport) -> String {
         report.replicas,
         report.agreements,
         report.disagreements,
+        verified.draws,
         report.escrowed,
         report.fee,
         report.returned,

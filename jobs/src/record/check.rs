@@ -14,6 +14,7 @@ use crate::ids::{AggregatorId, ProviderId};
 use crate::money::{self, Amount, BPS_PER_WHOLE};
 use crate::outcome::Meters;
 use crate::plan::{self, ShardSpan};
+use crate::policy::Policy;
 use crate::receipt::Receipt;
 use crate::verdict::{Verdict, judge, meters_agree};
 use crate::{items, merkle, output};
@@ -51,6 +52,10 @@ fn piece(at: impl Into<String>) -> impl FnOnce(Error) -> RecordError {
     move |source| RecordError::Piece { at, source }
 }
 
+fn count<T>(things: impl Iterator<Item = T>) -> u32 {
+    u32::try_from(things.count()).unwrap_or(u32::MAX)
+}
+
 /// Turns a list of facts into the first one that does not hold.
 fn all(at: &str, facts: &[(bool, &str)]) -> Result<(), RecordError> {
     match facts.iter().find(|(holds, _)| !holds) {
@@ -85,6 +90,7 @@ impl<'a> Check<'a> {
         let digest = shards_digest(shards).map_err(piece("shards"))?;
         let package = &self.job.package;
         let expected = plan::shard_count(package.input.items, package.items_per_shard);
+        let draw = &self.settlement.draw;
         all(
             "settlement",
             &[
@@ -100,6 +106,18 @@ impl<'a> Check<'a> {
                 (
                     shards.len() == expected as usize,
                     "the record has not every shard of the plan",
+                ),
+                (
+                    draw.client.is_none_or(|share| share.opens(&package.nonce)),
+                    "the client's share is not what the package's nonce promises",
+                ),
+                (
+                    draw.client.is_some() || !draw.by_both,
+                    "a share that it does not show cannot have decided who executes",
+                ),
+                (
+                    draw.floor.is_some() == matches!(package.policy, Policy::Audit { .. }),
+                    "it states rates of audits if, and only if, answers are audited",
                 ),
             ],
         )?;
@@ -444,7 +462,7 @@ impl<'a> Check<'a> {
             client: self.job.client,
             aggregator: self.aggregator,
             items: self.job.package.input.items,
-            shards: u32::try_from(self.record.shards.len()).unwrap_or(u32::MAX),
+            shards: count(self.record.shards.iter()),
             replicas,
             agreements,
             disagreements: replicas.saturating_sub(agreements),
@@ -455,6 +473,8 @@ impl<'a> Check<'a> {
             result: settlement.result,
             providers,
             input_checked,
+            adopted: count(self.record.shards.iter().filter(|shard| shard.adopted)),
+            draw: settlement.draw,
             checks: self.checks,
             contradicted: self.contradicted,
         })

@@ -6,8 +6,9 @@ use crate::assignment::Assignment;
 use crate::envelope::ClientKey;
 use crate::money::fee;
 use crate::package::{Package, tests::package};
-use crate::policy::Policy;
+use crate::policy::{Policy, Share};
 use crate::receipt::tests::{id, key, receipt};
+use crate::shares::Floor;
 use crate::{items, merkle, output, plan};
 
 const FEE_BPS: u16 = 100;
@@ -99,6 +100,12 @@ fn finished_as(package: Package) -> Job {
         result: BlobRef::of(b""),
         shards: Digest::default(),
         journal_head: (17, Digest::default()),
+        draw: Shares {
+            aggregator: Share([1; 32]),
+            client: None,
+            by_both: false,
+            floor: None,
+        },
     };
     let mut job = Job {
         record: JobRecord {
@@ -125,6 +132,7 @@ fn finished_as(package: Package) -> Job {
             canonical: lowest.outputs,
             canonical_root: lowest.root,
             checks: Vec::new(),
+            adopted: false,
         });
     }
     let rows = outputs
@@ -336,6 +344,14 @@ fn contradictions_in_the_settlement_are_found() {
     refused("more than a whole", |s| s.fee_bps = u16::MAX);
     refused("add up", |s| s.returned = Amount(0));
     refused("add up", |s| s.returned = Amount(u128::MAX));
+    refused("nonce promises", |s| s.draw.client = Some(Share([2; 32])));
+    refused("a share that it does not show", |s| s.draw.by_both = true);
+    refused("rates of audits", |s| {
+        s.draw.floor = Some(Floor {
+            peer: 1,
+            trusted: 1,
+        });
+    });
     refused("than the package allows", |s| {
         s.returned = Amount(s.returned.0 + 1_000_000);
         s.escrowed = Amount(s.escrowed.0 + 1_000_000);
@@ -419,6 +435,10 @@ fn audited() -> Job {
         s.paid = paid;
         s.fee = Amount(2 * fee(Amount(3 * 333), FEE_BPS).0);
         s.returned = Amount(100_000 - 6 * 333 - s.fee.0);
+        s.draw.floor = Some(Floor {
+            peer: 75_000_000,
+            trusted: 7_000_000,
+        });
     });
     job
 }
@@ -441,6 +461,13 @@ fn checks_belong_to_audited_jobs_and_hash_together_like_answers() {
     job.record.shards[0].checks[0] = other;
     job.resettle(|_| ());
     job.refused("shard 0, check 0: its receipt is about another shard");
+    let mut job = audited();
+    job.resettle(|s| s.draw.floor = None);
+    job.refused("rates of audits");
+    let mut job = finished();
+    job.record.shards[1].adopted = true;
+    job.resettle(|_| ());
+    job.refused("a check found its answer");
     let mut job = finished();
     let moved = job.record.shards[0].replicas.pop().unwrap();
     job.record.shards[0].checks.push(moved);

@@ -19,7 +19,7 @@ impl Core {
         fx: &mut Effects,
     ) -> Result<Reply, Refusal> {
         let job = self.jobs.get(&id).ok_or(Refusal::UnknownJob)?;
-        let given = job.draw.as_ref().and_then(|draw| draw.client);
+        let given = job.draw.client;
         if given != Some(chance) {
             return Err(Refusal::WrongShare);
         }

@@ -191,7 +191,7 @@ impl Core {
         let (number, check) = shard.wanting_checks().next()?;
         let audit = shard.audit.as_ref()?;
         let subject = shard.replicas.get(audit.subject as usize)?;
-        let beacon = job.draw.as_ref()?.beacon?;
+        let beacon = job.draw.beacon?;
         // Where nobody of the one kind could, the other is better than nobody.
         let by = match check.by {
             By::Peer if !self.has_peer(job, shard) && self.has_referee(job, shard) => By::Referee,

@@ -8,16 +8,21 @@ use serde::{Deserialize, Serialize};
 use super::{Cause, Replica, ReplicaState, Shard};
 use crate::core::event::{Chance, Finding};
 
-/// What decides which answers of a job are audited.
+/// What decides who executes a job's shards and which of its answers are audited.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Draw {
     /// The aggregator's share.
     pub own: Chance,
     /// The client's.
     pub client: Option<Chance>,
+    /// By what it is drawn who executes its shards, once the first was given out: what the two amount to, or the
+    /// aggregator's alone where the client had given none.
+    pub order: Option<Beacon>,
+    /// Whether the client's share is in that.
+    pub by_both: bool,
     /// Until when the client may give it.
     pub due: Timestamp,
-    /// What the two amount to, once both are there or the client was too late.
+    /// By what audits are drawn: what the two amount to, once both are there or the client was too late.
     pub beacon: Option<Beacon>,
 }
 

@@ -90,9 +90,14 @@ impl World {
     /// An acknowledgement has reached whoever asked: from now on it must never be forgotten.
     pub(super) fn answered(&mut self, asked: Item, reply: Option<Reply>) {
         match (asked, reply) {
-            (Item::Submit(index, _), Some(Reply::Admitted { job, promise, .. })) => {
+            (
+                Item::Submit(index, _),
+                Some(Reply::Admitted {
+                    job, promise: _, ..
+                }),
+            ) => {
                 // Some clients forget their share.
-                if promise.is_some() && self.dice.chance(900) {
+                if self.dice.chance(900) {
                     let soon = self.dice.range(1, 3_000);
                     self.at(soon, Item::Share(index, 0));
                 }
