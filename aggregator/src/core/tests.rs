@@ -5,6 +5,7 @@ mod admission;
 mod audits;
 mod bounds;
 mod diversity;
+mod draws;
 mod epochs;
 mod money;
 mod replicas;

@@ -451,6 +451,26 @@ fn executions_that_checked_are_compared_with_the_answer_and_counted() {
 }
 
 #[test]
+fn a_sample_is_of_the_items_that_it_names() {
+    for (sent, refused) in [("two", false), ("one", true)] {
+        let mut job = audited();
+        let input = job.store(items::encode(&[sent]).unwrap());
+        let outputs = [answer(2, 1)];
+        job.store(items::encode(&outputs).unwrap());
+        let mut sampled = receipt(&key(2), &job.package, 0, input, &outputs);
+        (sampled.assignment.sample, sampled.assignment.items) = (vec![1], 1);
+        let check = &mut job.record.shards[0].checks[0];
+        check.commitment = Signed::sign(&sampled.commitment, &key(2)).unwrap();
+        check.receipt = sampled.sign(&key(2)).unwrap();
+        job.resettle(|_| ());
+        match refused {
+            false => assert_eq!(job.verify().unwrap().checks, 4),
+            true => job.refused("its input is not the items of the shard that it names"),
+        }
+    }
+}
+
+#[test]
 fn checks_belong_to_audited_jobs_and_hash_together_like_answers() {
     let mut job = audited();
     job.record.shards[0].checks[0].paid = Amount(334);

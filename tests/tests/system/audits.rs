@@ -49,6 +49,13 @@ fn answers_count_at_once_are_checked_by_others_and_paid_when_they_are_final() ->
         job.check_result(&folder.join("result.items"))?;
         ids.push(id);
         market.check_settled(&ids)?;
+        // Both shares decided, and what they drew was executed again.
+        let text = folder.to_string_lossy();
+        let verified = market.assay(&["--json", "receipt", "verify", &text])?;
+        let verified = verified.ok()?.json()?;
+        let draws = &verified["draws"];
+        ensure!(draws["promise_kept"] == true, "{draws}");
+        ensure!(draws["by_both"] == true, "{draws}");
         // Nobody has a record yet: every shard is executed once more, by somebody else.
         let record = std::fs::read(folder.join("record.json"))?;
         let record: Value = serde_json::from_slice(&record)?;
