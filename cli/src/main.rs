@@ -3,6 +3,7 @@
 
 mod bytes;
 mod calibrate;
+mod canaries;
 mod commands;
 mod component;
 mod devnet;

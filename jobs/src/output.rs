@@ -59,6 +59,29 @@ pub fn merge<I: AsRef<[u8]>>(format: &OutputFormat, outputs: &[I]) -> Result<Vec
     }
 }
 
+/// The outputs of which a result was merged, in order.
+///
+/// # Errors
+/// If it is not a result of the format.
+pub fn split<'a>(format: &OutputFormat, result: &'a [u8]) -> Result<Vec<&'a [u8]>, Error> {
+    let outputs = match format {
+        OutputFormat::Items => items::decode(result)?,
+        OutputFormat::Npy { .. } => npy::split_rows(result)?,
+        OutputFormat::Jsonl => {
+            let mut lines: Vec<&[u8]> = result.split(|byte| *byte == b'\n').collect();
+            // Every line ends, so nothing is left behind the last.
+            match lines.pop() {
+                Some([]) => lines,
+                _ => return Err(bad("the last line does not end".into())),
+            }
+        }
+    };
+    for (output, index) in outputs.iter().zip(0_usize..) {
+        check_item(format, output).map_err(|reason| bad(format!("output {index} {reason}")))?;
+    }
+    Ok(outputs)
+}
+
 fn bad(reason: String) -> Error {
     Error::Decode {
         what: "output",
@@ -112,6 +135,23 @@ mod tests {
         let rows = merge(&npy(), &[[1; 8], [2; 8]]).unwrap();
         assert_eq!(npy::split_rows(&rows).unwrap(), [[1; 8], [2; 8]]);
         assert_eq!(merge::<&str>(&OutputFormat::Jsonl, &[]).unwrap(), b"");
+    }
+
+    #[test]
+    fn a_result_is_split_into_what_it_was_merged_of() {
+        let cases: [(OutputFormat, &[&[u8]]); 5] = [
+            (OutputFormat::Jsonl, &[b"{\"a\":1}", b"2"]),
+            (OutputFormat::Jsonl, &[]),
+            (OutputFormat::Items, &[b"a", b"", b"\n"]),
+            (OutputFormat::Items, &[]),
+            (npy(), &[&[1; 8], &[2; 8]]),
+        ];
+        for (format, outputs) in cases {
+            let result = merge(&format, outputs).unwrap();
+            assert_eq!(split(&format, &result).unwrap(), outputs, "{format:?}");
+            let longer = [&result[..], b"{"].concat();
+            split(&format, &longer).unwrap_err();
+        }
     }
 
     #[test]

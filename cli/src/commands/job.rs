@@ -14,6 +14,7 @@ use jobs::plan::shard_count;
 use jobs::policy::Policy;
 use serde_json::json;
 
+use crate::canaries::{CANARIES_MAX, Canaries};
 use crate::commands::ledger::At;
 use crate::commands::{key, receipt};
 use crate::exit::{Exit, fail};
@@ -71,6 +72,12 @@ pub(crate) enum JobCommand {
         /// With --wait: directory for result and receipts, which are verified.
         #[arg(long, requires = "wait")]
         out: Option<PathBuf>,
+        /// With --out: execute so many items here, drawn at random, and compare. In an audited job, what is
+        /// otherwise is executed again before it is paid. Ends with code 4 if the final result has one wrong. For
+        /// jobs whose every output depends on its item alone.
+        #[arg(long, requires = "out", value_name = "COUNT",
+              value_parser = clap::value_parser!(u32).range(1..=i64::from(CANARIES_MAX)))]
+        canaries: Option<u32>,
     },
     /// Show a job.
     Status {
@@ -127,6 +134,7 @@ pub(crate) async fn run(command: JobCommand, output: Output) -> Result<()> {
             key,
             wait,
             out,
+            canaries,
         } => {
             let prepared = prepare(&manifest)?;
             let key = key::load(&key)?;
@@ -135,9 +143,19 @@ pub(crate) async fn run(command: JobCommand, output: Output) -> Result<()> {
             if !wait {
                 return output.data(&json!({ "job": job }), || job.to_string());
             }
-            let view = watch(&client, job, output).await?;
+            let canaries = match canaries {
+                Some(count) => Some(Canaries::make(&prepared, count, output).await?),
+                None => None,
+            };
+            let view = match &canaries {
+                Some(canaries) => canaries.watch(&client, job, &prepared, output).await?,
+                None => watch(&client, job, output).await?,
+            };
             if let (Some(out), JobPhase::Done) = (&out, view.phase) {
-                fetch(&client, &view, out).await?;
+                let result = fetch(&client, &view, out).await?;
+                if let Some(canaries) = canaries {
+                    canaries.check(&prepared.package, &result, output)?;
+                }
             }
             finish(&view, output)
         }
@@ -332,6 +350,16 @@ async fn hand_in(
 
 /// Follows a job until it ends.
 pub(crate) async fn watch(client: &Client, job: JobId, output: Output) -> Result<JobView> {
+    watch_until(client, job, output, JobPhase::is_terminal).await
+}
+
+/// Follows a job until it is so far.
+pub(crate) async fn watch_until(
+    client: &Client,
+    job: JobId,
+    output: Output,
+    is_enough: impl Fn(JobPhase) -> bool,
+) -> Result<JobView> {
     let mut last = None;
     let mut bar: Option<indicatif::ProgressBar> = None;
     loop {
@@ -350,7 +378,7 @@ pub(crate) async fn watch(client: &Client, job: JobId, output: Output) -> Result
             ));
             last = Some(now);
         }
-        if view.phase.is_terminal() {
+        if is_enough(view.phase) {
             bar.finish_and_clear();
             return Ok(view);
         }

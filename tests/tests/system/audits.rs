@@ -175,3 +175,42 @@ fn an_aggregator_refuses_stakes_that_deter_nobody_and_shows_the_economics_it_liv
     assert_eq!(shown["params"]["window"], 77);
     Ok(())
 }
+
+/// Submits, waits, and has three items executed on this machine as well.
+fn with_canaries(market: &Market, job: &Job) -> Result<(tests::Output, std::path::PathBuf)> {
+    let manifest = job.write(&market.dir().join("jobs"))?;
+    let out = market.dir().join(format!("out-{}", job.name));
+    let (manifest, text) = (manifest.to_string_lossy(), out.to_string_lossy());
+    let submit = ["job", "submit", &manifest, "--wait", "--out", &text];
+    let output = market.assay(&[&submit[..], &["--canaries", "3"]].concat())?;
+    Ok((output, out))
+}
+
+#[test]
+fn a_client_finds_out_by_canaries_what_everyone_else_agreed_on() -> Result<()> {
+    // Nobody compares the answers of the only provider there is, but for the client.
+    let alone = Market::up(&Plan::honest(0).and("wrong"))?;
+    let job = Job {
+        items: 8,
+        replicas: 1,
+        max_replicas: 1,
+        ..Job::new("alone")
+    };
+    let (output, _) = with_canaries(&alone, &job)?;
+    output.refused(4, "3 of 3 canaries are wrong")?;
+    alone.audit()?;
+    // One market at a time.
+    drop(alone);
+
+    let market = market(Plan::honest(3).and("wrong"))?;
+    let (output, out) = with_canaries(&market, &audited("with-canaries", "shard"))?;
+    output.ok()?;
+    audited("with-canaries", "shard").check_result(&out.join("result.items"))?;
+    let more = Job {
+        items: 2,
+        ..audited("fewer-items", "shard")
+    };
+    let (output, _) = with_canaries(&market, &more)?;
+    output.refused(2, "--canaries is 3, the job has 2 items")?;
+    market.audit()
+}
