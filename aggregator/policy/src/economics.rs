@@ -184,11 +184,6 @@ pub fn inequalities(params: &Params) -> Vec<Inequality> {
         ("pardon-costs", params.fine, until),
         ("re-entry-costs", reentry_costs(params), earned),
         ("fines-are-covered", params.stake, fines),
-        (
-            "audits-are-done",
-            params.canary.of(params.stake),
-            params.cost,
-        ),
         ("accomplices-talk", params.bounty.of(params.stake), earned),
         ("no-self-report", kept, earned),
     ];
@@ -226,7 +221,9 @@ pub fn inequalities(params: &Params) -> Vec<Inequality> {
 /// What an inequality says, in words.
 fn says(name: &str) -> &'static str {
     match name {
-        "work-pays" => "the reward of an item covers its cost",
+        "work-pays" => {
+            "the reward of an item or a check covers its cost; one made up earns nothing"
+        }
         "honest-dominates" => {
             "stake and held-back rewards exceed what cheating brings until it is found"
         }
@@ -235,7 +232,6 @@ fn says(name: &str) -> &'static str {
         }
         "re-entry-costs" => "a new identity costs more than the banned one earned in its life",
         "fines-are-covered" => "the stake pays for every failure that is forgiven",
-        "audits-are-done" => "skipping an audit risks more, by canaries, than the audit costs",
         "accomplices-talk" => "the bounty for reporting exceeds an accomplice's part in the cheat",
         "no-self-report" => "what reporting oneself still loses exceeds what was earned before",
         "residual-error" => "wrong items among final ones, over the horizon",

@@ -42,8 +42,6 @@ pub struct Params {
     pub recheck: Ppb,
     /// Share of the items not yet final that is recomputed when their provider leaves.
     pub leave: Ppb,
-    /// Share of audits whose answer is known, to catch who does not do them.
-    pub canary: Ppb,
     /// Independent executions by somebody trusted that must confirm a mismatch before it counts.
     pub confirmations: u8,
     /// Confirmed failures that cost a fine instead of the stake.
@@ -96,7 +94,6 @@ impl Default for Params {
             window: 250_000,
             recheck: Ppb::ONE,
             leave: Ppb::millionths(100_000),
-            canary: Ppb::millionths(10_000),
             confirmations: 2,
             forgiven: 1,
             fast_results: 2,
@@ -142,7 +139,7 @@ impl Params {
     }
 
     /// Name, value, least and greatest value of what is bounded.
-    fn bounds(&self) -> [(&'static str, u128, u128, u128); 21] {
+    fn bounds(&self) -> [(&'static str, u128, u128, u128); 20] {
         let ppb = |rate: Ppb| u128::from(rate.get());
         let whole = ppb(Ppb::ONE);
         let items = u128::from(ITEMS_MAX);
@@ -164,7 +161,6 @@ impl Params {
             ),
             ("recheck", ppb(self.recheck), 1, whole),
             ("leave", ppb(self.leave), 1, whole),
-            ("canary", ppb(self.canary), 1, whole),
             (
                 "confirmations",
                 u128::from(self.confirmations),

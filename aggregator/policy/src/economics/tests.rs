@@ -25,7 +25,6 @@ fn an_unsafe_configuration_is_refused_by_name_with_value_and_bound() {
         ("pardon-costs", |p| p.fine = 100_000_000),
         ("re-entry-costs", |p| (p.stake, p.fine) = (0, 180_000_000)),
         ("fines-are-covered", |p| p.stake = 200_000_000),
-        ("audits-are-done", |p| p.canary = Ppb::millionths(1)),
         ("accomplices-talk", |p| p.bounty = Ppb::millionths(100_000)),
         ("no-self-report", |p| p.bounty = Ppb::millionths(900_000)),
         ("residual-error", |p| p.trusted = Ppb::millionths(3_000)),
