@@ -11,9 +11,9 @@ use crate::ids::ProviderId;
 /// Most providers that a job can name.
 pub const TRUSTED_MAX: usize = 64;
 
-/// Executions of a shard that an audited job must be ready to pay for at least: one, its audit, and the two that
-/// confirm or refute what the audit says.
-pub const AUDITED_MIN: u8 = 4;
+/// Executions of a shard that an audited job must be ready to pay for at least: one, an audit that found nothing, one
+/// that found something, and the two that confirm or refute what that one says.
+pub const AUDITED_MIN: u8 = 5;
 
 /// By what a client comes to rely on an answer. How many replicas must agree is said beside it
 /// ([`crate::package::Replication`]).

@@ -155,6 +155,18 @@ pub struct ProviderView {
     /// What it was paid for its points in all.
     #[serde(default)]
     pub rewarded: Amount,
+    /// Its answers in audited jobs that are not final, and so not paid.
+    #[serde(default)]
+    pub held_answers: u64,
+    /// What these earn at most.
+    #[serde(default)]
+    pub held_at_most: Amount,
+    /// Checks that it passed since it began or last failed one.
+    #[serde(default)]
+    pub checks_passed: u64,
+    /// Which part of its answers others check now, in parts per billion.
+    #[serde(default)]
+    pub audit_rate_ppb: u32,
 }
 
 /// An assignment of a job that has ended, with the times at which the aggregator saw it move.

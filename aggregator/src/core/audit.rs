@@ -16,6 +16,7 @@ mod tally;
 mod vouchers;
 
 pub(super) use checks::is_audited_in;
+pub(super) use tally::AuditStanding;
 pub use tally::AuditTally;
 
 use jobs::digest::{BlobRef, Digest};

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Core;
 use super::action::{Evidence, JobOutcome, Quote};
+use super::audit::AuditStanding;
 use super::epoch::Standing;
 use super::settlement::total;
 use super::state::{End, Job, Phase, Provider, Replica, ReplicaState, Shard, Tally, Times};
@@ -134,6 +135,8 @@ pub struct ProviderView {
     pub stake: Amount,
     /// What the game says of it.
     pub game: Option<Standing>,
+    /// How its answers are checked.
+    pub audits: AuditStanding,
 }
 
 /// What stands where.
@@ -386,6 +389,7 @@ impl Core {
             earned: self.amount(Account::Provider(id)),
             stake: self.amount(Account::Stake(id)),
             game: provider.game,
+            audits: self.audit_standing(id),
         }
     }
 

@@ -69,6 +69,10 @@ pub(crate) fn providers(core: &Core) -> Vec<ProviderView> {
             game_points: view.game.map(|game| game.points),
             game_epoch: view.game.map(|game| game.epoch),
             rewarded: view.game.map(|game| game.rewarded).unwrap_or_default(),
+            held_answers: view.audits.held,
+            held_at_most: view.audits.held_at_most,
+            checks_passed: view.audits.passed,
+            audit_rate_ppb: view.audits.rate_ppb,
         })
         .collect()
 }

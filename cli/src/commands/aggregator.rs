@@ -190,6 +190,11 @@ async fn providers(at: &At, output: Output) -> Result<()> {
                         .game_points
                         .map_or("-".into(), |points| points.to_string()),
                     provider.rewarded.to_string(),
+                    format!("{:.1} %", f64::from(provider.audit_rate_ppb) / 1e7),
+                    match provider.held_answers {
+                        0 => "-".into(),
+                        held => format!("{held} ({})", provider.held_at_most),
+                    },
                     provider.device.name.clone(),
                 ]
             })
@@ -205,6 +210,8 @@ async fn providers(at: &At, output: Output) -> Result<()> {
                 "network",
                 "game",
                 "rewarded",
+                "audited",
+                "held",
                 "device",
             ],
             &rows,

@@ -1,7 +1,10 @@
 //! `assay job`: check, run, submit and follow jobs.
 
+mod follow;
+
+pub(crate) use follow::{fetch, watch, watch_until};
+
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use anyhow::{Context, Result};
 use api::client::{Client, Error};
@@ -9,14 +12,13 @@ use api::types::{ChallengeRequest, JobPhase, JobView};
 use clap::Subcommand;
 use jobs::digest::BlobRef;
 use jobs::ids::JobId;
-use jobs::package::OutputFormat;
 use jobs::plan::shard_count;
 use jobs::policy::Policy;
 use serde_json::json;
 
-use crate::canaries::{CANARIES_MAX, Canaries};
+use crate::canaries::CANARIES_MAX;
+use crate::commands::key;
 use crate::commands::ledger::At;
-use crate::commands::{key, receipt};
 use crate::exit::{Exit, fail};
 use crate::home;
 use crate::job::{Prepared, prepare};
@@ -24,9 +26,6 @@ use crate::output::{Output, table};
 use crate::patience::patiently;
 use crate::shares::{self, Kept};
 use crate::submission::Submission;
-
-/// Pause between two looks at a job that is under way.
-const POLL: Duration = Duration::from_millis(200);
 
 /// What an aggregator calls a job that ended long ago.
 const ARCHIVED: &str = "archived";
@@ -143,21 +142,11 @@ pub(crate) async fn run(command: JobCommand, output: Output) -> Result<()> {
             if !wait {
                 return output.data(&json!({ "job": job }), || job.to_string());
             }
-            let canaries = match canaries {
-                Some(count) => Some(Canaries::make(&prepared, count, output).await?),
-                None => None,
-            };
-            let view = match &canaries {
-                Some(canaries) => canaries.watch(&client, job, &prepared, output).await?,
-                None => watch(&client, job, output).await?,
-            };
-            if let (Some(out), JobPhase::Done) = (&out, view.phase) {
-                let result = fetch(&client, &view, out).await?;
-                if let Some(canaries) = canaries {
-                    canaries.check(&prepared.package, &result, output)?;
-                }
-            }
-            finish(&view, output)
+            let wanted = (out.as_deref(), canaries);
+            finish(
+                &follow::follow(&client, job, &prepared, wanted, output).await?,
+                output,
+            )
         }
         JobCommand::Status { job, at } => {
             let view = at.client().job(job).await?;
@@ -346,86 +335,6 @@ async fn hand_in(
     }
     bar.finish_and_clear();
     Ok(Some(job))
-}
-
-/// Follows a job until it ends.
-pub(crate) async fn watch(client: &Client, job: JobId, output: Output) -> Result<JobView> {
-    watch_until(client, job, output, JobPhase::is_terminal).await
-}
-
-/// Follows a job until it is so far.
-pub(crate) async fn watch_until(
-    client: &Client,
-    job: JobId,
-    output: Output,
-    is_enough: impl Fn(JobPhase) -> bool,
-) -> Result<JobView> {
-    let mut last = None;
-    let mut bar: Option<indicatif::ProgressBar> = None;
-    loop {
-        let view = patiently(output, || client.job(job)).await?;
-        let bar = bar.get_or_insert_with(|| output.bar(u64::from(view.shards), "shards"));
-        bar.set_position(u64::from(view.shards_accepted));
-        bar.set_message(format!(
-            "{} replicas, {} disagree",
-            view.replicas, view.disagreements
-        ));
-        let now = (view.phase, view.shards_accepted);
-        if bar.is_hidden() && last != Some(now) {
-            output.say(format_args!(
-                "{}: {} of {} shards",
-                view.phase, view.shards_accepted, view.shards
-            ));
-            last = Some(now);
-        }
-        if is_enough(view.phase) {
-            bar.finish_and_clear();
-            return Ok(view);
-        }
-        tokio::time::sleep(POLL).await;
-    }
-}
-
-/// Downloads result, record and every blob the record names, then verifies the lot offline.
-pub(crate) async fn fetch(client: &Client, view: &JobView, out: &Path) -> Result<PathBuf> {
-    let blobs = out.join("blobs");
-    std::fs::create_dir_all(&blobs).with_context(|| blobs.display().to_string())?;
-    let record = client.record(view.id).await?;
-    std::fs::write(
-        out.join(receipt::RECORD_FILE),
-        serde_json::to_vec_pretty(&record)?,
-    )?;
-
-    let settlement = record.settlement.verify()?.statement;
-    let verified = record.package.verify()?;
-    let mut wanted: Vec<BlobRef> = vec![verified.package.input.blob];
-    for shard in &record.shards {
-        wanted.push(shard.input);
-        for replica in shard.replicas.iter().chain(&shard.checks) {
-            let receipt = replica.receipt.verify(replica.provider)?.statement;
-            wanted.push(receipt.opening.outcome.outputs);
-        }
-    }
-    wanted.sort();
-    wanted.dedup();
-    for blob in wanted {
-        client
-            .record_blob(view.id, blob, &receipt::blob_path(out, &blob))
-            .await?;
-    }
-    let result_blob = receipt::blob_path(out, &settlement.result);
-    client
-        .result(view.id, settlement.result, &result_blob)
-        .await?;
-    let extension = match verified.package.output {
-        OutputFormat::Npy { .. } => "npy",
-        OutputFormat::Jsonl => "jsonl",
-        OutputFormat::Items => "items",
-    };
-    let result = out.join(format!("result.{extension}"));
-    std::fs::copy(&result_blob, &result)?;
-    receipt::verify_dir(out)?;
-    Ok(result)
 }
 
 fn finish(view: &JobView, output: Output) -> Result<()> {

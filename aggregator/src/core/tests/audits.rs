@@ -103,6 +103,15 @@ impl Script {
         view.banned.is_some()
     }
 
+    /// Answers of all providers that are not final, and what they earn at most.
+    fn held(&self) -> (u64, u128) {
+        let views = self.core.view_providers();
+        let audits = views.iter().map(|view| view.audits);
+        audits.fold((0, 0), |(held, most), one| {
+            (held + one.held, most + one.held_at_most.0)
+        })
+    }
+
     fn executions(&self) -> usize {
         let job = &self.core.jobs[&job()];
         job.shards.iter().map(|shard| shard.replicas.len()).sum()
@@ -120,6 +129,10 @@ fn an_answer_counts_at_once_and_is_paid_when_it_is_final() {
     script.merge(1);
     assert_eq!(script.status(), JobStatus::Provisional);
     assert_eq!(script.core.paid(job()), [], "held back");
+    assert_eq!(
+        script.held(),
+        (2, script.core.jobs[&job()].quote.share.0 * 2)
+    );
     script.wait(59_999);
     assert_eq!(script.status(), JobStatus::Provisional);
     script.wait(1);
@@ -138,6 +151,7 @@ fn an_answer_counts_at_once_and_is_paid_when_it_is_final() {
     assert_eq!(script.status(), JobStatus::Done);
     assert_eq!(script.executions(), 2);
     assert!(!script.core.paid(job()).is_empty());
+    assert_eq!(script.held(), (0, 0));
 }
 
 #[test]
