@@ -32,6 +32,7 @@ mod dispatch;
 mod draw;
 mod ending;
 mod judge;
+mod offers;
 mod replica;
 mod reveal;
 mod settlement;
@@ -93,6 +94,8 @@ pub struct Core {
     ledger_faults: u32,
     /// What validators reported, and what came of it.
     epochs: epoch::Epochs,
+    /// Bans that wait for a step of their own.
+    bans_due: BTreeMap<ProviderId, audit::Due>,
 }
 
 impl Core {
@@ -116,6 +119,7 @@ impl Core {
             looked_until: None,
             ledger_faults: 0,
             epochs: epoch::Epochs::default(),
+            bans_due: BTreeMap::new(),
         }
     }
 
@@ -329,6 +333,8 @@ struct Effects {
     looks: u32,
     /// Whether something waits for want of room.
     more: bool,
+    /// Whether somebody was banned, which may have ended all that one provider can hold.
+    banned: bool,
 }
 
 impl Effects {

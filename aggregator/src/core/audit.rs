@@ -6,6 +6,7 @@
 //! and paid, when its provider has answered enough more, when enough who have nothing to do with one another agree,
 //! or when the operator's time is up and a last sample found nothing ([`finality`]).
 
+mod bans;
 mod bench;
 mod challenge;
 mod checks;
@@ -15,6 +16,7 @@ mod sabotage;
 mod tally;
 mod vouchers;
 
+pub(super) use bans::Due;
 pub(super) use checks::is_audited_in;
 pub(super) use tally::AuditStanding;
 pub use tally::AuditTally;

@@ -11,6 +11,7 @@ use super::{Core, Effects};
 impl Core {
     /// What one step has no room for is found again by the next.
     pub(super) fn tick(&mut self, fx: &mut Effects) {
+        self.continue_bans(fx);
         self.expire_jobs(fx);
         self.miss_silent_providers(fx);
         self.expire_replicas(fx);

@@ -310,6 +310,7 @@ impl Core {
             return Amount::ZERO;
         }
         provider.banned = Some(evidence);
+        fx.banned = true;
         let live = provider.live.clone();
         let stake = self.ledger.balance(&Account::Stake(id)).available();
         let mut slashed = stake.unwrap_or_default();

@@ -115,6 +115,9 @@ impl Core {
             },
         );
         let held = self.replica(place).map(|replica| &replica.state);
+        if self.is_convicted(&provider.1) {
+            return false;
+        }
         if held != Some(&ReplicaState::Provisional) || !self.pay(place, true, fx) {
             return false;
         }

@@ -11,7 +11,6 @@ use ledger::{Account, Transfer, TransferId};
 use policy::Ppb;
 use policy::audit::Rates;
 use policy::finality::Consequence;
-use policy::liquidation::split;
 
 use super::bench::{Bench, Ruling, is_borne_out, judge_of};
 use super::{LAST_DRAW, Lot, is_audited_in};
@@ -160,8 +159,7 @@ impl Core {
                 self.check_again(case.provider, rate, fx);
             }
             Ok(Consequence::Banned { .. }) => {
-                let slashed = self.ban(case.provider, evidence, fx);
-                self.pay_bounty(&case, slashed, fx);
+                self.ban_convict(case.provider, evidence, case.reporter, fx);
             }
             // Banned already.
             Err(_) => {}
@@ -276,28 +274,6 @@ impl Core {
             evidence,
             fine,
         });
-    }
-
-    /// Gives a part of a slashed stake to who found the cheat out, if that was not the operator's own referee.
-    fn pay_bounty(&mut self, case: &Case, slashed: Amount, fx: &mut Effects) {
-        let reporter = case
-            .reporter
-            .filter(|id| !self.config.referees.contains(id));
-        let Some(reporter) = reporter else {
-            return;
-        };
-        let bounty = split(&self.config.audit, slashed.0, true).bounty;
-        if bounty == 0 {
-            return;
-        }
-        let id = crate::core::replica::slash_id(case.provider, case.evidence);
-        let post = Transfer::Post {
-            id: TransferId::derive(&[b"bounty".as_slice(), id.0.as_bytes()]),
-            from: Account::Slashed,
-            to: Account::Provider(reporter),
-            amount: Amount(bounty),
-        };
-        self.transfer(&[post], fx);
     }
 
     /// Has a share of a provider's answers that are not final executed again, whole.

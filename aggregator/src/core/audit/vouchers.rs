@@ -19,7 +19,7 @@ impl Core {
             return;
         };
         if known.answers.vouched().is_ok() {
-            self.ban(id, evidence, fx);
+            self.ban_convict(id, evidence, None, fx);
         }
     }
 
