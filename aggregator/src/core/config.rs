@@ -232,4 +232,6 @@ pub enum Sabotage {
     SelfAudit,
     /// Nothing is ever drawn to be checked.
     SkipDraw,
+    /// Stake is taken by the rule that was once published: the lesser of two thresholds, and no referee.
+    MinRule,
 }

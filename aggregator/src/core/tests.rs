@@ -6,6 +6,7 @@ mod audits;
 mod bounds;
 mod diversity;
 mod epochs;
+mod liquidations;
 mod money;
 mod replicas;
 mod restart;
