@@ -147,8 +147,7 @@ pub struct Testimony {
 }
 
 /// What a voter's answer says of the accused one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Says {
     /// It was drawn and did not answer.
     Nothing,

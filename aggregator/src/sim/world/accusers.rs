@@ -104,7 +104,7 @@ impl World {
             id: CaseId(plan::name("case", self.seed, number as u64)),
             answer,
             window_ms: self.accusers.dice.range(20_000, 90_000),
-            jobs: self.accusers.dice.range(0, 4),
+            jobs: self.accusers.dice.range(0, 8),
         };
         self.accusers.cases.push(case);
         let soon = self.accusers.dice.range(100, 5_000);
@@ -138,7 +138,7 @@ impl World {
         }) else {
             return;
         };
-        let (index, soon) = (self.jobs.len(), self.accusers.dice.range(100, 15_000));
+        let (index, soon) = (self.jobs.len(), self.accusers.dice.range(100, 6_000));
         self.at(soon, Item::Tie(case));
         let Some(job) = self.again(&answer, index) else {
             return;
@@ -171,12 +171,13 @@ impl World {
         let referees = self.node.core.config().referees.iter().copied();
         let referees: Vec<_> = referees.collect();
         let dice = &mut self.accusers.dice;
-        let last = referees.len().saturating_sub(1) as u64;
-        let one = usize::try_from(dice.range(0, last)).unwrap_or(0);
-        let referee = referees.get(one).copied().filter(|_| dice.chance(400));
+        // One referee after the other, between the others.
+        let one = (index / 2).checked_rem(referees.len().max(1)).unwrap_or(0);
+        let named = referees.get(one).copied();
+        let referee = named.filter(|_| index.is_multiple_of(2));
         let replicas = match referee {
             Some(_) => 1,
-            None => u8::try_from(dice.range(2, 5)).unwrap_or(2),
+            None => u8::try_from(dice.range(2, 4)).unwrap_or(2),
         };
         let more = u8::try_from(dice.range(0, 3)).unwrap_or(0);
         let spec = JobSpec {

@@ -83,7 +83,7 @@ fn what_cannot_be_accused_is_refused_by_name() {
     let provider = scene.answer.provider;
     assert_eq!(reply, Err(Refusal::NothingAtStake { provider }));
     let (reply, _) = of(|scene| {
-        scene.script.now += ANSWER_AGE_MS_MAX + 1;
+        scene.script.wait(ANSWER_AGE_MS_MAX + 1);
         (client(), WINDOW_MS)
     });
     assert!(matches!(reply, Err(Refusal::TooOld { .. })), "{reply:?}");
