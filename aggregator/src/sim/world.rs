@@ -19,7 +19,7 @@ use self::accusers::Accusers;
 use self::config::core_config;
 use super::node::{Kill, Node};
 use super::oracle::Oracle;
-use super::peer::{Deed, Peer, ToPeer};
+use super::peer::{Deed, Peer, ToPeer, Vice};
 use super::plan::{self, Dice, END_MS, FAULTS_UNTIL_MS, JobPlan};
 use super::{Counts, SeedReport, SimConfig, SimViolation};
 use crate::core::event::Code;
@@ -153,8 +153,9 @@ impl World {
             self.plan_move(movement, amount);
         }
         for peer in 0..self.peers.len() {
-            if let Some(id) = self.peers.get(peer).map(Peer::id) {
-                let stake = self.accusers.stake(peer);
+            let known = self.peers.get(peer);
+            if let Some((id, honest)) = known.map(|p| (p.id(), p.vice == Vice::None)) {
+                let stake = self.accusers.stake(honest);
                 self.plan_move(Movement::Stake(id), stake);
             }
         }

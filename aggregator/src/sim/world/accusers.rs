@@ -50,9 +50,10 @@ impl Accusers {
         }
     }
 
-    /// What a provider stakes. Some of those that can be relied on have much to lose, or no vote would ever suffice.
-    pub(super) fn stake(&mut self, peer: usize) -> Amount {
-        let much = peer < 4 && self.dice.chance(800);
+    /// What a provider stakes. Most of the honest ones have much to lose, or no vote would ever suffice; so have some of
+    /// the others.
+    pub(super) fn stake(&mut self, honest: bool) -> Amount {
+        let much = self.dice.chance(if honest { 800 } else { 150 });
         Amount(if much { 15_000_000 } else { 1_000_000 })
     }
 
