@@ -96,6 +96,25 @@ impl Accusation {
         Ok(bytes)
     }
 
+    /// Parses canonical bytes; any other spelling of the same accusation is refused, so that a case has one id.
+    ///
+    /// # Errors
+    /// If the bytes are too large, not an accusation, not canonical, or out of bounds.
+    pub fn from_canonical(bytes: &[u8]) -> Result<Self, Error> {
+        check_size(bytes.len())?;
+        let refuse = |reason: String| Error::Decode {
+            what: "accusation",
+            reason,
+        };
+        let accusation: Self =
+            serde_json::from_slice(bytes).map_err(|error| refuse(error.to_string()))?;
+        if accusation.to_canonical()? != bytes {
+            return Err(refuse("not in canonical form".into()));
+        }
+        accusation.check()?;
+        Ok(accusation)
+    }
+
     /// Checks every bound.
     ///
     /// # Errors
@@ -132,16 +151,7 @@ impl SignedAccusation {
         let bytes = self.accusation.as_bytes();
         check_size(bytes.len())?;
         let client = verify_blob(bytes, &self.bundle, &self.public_key)?;
-        let refuse = |reason: String| Error::Decode {
-            what: "accusation",
-            reason,
-        };
-        let accusation: Accusation =
-            serde_json::from_slice(bytes).map_err(|error| refuse(error.to_string()))?;
-        if accusation.to_canonical()? != bytes {
-            return Err(refuse("not in canonical form".into()));
-        }
-        accusation.check()?;
+        let accusation = Accusation::from_canonical(bytes)?;
         if accusation.client != client {
             return Err(Error::Signature {
                 what: "accusation",

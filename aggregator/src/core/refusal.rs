@@ -213,7 +213,7 @@ pub enum Refusal {
         assignment: AssignmentId,
     },
     /// The job executes something else than the accused answer is of.
-    #[error("the job's {field} are not those of the accused answer")]
+    #[error("the job's {field} is not as the accused answer's")]
     NotTheSame {
         /// What differs.
         field: Code,

@@ -76,7 +76,7 @@ pub(crate) async fn tie(shared: &Shared, case: CaseId, signed: SignedPackage) ->
     };
     let package = prepare::package(shared, accused).map_err(|error| internal(&error))?;
     if let Some(field) = other_work(&package, input, &verified.package) {
-        let detail = format!("the job's {field} is not that of the accused answer");
+        let detail = format!("the job's {field} is not as the accused answer's");
         let title = "Another work than was accused";
         return Err(Problem::new(422, "not-the-same", title, detail));
     }

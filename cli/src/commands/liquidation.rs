@@ -28,6 +28,9 @@ use crate::patience::patiently;
 const POLL: Duration = Duration::from_millis(250);
 /// Bytes of randomness in a nonce.
 const NONCE_BYTES: usize = 16;
+/// Part of the price of the accused answer by which more is offered, so that rounding and a fee that rose do not make it
+/// less.
+const SHARE_MORE: u128 = 20;
 /// Most jobs that one call ties to a case.
 const JOBS_MAX: u64 = 8;
 
@@ -240,8 +243,10 @@ impl Again {
         let shards = shard_count(package.input.items, package.items_per_shard);
         let executions = u128::from(shards) * u128::from(package.replication.max_replicas);
         let share = package.max_price.0.div_ceil(executions.max(1));
+        // No less than was offered before is taken. What is not spent comes back.
+        let more = share.div_ceil(SHARE_MORE).saturating_add(1);
         Ok(Self {
-            share: Amount(share.saturating_add(1)),
+            share: Amount(share.saturating_add(more)),
             package: Package {
                 items_per_shard: input.items,
                 input,
@@ -285,7 +290,8 @@ impl Verifier {
         let auditing = patiently(self.output, || self.client.auditing()).await?;
         let listed = auditing.get("referees").cloned().unwrap_or_default();
         let listed: Vec<ProviderId> = serde_json::from_value(listed)?;
-        let confirm = auditing["params"]["confirmations"].as_u64().unwrap_or(1);
+        let confirm = auditing.pointer("/params/confirmations");
+        let confirm = confirm.and_then(serde_json::Value::as_u64).unwrap_or(1);
         let wanted = wanted.unwrap_or(usize::try_from(confirm).unwrap_or(1).min(listed.len()));
         if wanted > listed.len() {
             let count = listed.len();

@@ -2,6 +2,7 @@
 
 use jobs::accusation::{Answer, WINDOW_MS_MAX, WINDOW_MS_MIN};
 use jobs::ids::{CaseId, ClientId, JobId};
+use jobs::money::Amount;
 use ledger::{Account, TransferId};
 
 use super::{ANSWER_AGE_MS_MAX, CASES_OPEN_MAX, CASES_PER_CLIENT_MAX, JOBS_PER_CASE_MAX};
@@ -98,6 +99,7 @@ impl Core {
             class: replica.class,
             outcome: outcome.clone(),
             spec: Box::new(job.spec.clone()),
+            share: job.quote.share,
         })
     }
 
@@ -232,11 +234,13 @@ impl Core {
         over || answered
     }
 
-    /// What of a job's terms is not as those of the accused answer's, if anything. Where a job names who may execute
-    /// it, these must all be referees: an accuser that chose its voters would need no others.
+    /// What of a job's terms is not as those of the accused answer's, if anything. An accuser that chose its voters would
+    /// need no others: where a job names who may execute it, these must all be referees, and none may pay less than the
+    /// accused answer's, or only its friends would take it.
     fn other_work(&self, accused: &Accused, spec: &JobSpec) -> Option<&'static str> {
         let asked = &accused.spec;
         let trusted = spec.trusted.as_ref();
+        let share = self.quote(spec).map_or(Amount::ZERO, |quote| quote.share);
         let differs = [
             (spec.items != accused.items, "items"),
             (spec.items_per_shard < accused.items, "items_per_shard"),
@@ -249,6 +253,7 @@ impl Core {
                 trusted.is_some_and(|named| !named.is_subset(&self.config.referees)),
                 "trusted",
             ),
+            (share < accused.share, "max_price"),
         ];
         let mut differs = differs.into_iter();
         differs.find_map(|(differs, field)| differs.then_some(field))

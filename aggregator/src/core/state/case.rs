@@ -68,6 +68,8 @@ pub struct Accused {
     pub outcome: Outcome,
     /// What its job asked for.
     pub spec: Box<JobSpec>,
+    /// The most that its job paid for one execution.
+    pub share: Amount,
 }
 
 /// Somebody who was drawn to execute the shard again.

@@ -124,6 +124,7 @@ impl Scene {
             items_per_shard: 2,
             replicas: self.replicas,
             max_replicas: self.replicas,
+            max_price: Amount(4_000_000),
             ..spec
         }
     }

@@ -17,9 +17,9 @@ const ACCUSE_UNTIL_MS: u64 = 350_000;
 /// Cases of one seed.
 const CASES_MAX: usize = 6;
 /// What accusers have to spend.
-const FUNDS: Amount = Amount(200_000_000);
+const FUNDS: Amount = Amount(900_000_000);
 /// What an accuser offers for one execution, in all.
-const PRICE: u128 = 6_000_000;
+const PRICE: u128 = 8_000_000;
 /// Number of the client that accuses.
 const ACCUSER: u64 = 7;
 

@@ -19,7 +19,6 @@ fn out_of_bounds(value: u64) -> Refusal {
 #[test]
 fn what_cannot_be_accused_is_refused_by_name() {
     type Change = fn(&mut Scene) -> (ClientId, u64);
-    let as_it_is = (client(), WINDOW_MS);
     let of = |change: Change| {
         let mut scene = Scene::usual();
         let (client, window_ms) = change(&mut scene);
@@ -33,7 +32,7 @@ fn what_cannot_be_accused_is_refused_by_name() {
         };
         (scene.ask(event), scene)
     };
-    assert!(of(|_| (client(), WINDOW_MS)).0.is_ok(), "{as_it_is:?}");
+    assert!(of(|_| (client(), WINDOW_MS)).0.is_ok());
     let unjudged: [Change; 4] = [
         |scene| {
             scene.answer.root = digest("another");
@@ -130,7 +129,8 @@ fn a_job_that_could_mislead_is_tied_to_no_case() {
         let field = Code::new(field);
         Err(Refusal::NotTheSame { field })
     };
-    let changes: [(fn(&mut JobSpec), &str); 8] = [
+    type Change = fn(&mut JobSpec);
+    let changes: [(Change, &str); 9] = [
         (|spec| spec.items = 3, "items"),
         (|spec| spec.items_per_shard = 1, "items_per_shard"),
         (|spec| spec.comparison = Comparison::Numeric, "comparator"),
@@ -146,6 +146,8 @@ fn a_job_that_could_mislead_is_tied_to_no_case() {
             |spec| spec.trusted = Some(BTreeSet::from([provider(5)])),
             "trusted",
         ),
+        // Nobody else would take it.
+        (|spec| spec.max_price = Amount(100_000), "max_price"),
     ];
     for (change, field) in changes {
         let mut scene = Scene::usual();
