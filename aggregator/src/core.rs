@@ -9,7 +9,7 @@
 //! Reading order: [`event`] (what can happen), [`action`] (what is to be done), [`state`] (what is
 //! remembered); then a job's way: [`admission`] → [`dispatch`] → [`replica`] → [`judge`] →
 //! [`settlement`] → [`ending`], or, where answers are audited, [`judge`] → [`audit`] → [`ending`]; beside it
-//! [`diversity`], [`reveal`], [`deadline`], [`reputation`] and [`epoch`]; over it all
+//! [`diversity`], [`reveal`], [`deadline`], [`reputation`], [`epoch`] and [`liquidation`]; over it all
 //! [`check`], and for readers [`view`] and [`summary`].
 //!
 //! A step must fit into one batch of the store, so how much it begins and ends is bounded
@@ -21,6 +21,7 @@ pub mod config;
 pub mod diversity;
 pub mod epoch;
 pub mod event;
+pub mod liquidation;
 pub mod refusal;
 pub mod reputation;
 pub mod state;
@@ -96,6 +97,8 @@ pub struct Core {
     epochs: epoch::Epochs,
     /// Bans that wait for a step of their own.
     bans_due: BTreeMap<ProviderId, audit::Due>,
+    /// Answers that somebody holds to be wrong, and what came of that.
+    liquidations: state::Liquidations,
 }
 
 impl Core {
@@ -120,6 +123,7 @@ impl Core {
             ledger_faults: 0,
             epochs: epoch::Epochs::default(),
             bans_due: BTreeMap::new(),
+            liquidations: state::Liquidations::default(),
         }
     }
 
@@ -198,6 +202,7 @@ impl Core {
                 code,
             } => self.outputs_incomparable(assignment, opening, code, fx),
             Event::AssignUnsent { assignment } => self.unsent(assignment, fx),
+            Event::Liquidation(event) => self.case_event(event, fx),
             request @ (Event::Submit { .. }
             | Event::Share { .. }
             | Event::Challenge { .. }

@@ -8,7 +8,7 @@
 //! outstanding is asked for again.
 //!
 //! Reading order: [`rows`] (what is stored), [`log`], [`machine`], [`handle`]; then [`peers`] and [`backend`]
-//! with [`audits`], [`games`] and [`records`] (what comes in); [`actor`], [`prepare`], [`reveal`], [`merge`] (what
+//! with [`audits`], [`games`], [`liquidations`] and [`records`] (what comes in); [`actor`], [`prepare`], [`reveal`], [`merge`] (what
 //! goes out).
 
 mod auditing;
@@ -28,6 +28,7 @@ mod reveal;
 mod audits;
 mod backend;
 mod games;
+mod liquidations;
 mod peers;
 mod prefix;
 mod records;

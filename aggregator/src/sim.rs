@@ -104,6 +104,10 @@ pub struct Counts {
     pub dissented: u64,
     /// Providers that games were rewarded for.
     pub rewarded: u64,
+    /// Cases opened against an answer.
+    pub accused: u64,
+    /// Of these, those that took a stake.
+    pub liquidated: u64,
     /// What audits came to.
     pub audits: AuditCounts,
 }
@@ -144,6 +148,8 @@ impl Counts {
         self.banned = self.banned.saturating_add(other.banned);
         self.dissented = self.dissented.saturating_add(other.dissented);
         self.rewarded = self.rewarded.saturating_add(other.rewarded);
+        self.accused = self.accused.saturating_add(other.accused);
+        self.liquidated = self.liquidated.saturating_add(other.liquidated);
         self.audits.add(&other.audits);
     }
 }

@@ -9,6 +9,7 @@ pub(crate) mod game;
 pub(crate) mod job;
 pub(crate) mod key;
 pub(crate) mod ledger;
+pub(crate) mod liquidation;
 pub(crate) mod model;
 pub(crate) mod provider;
 pub(crate) mod receipt;

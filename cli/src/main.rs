@@ -25,8 +25,8 @@ use clap::{Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
 use crate::commands::{
-    aggregator, devnet as devnet_command, game, job as job_command, key, ledger, model, provider,
-    receipt, sim, validator as validator_command,
+    aggregator, devnet as devnet_command, game, job as job_command, key, ledger, liquidation,
+    model, provider, receipt, sim, validator as validator_command,
 };
 use crate::output::Output;
 
@@ -76,6 +76,9 @@ enum Command {
     /// Check what a finished job left behind.
     #[command(subcommand)]
     Receipt(receipt::ReceiptCommand),
+    /// Have a judged answer executed again, and its provider's stake taken if it is wrong.
+    #[command(subcommand)]
+    Liquidation(liquidation::LiquidationCommand),
     /// Attack the aggregator's core, or the policy of its audits, with simulated providers.
     #[command(subcommand)]
     Sim(sim::SimCommand),
@@ -160,6 +163,7 @@ fn run(command: Command, output: Output) -> anyhow::Result<()> {
             Command::Validator(command) => validator_command::run(command, output).await,
             Command::Ledger(command) => ledger::run(command, output).await,
             Command::Receipt(command) => receipt::run(&command, output),
+            Command::Liquidation(command) => liquidation::run(command, output).await,
             Command::Devnet(command) => devnet_command::run(command, output).await,
             Command::Key(_)
             | Command::Component(_)

@@ -18,6 +18,7 @@ pub(crate) const TARGETS: &[Target] = &[
     target("package", package),
     target("envelope", envelope),
     target("statement", statement),
+    target("accusation", accusation),
     target("items", items),
     target("array", array),
     target("component", component),
@@ -76,6 +77,15 @@ fn envelope(bytes: &[u8]) -> bool {
         false
     };
     package || blob
+}
+
+/// An accusation has one spelling.
+fn accusation(bytes: &[u8]) -> bool {
+    let Ok(accusation) = jobs::accusation::Accusation::from_canonical(bytes) else {
+        return false;
+    };
+    assert_eq!(accusation.to_canonical().unwrap(), bytes);
+    true
 }
 
 /// Statements between peers.

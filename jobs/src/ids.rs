@@ -48,6 +48,10 @@ digest_id! {
     ClientId
 }
 digest_id! {
+    /// A case against an answer: the digest of its accusation's canonical bytes.
+    CaseId
+}
+digest_id! {
     /// One shard given to one provider by one aggregator, once.
     AssignmentId
 }

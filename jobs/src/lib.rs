@@ -43,6 +43,7 @@ pub mod outcome;
 pub mod output;
 pub mod receipt;
 
+pub mod accusation;
 pub mod compare;
 pub mod dispute;
 pub mod game;

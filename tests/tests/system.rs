@@ -25,6 +25,8 @@ mod game;
 mod generate;
 #[path = "system/liars.rs"]
 mod liars;
+#[path = "system/liquidation.rs"]
+mod liquidation;
 #[path = "system/matrix.rs"]
 mod matrix;
 #[path = "system/programs.rs"]

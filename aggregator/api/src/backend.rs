@@ -2,15 +2,16 @@
 
 use std::path::PathBuf;
 
+use jobs::accusation::SignedAccusation;
 use jobs::digest::{BlobRef, Digest};
 use jobs::envelope::SignedPackage;
-use jobs::ids::JobId;
+use jobs::ids::{CaseId, JobId};
 use jobs::policy::Share;
 use tokio::io::AsyncRead;
 
 use crate::types::{
-    AssignmentView, BalanceView, ChallengeRequest, DepositRequest, EpochView, Health, JobView,
-    Problem, ProviderView, ScoresReply, ScoresRequest, SubmitReply,
+    AssignmentView, BalanceView, CaseReply, CaseView, ChallengeRequest, DepositRequest, EpochView,
+    Health, JobView, Problem, ProviderView, ScoresReply, ScoresRequest, SubmitReply, TieReply,
 };
 
 /// The result of every request.
@@ -73,6 +74,25 @@ pub trait Backend: Send + Sync + 'static {
 
     /// Where the game is.
     fn epoch(&self) -> impl Future<Output = Answer<EpochView>> + Send;
+
+    /// Opens a case against an answer. The same accusation again is the same case.
+    fn accuse(
+        &self,
+        accusation: SignedAccusation,
+    ) -> impl Future<Output = Answer<CaseReply>> + Send;
+
+    /// Ties a job to a case of its client's, by its package, before anybody has answered it.
+    fn tie(
+        &self,
+        case: CaseId,
+        package: SignedPackage,
+    ) -> impl Future<Output = Answer<TieReply>> + Send;
+
+    /// The latest decided cases, newest first.
+    fn cases(&self) -> impl Future<Output = Answer<Vec<CaseView>>> + Send;
+
+    /// One case, to whoever knows its id.
+    fn case(&self, case: CaseId) -> impl Future<Output = Answer<CaseView>> + Send;
 
     /// Every provider.
     fn providers(&self) -> impl Future<Output = Answer<Vec<ProviderView>>> + Send;

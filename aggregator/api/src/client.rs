@@ -1,6 +1,8 @@
 //! A typed client. Plain HTTP: an aggregator that serves the world stands behind a proxy that
 //! terminates TLS.
 
+mod cases;
+
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

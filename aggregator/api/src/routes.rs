@@ -1,5 +1,7 @@
 //! One function a route: parse, ask the backend, answer.
 
+mod cases;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -50,6 +52,12 @@ pub(crate) fn router<B: Backend>(backend: B, token: OperatorToken) -> Router {
             put(put_blob::<B>).get(record_blob::<B>),
         )
         .route("/jobs/{job}/assignments", get(assignments::<B>))
+        .route(
+            "/liquidations",
+            post(cases::accuse::<B>).get(cases::list::<B>),
+        )
+        .route("/liquidations/{case}", get(cases::case::<B>))
+        .route("/liquidations/{case}/jobs", post(cases::tie::<B>))
         .route("/scores", post(scores::<B>))
         .route("/epoch", get(epoch::<B>))
         .route("/providers", get(providers::<B>))

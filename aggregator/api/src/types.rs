@@ -1,5 +1,7 @@
 //! What travels over HTTP, as JSON. Field names are part of the contract of `/api/v1`.
 
+mod cases;
+
 use std::fmt;
 
 use jobs::digest::{BlobRef, Digest};
@@ -12,6 +14,8 @@ use jobs::policy::Share;
 use jobs::statement::Signed;
 use jobs::time::Timestamp;
 use serde::{Deserialize, Serialize};
+
+pub use cases::{CasePhase, CaseReply, CaseView, TestimonyView, TieReply, VotesView};
 
 /// An answer to a submitted job.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

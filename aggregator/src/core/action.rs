@@ -4,7 +4,7 @@
 
 use jobs::assignment::Assignment;
 use jobs::digest::{BlobRef, Digest};
-use jobs::ids::{AssignmentId, JobId, ProviderId};
+use jobs::ids::{AssignmentId, CaseId, JobId, ProviderId};
 use jobs::money::Amount;
 use ledger::JournalEntry;
 use serde::{Deserialize, Serialize};
@@ -67,6 +67,22 @@ pub enum Reply {
         repeated: bool,
         /// Whether it had reported something else: neither counts, and both are evidence.
         contradicts: bool,
+    },
+    /// A case is open, or was.
+    Accused {
+        /// Which.
+        case: CaseId,
+        /// Whether this only repeats an earlier answer.
+        repeated: bool,
+    },
+    /// A job bears on a case.
+    Tied {
+        /// Which case.
+        case: CaseId,
+        /// Which job.
+        job: JobId,
+        /// Whether it did before.
+        repeated: bool,
     },
 }
 
@@ -221,6 +237,13 @@ pub enum Evidence {
         /// A referee's assignment.
         referee: AssignmentId,
     },
+    /// Ten times the stake that defends its answer found another one, and so did referees.
+    Liquidated {
+        /// What it answered.
+        assignment: AssignmentId,
+        /// With which root.
+        root: Digest,
+    },
 }
 
 /// One thing to do.
@@ -281,6 +304,22 @@ pub enum Action {
         right_outputs: BlobRef,
         /// Which of the first one's items the second has, as positions; nothing for all of them.
         sample: Vec<u32>,
+    },
+    /// Compare two answers to one shard, of whichever jobs, under this job's comparator; then
+    /// [`super::liquidation::CaseEvent::Compared`].
+    CompareCase {
+        /// For which case.
+        case: CaseId,
+        /// Whose comparator.
+        job: JobId,
+        /// One assignment.
+        left: AssignmentId,
+        /// The other.
+        right: AssignmentId,
+        /// The first one's outputs.
+        left_outputs: BlobRef,
+        /// The second one's outputs.
+        right_outputs: BlobRef,
     },
     /// Cut these items out of a shard's input and store them; then [`super::Event::Sampled`].
     Sample {

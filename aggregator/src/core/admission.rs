@@ -208,7 +208,7 @@ impl Core {
 
     /// Prices the worst case: every shard with every replica paid in full, fee on top. A micro-unit a
     /// shard is kept back for the rounding of the fee.
-    fn quote(&self, spec: &JobSpec) -> Result<Quote, Refusal> {
+    pub(super) fn quote(&self, spec: &JobSpec) -> Result<Quote, Refusal> {
         let shards = plan::shard_count(spec.items, spec.items_per_shard);
         let assignments = u64::from(shards).saturating_mul(u64::from(spec.max_replicas));
         let whole = u128::from(BPS_PER_WHOLE);

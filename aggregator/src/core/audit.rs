@@ -316,7 +316,7 @@ impl Core {
         spec.audit.is_some() && self.config.referees.contains(&id)
     }
 
-    fn fee_on(&self, id: JobId, paid: Amount) -> Amount {
+    pub(super) fn fee_on(&self, id: JobId, paid: Amount) -> Amount {
         let bps = self.jobs.get(&id).map(|job| job.quote.fee_bps);
         let rate = bps.and_then(|bps| ledger::FeeBps::new(bps).ok());
         rate.unwrap_or(self.config.fee).fee(paid)

@@ -3,11 +3,12 @@
 
 mod audit;
 mod epoch;
+mod liquidation;
 mod verdict;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use jobs::ids::{AssignmentId, JobId, ProviderId};
+use jobs::ids::{AssignmentId, CaseId, JobId, ProviderId};
 use jobs::money::Amount;
 use ledger::{Account, PendingState};
 
@@ -155,6 +156,14 @@ pub enum Violation {
         /// What it did.
         what: &'static str,
     },
+    /// A case came to what it must not.
+    #[error("case {case}: {what}")]
+    Case {
+        /// Which.
+        case: CaseId,
+        /// What is wrong.
+        what: &'static str,
+    },
     /// A job outlived its deadline.
     #[error("job {job} is open {late_ms} ms after it must have ended")]
     Overdue {
@@ -187,6 +196,7 @@ impl Core {
         self.check_provisional()?;
         self.check_indexes()?;
         self.check_epochs()?;
+        self.check_cases()?;
         self.check_bounds_kept()
     }
 

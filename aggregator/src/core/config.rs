@@ -236,4 +236,6 @@ pub enum Sabotage {
     SelfAudit,
     /// Nothing is ever drawn to be checked.
     SkipDraw,
+    /// Stake is taken by the rule that was once published: the lesser of two thresholds, and no referee.
+    MinRule,
 }

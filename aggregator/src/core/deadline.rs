@@ -19,6 +19,7 @@ impl Core {
         self.draw_late(fx);
         self.hurry_jobs(fx);
         self.close_epochs(fx);
+        self.look_at_cases(fx);
         // Cooldowns end and scores recover without any other event.
         fx.fill = true;
     }

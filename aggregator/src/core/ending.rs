@@ -97,6 +97,7 @@ impl Core {
         self.ended.insert((self.now, order, id));
         fx.push(Action::Finished { job: id, outcome });
         fx.fill = true;
+        self.case_job_ended(id, fx);
         self.forget_old_jobs();
     }
 

@@ -441,4 +441,6 @@ pub enum Event {
         /// Points, ascending by provider.
         scores: Vec<(ProviderId, u16)>,
     },
+    /// Something about a case: an answer that somebody holds to be wrong.
+    Liquidation(super::liquidation::CaseEvent),
 }

@@ -89,14 +89,15 @@ impl Core {
         }
     }
 
-    /// Forgets the provider that has been away longest and holds nothing. A ban is forgotten last:
+    /// Forgets the provider that has been away longest, holds nothing and is not accused. A ban is forgotten last:
     /// what it cost to be banned is the stake, a new name is free.
     fn make_room_for_provider(&mut self) -> bool {
         if self.providers.len() < self.config.providers_max as usize {
             return true;
         }
         let absent = self.providers.iter().filter(|(_, p)| !p.online);
-        let idle = absent.filter(|(_, p)| p.live.is_empty());
+        let free = |id| self.accusations_of(id) == 0 && !self.is_convicted(&id);
+        let idle = absent.filter(|(id, p)| p.live.is_empty() && free(**id));
         let oldest = idle.min_by_key(|(id, p)| (p.banned.is_some(), p.seen, **id));
         match oldest.map(|(id, _)| *id) {
             Some(id) => self.providers.remove(&id).is_some(),

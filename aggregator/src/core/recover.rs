@@ -32,6 +32,7 @@ impl Core {
                 });
             }
         }
+        self.recover_cases(&mut actions);
         for job in self.jobs.values() {
             match &job.phase {
                 Phase::Preparing => actions.push(Action::Prepare { job: job.id }),

@@ -1,8 +1,9 @@
 //! Named refusals: every bound that is full and every request that is turned down says so by name.
 
-use jobs::ids::ProviderId;
+use jobs::ids::{AssignmentId, CaseId, JobId, ProviderId};
 use jobs::money::Amount;
 use jobs::offer::DeviceKind;
+use jobs::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::event::Code;
@@ -155,6 +156,74 @@ pub enum Refusal {
         /// The last one.
         latest: u64,
     },
+    /// Stake cannot leave while somebody holds an answer of its provider to be wrong.
+    #[error("{cases} cases against this provider are open")]
+    StakeAccused {
+        /// How many.
+        cases: u64,
+    },
+    /// No such case, or none that is remembered.
+    #[error("no such case")]
+    UnknownCase,
+    /// Jobs are tied to a case by who opened it.
+    #[error("this case was opened by another client")]
+    NotYourCase,
+    /// This client has accused this answer before, and the case is open.
+    #[error("case {case} about this answer is open")]
+    CaseOpen {
+        /// Which.
+        case: CaseId,
+    },
+    /// A case has decided about this answer, or this client's case about it is over.
+    #[error("case {case} has decided about this answer")]
+    CaseDecided {
+        /// Which.
+        case: CaseId,
+    },
+    /// The time in which jobs may be tied to the case is over.
+    #[error("the case took jobs until {}", due.0)]
+    CaseOver {
+        /// When it ended.
+        due: Timestamp,
+    },
+    /// Not an answer that counted or lost here.
+    #[error("assignment {assignment} is no answer that was judged here, or is forgotten")]
+    NotJudged {
+        /// Which assignment.
+        assignment: AssignmentId,
+    },
+    /// The answer was given too long ago.
+    #[error("the answer is {age_ms} ms old: at most {max_ms} can be accused")]
+    TooOld {
+        /// How long ago.
+        age_ms: u64,
+        /// The bound.
+        max_ms: u64,
+    },
+    /// The provider of the answer has nothing that could be taken.
+    #[error("provider {provider} is banned, gone or without stake: there is nothing to take")]
+    NothingAtStake {
+        /// Who.
+        provider: ProviderId,
+    },
+    /// A stake was taken for this very answer.
+    #[error("a stake was taken for assignment {assignment} before")]
+    StakeTaken {
+        /// Which assignment.
+        assignment: AssignmentId,
+    },
+    /// The job executes something else than the accused answer is of.
+    #[error("the job's {field} is not as the accused answer's")]
+    NotTheSame {
+        /// What differs.
+        field: Code,
+    },
+    /// A job must be tied to its case before anybody can know what it comes to.
+    #[error("job {job} is tied to a case, answered or over: tie a job before it is submitted")]
+    TooLate {
+        /// Which.
+        job: JobId,
+    },
     /// The ledger's refusal, by its code.
     #[error("the ledger refused: {code}")]
     Ledger {
@@ -184,6 +253,18 @@ impl Refusal {
             Self::StakeInUse { .. } => "stake_in_use",
             Self::UnknownValidator { .. } => "unknown_validator",
             Self::EpochNotOpen { .. } => "epoch_not_open",
+            Self::StakeAccused { .. } => "stake_accused",
+            Self::UnknownCase => "unknown_case",
+            Self::NotYourCase => "not_your_case",
+            Self::CaseOpen { .. } => "case_open",
+            Self::CaseDecided { .. } => "case_decided",
+            Self::CaseOver { .. } => "case_over",
+            Self::NotJudged { .. } => "not_judged",
+            Self::TooOld { .. } => "too_old",
+            Self::NothingAtStake { .. } => "nothing_at_stake",
+            Self::StakeTaken { .. } => "stake_taken",
+            Self::NotTheSame { .. } => "not_the_same",
+            Self::TooLate { .. } => "too_late",
             Self::Ledger { .. } => "ledger_refused",
         }
     }
@@ -193,7 +274,10 @@ impl Refusal {
     pub const fn is_transient(&self) -> bool {
         matches!(
             self,
-            Self::Full { .. } | Self::NobodyServes { .. } | Self::StakeInUse { .. }
+            Self::Full { .. }
+                | Self::NobodyServes { .. }
+                | Self::StakeInUse { .. }
+                | Self::StakeAccused { .. }
         )
     }
 }

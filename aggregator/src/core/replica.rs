@@ -347,7 +347,8 @@ pub(super) fn slash_id(provider: ProviderId, evidence: Evidence) -> TransferId {
         Evidence::Equivocation { assignment, .. }
         | Evidence::RevealMismatch { assignment, .. }
         | Evidence::AuditFailed { assignment, .. }
-        | Evidence::Vouched { assignment, .. } => {
+        | Evidence::Vouched { assignment, .. }
+        | Evidence::Liquidated { assignment, .. } => {
             TransferId::derive(&[b"slash".as_slice(), &provider.0, assignment.0.as_bytes()])
         }
         Evidence::Operator => TransferId::derive(&[b"slash".as_slice(), &provider.0]),

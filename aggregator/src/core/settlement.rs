@@ -277,6 +277,12 @@ impl Core {
                 return;
             }
         }
+        if let Movement::Unstake(provider) = movement
+            && let cases @ 1.. = self.accusations_of(provider)
+        {
+            fx.reply(request, Err(Refusal::StakeAccused { cases }));
+            return;
+        }
         let post = Transfer::Post {
             id: TransferId::derive(&[b"move".as_slice(), id.as_bytes()]),
             from,

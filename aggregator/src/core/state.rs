@@ -18,8 +18,10 @@ use super::event::{Code, Failure, JobSpec};
 use super::reputation::Score;
 
 mod audit;
+mod case;
 
 pub use audit::{Audit, By, Check, Draw};
+pub use case::{Accused, Case, CaseEnd, Decided, Found, Liquidations, Says, Testimony, Voter};
 pub use policy::finality::Provider as Answers;
 
 /// A job from admission on.

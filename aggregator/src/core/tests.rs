@@ -7,6 +7,7 @@ mod bounds;
 mod diversity;
 mod draws;
 mod epochs;
+mod liquidations;
 mod money;
 mod replicas;
 mod restart;

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 
 use super::error::Error;
 use super::rows::PACKAGES;
-use super::{Shared, merge, prepare, reveal};
+use super::{Shared, liquidations, merge, prepare, reveal};
 use crate::core::event::Finding;
 use crate::core::view::JobStatus;
 use crate::core::{Action, Code, Core, Event};
@@ -68,6 +68,7 @@ fn perform_one(action: Action, shared: Arc<Shared>) {
             reveal::request(assignment, provider, &act).await
         }),
         action @ (Action::Compare { .. } | Action::Sample { .. }) => look(action, shared),
+        action @ Action::CompareCase { .. } => liquidations::compare(action, &shared),
         Action::Merge {
             job,
             canonical,
@@ -321,7 +322,7 @@ async fn cancel(id: AssignmentId, provider: ProviderId, shared: &Shared) -> Resu
 }
 
 /// Compares two outputs under the job's comparator; of the first one only those that the second has too.
-async fn compared(
+pub(crate) async fn compared(
     job: JobId,
     (left, right): (BlobRef, BlobRef),
     sample: Vec<u32>,

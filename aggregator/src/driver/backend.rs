@@ -8,13 +8,14 @@ use std::sync::{Arc, Weak};
 
 use api::backend::{Answer, Backend};
 use api::types::{
-    AssignmentView, BalanceView, ChallengeRequest, DepositRequest, EpochView, Health, JobView,
-    Problem, ProviderView, RECORD_BYTES_MAX, REFERENCE_MAX, ScoresReply, ScoresRequest,
-    SubmitReply,
+    AssignmentView, BalanceView, CaseReply, CaseView, ChallengeRequest, DepositRequest, EpochView,
+    Health, JobView, Problem, ProviderView, RECORD_BYTES_MAX, REFERENCE_MAX, ScoresReply,
+    ScoresRequest, SubmitReply, TieReply,
 };
+use jobs::accusation::SignedAccusation;
 use jobs::digest::{BlobRef, Digest, Domain};
 use jobs::envelope::SignedPackage;
-use jobs::ids::JobId;
+use jobs::ids::{CaseId, JobId};
 use jobs::money::Amount;
 use jobs::package::Package;
 use jobs::policy::Share;
@@ -28,7 +29,7 @@ use problems::chance;
 
 use super::error::Error;
 use super::rows::{PACKAGES, Row};
-use super::{Shared, audits, games, prepare, records, views};
+use super::{Shared, audits, games, liquidations, prepare, records, views};
 use crate::core::event::Chance;
 use crate::core::view::JobStatus;
 use crate::core::{Core, Event, JobSpec, Movement, Reply};
@@ -224,6 +225,22 @@ impl Backend for Driver {
 
     async fn epoch(&self) -> Answer<EpochView> {
         games::epoch(self).await
+    }
+
+    async fn accuse(&self, accusation: SignedAccusation) -> Answer<CaseReply> {
+        liquidations::accuse(&*self.shared()?, accusation).await
+    }
+
+    async fn tie(&self, case: CaseId, package: SignedPackage) -> Answer<TieReply> {
+        liquidations::tie(&*self.shared()?, case, package).await
+    }
+
+    async fn cases(&self) -> Answer<Vec<CaseView>> {
+        liquidations::cases(self).await
+    }
+
+    async fn case(&self, case: CaseId) -> Answer<CaseView> {
+        liquidations::case(self, case).await
     }
 
     async fn providers(&self) -> Answer<Vec<ProviderView>> {
@@ -440,7 +457,7 @@ fn check_record(package: &Package, package_bytes: usize) -> Answer<()> {
     Err(Problem::new(422, "record-too-large", title, detail))
 }
 
-fn refused_package(error: &jobs::Error) -> Problem {
+pub(super) fn refused_package(error: &jobs::Error) -> Problem {
     match error {
         // A bundle names the digest of what it signs: another digest is another content's signature.
         jobs::Error::Signature { .. } | jobs::Error::DigestMismatch { .. } => Problem::new(

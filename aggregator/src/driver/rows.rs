@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use jobs::accusation::SignedAccusation;
 use jobs::assignment::Assignment;
 use jobs::commitment::Commitment;
 use jobs::digest::{BlobRef, Digest};
 use jobs::envelope::SignedPackage;
 use jobs::game::report::ScoreReport;
-use jobs::ids::{AssignmentId, ClientId, JobId, ProviderId};
+use jobs::ids::{AssignmentId, CaseId, ClientId, JobId, ProviderId};
 use jobs::receipt::Envelope;
 use jobs::statement::Signed;
 use jobs::time::Timestamp;
@@ -42,6 +43,9 @@ pub(crate) const KEYS: Table<(ClientId, JobId), u32> = Table::new(Column::Client
 /// What validators signed about an epoch: the first report, and the first that contradicts it.
 pub(crate) const REPORTS: Table<(ProviderId, u64, u8), Signed<ScoreReport>> =
     Table::new(Column::Scores, 1);
+
+/// What opened every case.
+pub(crate) const ACCUSATIONS: Table<CaseId, SignedAccusation> = Table::new(Column::Cases, 1);
 
 /// Idempotency keys that one job may be submitted under: repeating a submission costs nothing, so each
 /// new key must not be a row for ever.
@@ -169,6 +173,7 @@ pub(crate) enum Row {
     Receipt(AssignmentId, Envelope),
     Record(JobId, BlobRef),
     Report(ProviderId, u64, Signed<ScoreReport>),
+    Accusation(CaseId, SignedAccusation),
     Idempotency {
         client: ClientId,
         key: String,
@@ -226,6 +231,7 @@ impl Row {
                 fresh.keep(key, encode(receipt, Column::Receipts)?, batch)
             }
             Self::Record(job, record) => RECORDS.put(batch, job, record),
+            Self::Accusation(case, accusation) => ACCUSATIONS.put(batch, case, accusation),
             Self::Report(validator, epoch, report) => {
                 fresh.report((*validator, *epoch), report, kv, batch)
             }

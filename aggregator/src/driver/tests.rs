@@ -9,6 +9,7 @@ mod games;
 mod inquiries;
 mod life;
 mod limits;
+mod liquidations;
 mod log;
 mod peers;
 mod refusals;

@@ -55,7 +55,9 @@ impl Oracle {
     ) -> Result<(), String> {
         let peer = peers.iter().find(|peer| peer.id() == id);
         let guilty = peer.is_some_and(|peer| match evidence {
-            Evidence::AuditFailed { .. } | Evidence::Vouched { .. } => peer.vice.answers_wrongly(),
+            Evidence::AuditFailed { .. }
+            | Evidence::Vouched { .. }
+            | Evidence::Liquidated { .. } => peer.vice.answers_wrongly(),
             _ => peer.vice.is_provable(),
         });
         if guilty && evidence != Evidence::Operator {
@@ -127,6 +129,9 @@ impl Oracle {
         self.remembered(core)?;
         if core.open_jobs() > 0 {
             return Err(format!("{} jobs never ended", core.open_jobs()));
+        }
+        if core.open_cases() > 0 {
+            return Err(format!("{} cases were never decided", core.open_cases()));
         }
         let balances = core.view_balances();
         let held = core.ledger().open_pendings().count();

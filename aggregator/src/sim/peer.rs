@@ -292,10 +292,11 @@ impl Peer {
             Vice::Straddle => unique,
             _ => self.honest(job, dice),
         };
-        let symbol = format!("{} {} {position}", job.id, assignment.shard);
+        let shard = job.first_shard.saturating_add(assignment.shard);
+        let symbol = format!("{} {shard} {position}", job.origin);
         let exaggeration = dice.range(0, 900_000);
         let (fuel, device_us) = (
-            honest_fuel(self.class, assignment.shard),
+            honest_fuel(self.class, shard),
             exaggeration.saturating_add(100_000),
         );
         let (fuel, device_us) = match self.vice {

@@ -67,6 +67,10 @@ impl Dice {
 #[derive(Clone, Debug)]
 pub(super) struct JobPlan {
     pub(super) id: JobId,
+    /// Whose items it has: its own, or those of a job of which it executes a shard again.
+    pub(super) origin: JobId,
+    /// Which shard of those is its first.
+    pub(super) first_shard: u32,
     pub(super) client: ClientId,
     pub(super) spec: JobSpec,
     /// When the client first submits it.
@@ -198,6 +202,8 @@ fn job(dice: &mut Dice, seed: u64, index: u64) -> JobPlan {
     let wide = dice.chance(400);
     JobPlan {
         id: JobId(name("job", seed, index)),
+        origin: JobId(name("job", seed, index)),
+        first_shard: 0,
         client: client(seed, dice.range(0, 1)),
         spec: JobSpec {
             items: u32::try_from(items).unwrap_or(1),
@@ -273,7 +279,14 @@ pub(super) fn name(kind: &str, seed: u64, index: u64) -> Digest {
 pub(super) fn shard_inputs(plan: &JobPlan) -> Vec<BlobRef> {
     let shards = jobs::plan::shard_count(plan.spec.items, plan.spec.items_per_shard);
     let blob = |index: u32| BlobRef {
-        digest: Digest::of(format!("input {} {index}", plan.id).as_bytes()),
+        digest: Digest::of(
+            format!(
+                "input {} {}",
+                plan.origin,
+                plan.first_shard.saturating_add(index)
+            )
+            .as_bytes(),
+        ),
         size: 100,
     };
     (0..shards).map(blob).collect()

@@ -25,6 +25,7 @@ fn no_seed_violates_anything_and_the_faults_are_real() {
     );
     assert!(counts.restarts > 30 && counts.faults > 3_000, "{counts:?}");
     assert!(counts.rewarded > 60, "{counts:?}");
+    assert!(counts.accused > 30 && counts.liquidated > 0, "{counts:?}");
 }
 
 #[test]
@@ -78,6 +79,15 @@ fn a_broken_audit_is_found() {
             found.seed, found.at_ms, found.what
         );
     }
+}
+
+#[test]
+fn a_broken_liquidation_is_found() {
+    let found = first_found(Sabotage::MinRule).expect("the broken rule stays hidden");
+    println!(
+        "MinRule: seed {} at {} ms: {}",
+        found.seed, found.at_ms, found.what
+    );
 }
 
 #[test]

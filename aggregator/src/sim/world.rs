@@ -1,5 +1,6 @@
 //! The clockwork: one queue of things to come, one loop.
 
+mod accusers;
 mod clients;
 mod config;
 mod network;
@@ -14,13 +15,14 @@ use jobs::ids::{JobId, ProviderId};
 use jobs::money::Amount;
 use jobs::time::Timestamp;
 
+use self::accusers::Accusers;
 use self::config::core_config;
 use super::node::{Kill, Node};
 use super::oracle::Oracle;
-use super::peer::{Deed, Peer, ToPeer, position};
-use super::plan::{self, Dice, END_MS, FAULTS_UNTIL_MS, JobPlan, TOLERANCE};
+use super::peer::{Deed, Peer, ToPeer, Vice};
+use super::plan::{self, Dice, END_MS, FAULTS_UNTIL_MS, JobPlan};
 use super::{Counts, SeedReport, SimConfig, SimViolation};
-use crate::core::event::{Code, Finding};
+use crate::core::event::Code;
 use crate::core::{Action, Event, Evidence, FailReason, JobOutcome, Movement, RequestId};
 
 /// Simulated milliseconds between two ticks.
@@ -59,6 +61,8 @@ enum Item {
     Share(usize, u8),
     Move(usize, u8),
     Report(usize),
+    Accuse(usize),
+    Tie(usize),
 }
 
 /// One seed's world.
@@ -73,6 +77,7 @@ pub(super) struct World {
     peers: Vec<Peer>,
     index: BTreeMap<ProviderId, usize>,
     jobs: Vec<JobPlan>,
+    accusers: Accusers,
     moves: Vec<(Digest, Movement, Amount)>,
     oracle: Oracle,
     /// What each request asked, for the reply.
@@ -102,6 +107,7 @@ impl World {
             node: Node::new(core_config(config, &mut dice, seed)?),
             oracle: Oracle::new(&peers),
             index,
+            accusers: Accusers::new(seed),
             moves: Vec::new(),
             requests: BTreeMap::new(),
             requested: 0,
@@ -147,11 +153,14 @@ impl World {
             self.plan_move(movement, amount);
         }
         for peer in 0..self.peers.len() {
-            if let Some(id) = self.peers.get(peer).map(Peer::id) {
-                self.plan_move(Movement::Stake(id), Amount(1_000_000));
+            let known = self.peers.get(peer);
+            if let Some((id, honest)) = known.map(|p| (p.id(), p.vice == Vice::None)) {
+                let stake = self.accusers.stake(honest);
+                self.plan_move(Movement::Stake(id), stake);
             }
         }
         self.schedule_reports();
+        self.fund_accusers();
     }
 
     fn plan_move(&mut self, movement: Movement, amount: Amount) {
@@ -219,6 +228,8 @@ impl World {
                 self.request(item);
             }
             Item::Report(validator) => self.report(validator),
+            Item::Accuse(case) => self.accuse(case),
+            Item::Tie(case) => self.tie(case),
         }
     }
 
@@ -262,7 +273,8 @@ impl World {
             .jobs
             .iter()
             .all(|job| self.now > job.submit_ms + 60_000 || known(job.id));
-        if self.node.core.open_jobs() > 0 || !expected || !self.node.up {
+        let open = self.node.core.open_jobs() + self.node.core.open_cases();
+        if open > 0 || !expected || !self.node.up {
             self.quiet_since = self.now;
         }
     }
@@ -314,7 +326,9 @@ impl World {
                     self.oracle.finished(&self.node.core, plan, outcome)
                 });
                 self.fail(result);
+                self.consider(*job);
             }
+            Action::Reply { reply, .. } => self.count_case(reply.as_ref().ok()),
             Action::Banned {
                 provider, evidence, ..
             }
@@ -338,6 +352,9 @@ impl World {
                 audits.fined = audits.fined.saturating_add(u64::from(fined));
             }
             Evidence::Vouched { .. } => audits.vouched = audits.vouched.saturating_add(1),
+            Evidence::Liquidated { .. } => {
+                self.counts.liquidated = self.counts.liquidated.saturating_add(1);
+            }
             _ => {}
         }
     }
@@ -385,7 +402,9 @@ impl World {
                 assignment,
                 provider,
             } => self.send(provider, ToPeer::Reveal(assignment), TRIES),
-            action @ Action::Compare { .. } => self.compare(&action),
+            action @ (Action::Compare { .. } | Action::CompareCase { .. }) => {
+                self.compare(&action);
+            }
             Action::Merge { job, round, .. } => self.merge(job, round),
             Action::Finished { job, outcome } => {
                 let done = matches!(outcome, JobOutcome::Done { .. });
@@ -404,36 +423,6 @@ impl World {
                 self.local(Event::Recorded { job });
             }
         }
-    }
-
-    /// The aggregator compares where outputs lie.
-    fn compare(&mut self, action: &Action) {
-        let Action::Compare {
-            job,
-            shard,
-            left,
-            right,
-            left_outputs,
-            right_outputs,
-            ..
-        } = *action
-        else {
-            return;
-        };
-        let apart = position(&left_outputs).abs_diff(position(&right_outputs));
-        let tolerance = TOLERANCE.unsigned_abs();
-        let finding = match apart {
-            _ if apart <= tolerance => Finding::Agree,
-            _ if apart <= tolerance.saturating_mul(2) => Finding::Unclear,
-            _ => Finding::Differ,
-        };
-        self.local(Event::Compared {
-            job,
-            shard,
-            left,
-            right,
-            finding,
-        });
     }
 
     /// The aggregator works on something itself, for a while.

@@ -41,11 +41,13 @@ pub enum Column {
     Log,
     /// Aggregator: what validators reported, by validator and epoch.
     Scores,
+    /// Aggregator: signed accusations, by case.
+    Cases,
 }
 
 impl Column {
     /// All columns, in the order a fresh store creates them.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::Meta,
         Self::Journal,
         Self::Balances,
@@ -63,6 +65,7 @@ impl Column {
         Self::Outbox,
         Self::Log,
         Self::Scores,
+        Self::Cases,
     ];
 
     /// The name on disk and in error messages.
@@ -86,6 +89,7 @@ impl Column {
             Self::Outbox => "outbox",
             Self::Log => "log",
             Self::Scores => "scores",
+            Self::Cases => "cases",
         }
     }
 }

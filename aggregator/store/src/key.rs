@@ -5,7 +5,7 @@
 //! therefore a range over bytes in every engine.
 
 use jobs::digest::Digest;
-use jobs::ids::{AssignmentId, ClientId, JobId, ProviderId};
+use jobs::ids::{AssignmentId, CaseId, ClientId, JobId, ProviderId};
 use jobs::time::Timestamp;
 
 /// A key with an order-preserving encoding: `a < b` exactly when `encode(a) < encode(b)`.
@@ -72,7 +72,7 @@ macro_rules! wrapped_key {
         }
     )+};
 }
-wrapped_key!(AssignmentId, ClientId, JobId, ProviderId, Timestamp);
+wrapped_key!(AssignmentId, CaseId, ClientId, JobId, ProviderId, Timestamp);
 
 impl Key for Digest {
     fn encode(&self, out: &mut Vec<u8>) {

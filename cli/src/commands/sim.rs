@@ -141,6 +141,8 @@ pub(crate) fn run(command: &SimCommand, output: Output) -> Result<()> {
         "jobs_failed": report.counts.failed,
         "providers_banned": report.counts.banned,
         "audits": report.counts.audits,
+        "answers_accused": report.counts.accused,
+        "stakes_liquidated": report.counts.liquidated,
         "seeds_per_s": report.seeds as f64 / seconds,
         "log_hash": report.log_hash,
     });

@@ -25,6 +25,19 @@ pub(in crate::driver) fn problem(refusal: &Refusal) -> Problem {
         }
         Refusal::UnknownValidator { .. } => (403, "unknown-validator", "Not a validator here"),
         Refusal::EpochNotOpen { .. } => (409, "epoch-not-open", "The epoch takes no reports"),
+        Refusal::StakeAccused { .. } => (409, "conflict", "Not possible now"),
+        Refusal::UnknownCase => (404, "not-found", "Not found"),
+        Refusal::NotYourCase => (403, "not-yours", "Another client's case"),
+        Refusal::CaseOpen { .. } => (409, "case-open", "Accused already"),
+        Refusal::CaseDecided { .. } | Refusal::StakeTaken { .. } => {
+            (409, "case-decided", "Decided already")
+        }
+        Refusal::CaseOver { .. } => (409, "case-over", "The case takes no more jobs"),
+        Refusal::NotJudged { .. } => (409, "not-judged", "Not an answer that was judged here"),
+        Refusal::TooOld { .. } => (409, "too-old", "Answered too long ago"),
+        Refusal::NothingAtStake { .. } => (409, "nothing-at-stake", "Nothing to take"),
+        Refusal::NotTheSame { .. } => (422, "not-the-same", "Another work than was accused"),
+        Refusal::TooLate { .. } => (409, "too-late", "Too late to be tied to a case"),
         Refusal::Ledger { .. } => (409, "ledger-refused", "The ledger refused"),
     };
     Problem::new(status, code, title, refusal.to_string())
