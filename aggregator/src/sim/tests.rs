@@ -15,6 +15,7 @@ fn no_seed_violates_anything_and_the_faults_are_real() {
     let report = run(config(60, None), |_| ());
     assert_eq!(report.violations, [], "{report:#?}");
     let counts = report.counts;
+    println!("{counts:?}");
     assert!(
         counts.done > counts.failed,
         "most jobs are done: {counts:?}"

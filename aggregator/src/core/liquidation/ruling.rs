@@ -13,7 +13,7 @@ use crate::core::state::{Accused, Case, CaseEnd, Decided, Says, Testimony};
 use crate::core::{Core, Effects};
 
 /// What is known when a case is looked at.
-struct Found {
+struct Findings {
     stake: Amount,
     votes: Votes,
     testimony: Vec<Testimony>,
@@ -90,12 +90,12 @@ impl Core {
         true
     }
 
-    fn findings(&self, id: CaseId) -> Option<Found> {
+    fn findings(&self, id: CaseId) -> Option<Findings> {
         let case = self.liquidations.open.get(&id)?;
         let stake = self.ledger.balance(&Account::Stake(case.accused.provider));
         let stake = stake.available().unwrap_or_default();
         let testimony = case.testimony();
-        Some(Found {
+        Some(Findings {
             votes: votes(&testimony, stake, self.config.audit.confirmations),
             stake,
             testimony,
@@ -143,7 +143,7 @@ impl Core {
         }
     }
 
-    fn decide(&mut self, id: CaseId, end: CaseEnd, found: Option<Found>, fx: &mut Effects) {
+    fn decide(&mut self, id: CaseId, end: CaseEnd, found: Option<Findings>, fx: &mut Effects) {
         let (Some(case), Some(found)) = (self.liquidations.open.remove(&id), found) else {
             return;
         };

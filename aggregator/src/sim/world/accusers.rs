@@ -54,7 +54,7 @@ impl Accusers {
     /// the others.
     pub(super) fn stake(&mut self, honest: bool) -> Amount {
         let much = self.dice.chance(if honest { 800 } else { 150 });
-        Amount(if much { 15_000_000 } else { 1_000_000 })
+        Amount(if much { 30_000_000 } else { 1_000_000 })
     }
 
     fn client(&self) -> ClientId {
@@ -70,9 +70,7 @@ impl World {
 
     /// A job has ended: somebody may hold an answer of it to be wrong.
     pub(super) fn consider(&mut self, job: JobId) {
-        let accusers = &mut self.accusers;
-        let full = accusers.cases.len() >= CASES_MAX;
-        if self.now > ACCUSE_UNTIL_MS || full || !accusers.dice.chance(600) {
+        if self.now > ACCUSE_UNTIL_MS || self.accusers.cases.len() >= CASES_MAX {
             return;
         }
         let Some(parts) = self.node.core.record_parts(job) else {
@@ -84,9 +82,12 @@ impl World {
         });
         let answers: Vec<(u32, &ReplicaParts)> = answers.collect();
         let lost: Vec<_> = answers.iter().filter(|(_, r)| !r.agreed).copied().collect();
-        let among = match !lost.is_empty() && self.accusers.dice.chance(700) {
-            true => lost,
-            false => answers,
+        // Who lost a vote is accused more often than not, and sometimes somebody else, for nothing.
+        let dice = &mut self.accusers.dice;
+        let among = match (lost.is_empty(), dice.chance(850), dice.chance(300)) {
+            (false, true, _) => lost,
+            (_, _, true) => answers,
+            _ => return,
         };
         let last = among.len().saturating_sub(1) as u64;
         let at = usize::try_from(self.accusers.dice.range(0, last)).unwrap_or(0);
@@ -104,8 +105,11 @@ impl World {
         let case = CasePlan {
             id: CaseId(plan::name("case", self.seed, number as u64)),
             answer,
-            window_ms: self.accusers.dice.range(20_000, 90_000),
-            jobs: self.accusers.dice.range(0, 8),
+            window_ms: self.accusers.dice.range(30_000, 90_000),
+            jobs: match self.accusers.dice.chance(800) {
+                true => self.accusers.dice.range(5, 10),
+                false => self.accusers.dice.range(0, 3),
+            },
         };
         self.accusers.cases.push(case);
         let soon = self.accusers.dice.range(100, 5_000);
