@@ -21,6 +21,7 @@ pub mod config;
 pub mod diversity;
 pub mod epoch;
 pub mod event;
+pub mod openings;
 pub mod refusal;
 pub mod reputation;
 pub mod state;
@@ -193,6 +194,12 @@ impl Core {
                 code,
             } => self.outputs_incomparable(assignment, opening, code, fx),
             Event::AssignUnsent { assignment } => self.unsent(assignment, fx),
+            Event::OpeningFailed {
+                job,
+                shard,
+                failed,
+                other,
+            } => self.opening_failed((job, shard), (failed, other), fx),
             request @ (Event::Submit { .. }
             | Event::Share { .. }
             | Event::Challenge { .. }

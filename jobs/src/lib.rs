@@ -45,6 +45,7 @@ pub mod receipt;
 pub mod compare;
 pub mod dispute;
 pub mod game;
+pub mod openings;
 pub mod profile;
 pub mod record;
 pub mod verdict;

@@ -234,6 +234,7 @@ impl Core {
                 beacon: None,
             }),
             merges: 0,
+            opening_secret: spec.openings.then_some(chance),
             spec,
         };
         self.jobs.insert(id, job);

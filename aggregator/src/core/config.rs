@@ -232,4 +232,6 @@ pub enum Sabotage {
     SelfAudit,
     /// Nothing is ever drawn to be checked.
     SkipDraw,
+    /// The verdict does not look at what was opened.
+    IgnoreOpenings,
 }

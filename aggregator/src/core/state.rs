@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::action::{Evidence, JobOutcome, Quote};
 use super::diversity::Kin;
-use super::event::{Code, Failure, JobSpec};
+use super::event::{Chance, Code, Failure, JobSpec};
 use super::reputation::Score;
 
 mod audit;
@@ -55,6 +55,8 @@ pub struct Job {
     pub draw: Option<Draw>,
     /// Orders to merge so far.
     pub merges: u32,
+    /// What the places follow from that its replicas open, if they open any.
+    pub opening_secret: Option<Chance>,
 }
 
 /// How far a job is.
@@ -248,6 +250,8 @@ pub enum Cause {
     Refuted,
     /// It was to check an answer that is gone.
     Moot,
+    /// It did not open what it had noted.
+    OpeningFailed,
 }
 
 impl Replica {

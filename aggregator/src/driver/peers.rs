@@ -9,8 +9,8 @@ use jobs::offer::Offer;
 use jobs::statement::Signed;
 use network::EventReceiver;
 use network::protocol::{
-    AssignReply, CancelReply, CommitReply, CommitRequest, FailureCode, OfferReply, Refusal,
-    RefusalCode, RevealReply,
+    AssignReply, CancelReply, CommitReply, CommitRequest, FailureCode, OfferReply, OpenReply,
+    Refusal, RefusalCode, RevealReply,
 };
 use tokio::sync::{Semaphore, watch};
 
@@ -116,6 +116,14 @@ pub(super) async fn take(
         Heard::RevealRequest { request, reply, .. } => {
             let refusal = not_ours();
             reply.send(RevealReply::Refused {
+                assignment: request.assignment,
+                refusal,
+            });
+            None
+        }
+        Heard::OpenRequest { request, reply, .. } => {
+            let refusal = not_ours();
+            reply.send(OpenReply::Refused {
                 assignment: request.assignment,
                 refusal,
             });

@@ -43,6 +43,7 @@ pub(crate) fn receipt(
         due_ms: 1000,
     };
     let outcome = Outcome {
+        noted: None,
         placement: placement(package),
         root: merkle::root(outputs),
         outputs: BlobRef::of(&items::encode(outputs).unwrap()),

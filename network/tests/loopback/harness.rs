@@ -185,6 +185,7 @@ pub(crate) fn reveal(byte: u8) -> Reveal {
         opening: Opening {
             nonce: [5; 32],
             outcome: Outcome {
+                noted: None,
                 placement: Vec::new(),
                 root: Digest::of(b"root"),
                 outputs: BlobRef::of(b"outputs"),

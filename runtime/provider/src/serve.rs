@@ -1,4 +1,4 @@
-//! What peers ask: assignments, reveals and cancellations.
+//! What peers ask: assignments, reveals, openings and cancellations.
 
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ use crate::error::blocking;
 use crate::journal::{Known, Report};
 use crate::report::{REPORTS_MAX, send_report};
 use crate::shared::Shared;
-use crate::{Refused, work};
+use crate::{Refused, traces, work};
 
 /// Requests being answered at the same time; one more waits in the network's own bounded queue,
 /// which answers "busy" when it is full.
@@ -67,6 +67,13 @@ async fn take(event: Event, shared: &Arc<Shared>) {
             reply,
         } => {
             reply.send(reveal(from, request.assignment, shared).await);
+        }
+        Event::OpenRequest {
+            from,
+            request,
+            reply,
+        } => {
+            reply.send(traces::open(from, request, shared).await);
         }
         Event::Cancel {
             from,

@@ -104,6 +104,7 @@ fn fingerprint() -> Fingerprint {
 
 fn opening() -> Opening {
     let outcome = Outcome {
+        noted: None,
         root: Digest::of(b"root"),
         outputs: BlobRef::of(b"outputs"),
         items: 10,

@@ -297,6 +297,7 @@ impl Script {
         let opening = Opening {
             nonce: [7; 32],
             outcome: Outcome {
+                noted: None,
                 placement: Vec::new(),
                 root: merkle::root(&outputs),
                 outputs: BlobRef::of(&bytes),

@@ -305,6 +305,7 @@ impl TestJob {
             device: None,
             cpu_nodes: false,
             profile: None,
+            openings: None,
             nonce: "0".repeat(32),
             input: input.clone(),
         };

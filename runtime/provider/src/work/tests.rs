@@ -177,6 +177,7 @@ fn package(comparator: Comparator) -> Package {
         device: None,
         cpu_nodes: false,
         profile: None,
+        openings: None,
         nonce: "0".repeat(32),
     }
 }
