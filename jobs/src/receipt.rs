@@ -188,6 +188,11 @@ impl Receipt {
                 package.cpu_nodes || outcome.stays_on_its_device(),
                 "nodes ran elsewhere than on the device, which the job does not allow",
             ),
+            (
+                package.openings.is_some() == outcome.noted.is_some()
+                    && outcome.noted.is_none_or(|noted| noted.is_bounded()),
+                "what was noted is missing, too much, or not asked for by the job",
+            ),
         ] {
             if !holds {
                 return Err(bad(reason));

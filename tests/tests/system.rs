@@ -27,6 +27,8 @@ mod generate;
 mod liars;
 #[path = "system/matrix.rs"]
 mod matrix;
+#[path = "system/openings.rs"]
+mod openings;
 #[path = "system/programs.rs"]
 mod programs;
 #[path = "system/reference.rs"]

@@ -7,6 +7,7 @@ mod bounds;
 mod diversity;
 mod epochs;
 mod money;
+mod openings;
 mod replicas;
 mod restart;
 mod reveals;

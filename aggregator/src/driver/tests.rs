@@ -10,6 +10,7 @@ mod inquiries;
 mod life;
 mod limits;
 mod log;
+mod openings;
 mod peers;
 mod refusals;
 mod restart;

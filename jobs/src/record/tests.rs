@@ -10,6 +10,8 @@ use crate::policy::Policy;
 use crate::receipt::tests::{id, key, receipt};
 use crate::{items, merkle, output, plan};
 
+mod opened;
+
 const FEE_BPS: u16 = 100;
 const AGGREGATOR: u8 = 99;
 

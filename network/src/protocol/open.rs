@@ -78,3 +78,37 @@ impl Wire for OpenWire {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use jobs::merkle::Proof;
+    use jobs::openings::TRACE_BYTES_MAX;
+
+    use super::*;
+    use crate::protocol::codec::encoded_size;
+
+    #[test]
+    fn as_much_as_may_be_asked_for_fits_into_one_reply() {
+        let chunks = u32::try_from(TRACE_BYTES_MAX / CHUNK_BYTES as u64).unwrap();
+        let height = chunks.next_power_of_two().trailing_zeros() as usize;
+        let opened = Opened {
+            chunk: vec![0xff; CHUNK_BYTES],
+            proof: Proof {
+                index: chunks,
+                count: chunks,
+                siblings: vec![Digest::of(b"sibling"); height],
+            },
+        };
+        let reply = OpenReply::Opened {
+            assignment: AssignmentId::default(),
+            opened: vec![opened; SEEDS_MAX * usize::from(COUNT_MAX)],
+        };
+        assert!(encoded_size(&reply).unwrap() <= REPLY_MAX);
+        let request = OpenRequest {
+            assignment: AssignmentId::default(),
+            seeds: vec![Digest::default(); SEEDS_MAX],
+            count: COUNT_MAX,
+        };
+        assert!(encoded_size(&request).unwrap() <= REQUEST_MAX);
+    }
+}

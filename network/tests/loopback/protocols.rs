@@ -39,7 +39,7 @@ async fn an_offer_round_trips_over_either_transport() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn assign_commit_reveal_and_cancel_round_trip() {
+async fn assign_commit_reveal_open_and_cancel_round_trip() {
     let (mut provider, mut aggregator) = pair(TCP).await;
     let (up, down) = (aggregator.client.local(), provider.client.local());
     let request = harness::assign(1);
@@ -82,6 +82,22 @@ async fn assign_commit_reveal_and_cancel_round_trip() {
         reply.send(revealed.clone());
     });
     assert_eq!(asked.unwrap(), revealed);
+
+    let request = harness::open(1);
+    let echo = request.clone();
+    let (asked, ()) = tokio::join!(aggregator.client.open(down, request), async {
+        let Event::OpenRequest {
+            from,
+            request,
+            reply,
+        } = provider.request().await
+        else {
+            panic!("not a request to open");
+        };
+        assert_eq!((from, request), (up, echo));
+        reply.send(harness::opened(1));
+    });
+    assert_eq!(asked.unwrap(), harness::opened(1));
 
     let request = CancelRequest { assignment: id(1) };
     let (asked, ()) = tokio::join!(aggregator.client.cancel(down, request), async {
