@@ -1,6 +1,7 @@
 //! The clockwork: one queue of things to come, one loop.
 
 mod clients;
+mod comparing;
 mod config;
 mod network;
 mod validators;
@@ -17,10 +18,10 @@ use jobs::time::Timestamp;
 use self::config::core_config;
 use super::node::{Kill, Node};
 use super::oracle::Oracle;
-use super::peer::{Deed, Peer, ToPeer, position};
-use super::plan::{self, Dice, END_MS, FAULTS_UNTIL_MS, JobPlan, TOLERANCE};
+use super::peer::{Deed, Peer, ToPeer};
+use super::plan::{self, Dice, END_MS, FAULTS_UNTIL_MS, JobPlan};
 use super::{Counts, SeedReport, SimConfig, SimViolation};
-use crate::core::event::{Code, Finding};
+use crate::core::event::Code;
 use crate::core::{Action, Event, Evidence, FailReason, JobOutcome, Movement, RequestId};
 
 /// Simulated milliseconds between two ticks.
@@ -404,61 +405,6 @@ impl World {
                 self.local(Event::Recorded { job });
             }
         }
-    }
-
-    /// The aggregator compares where outputs lie.
-    fn compare(&mut self, action: &Action) {
-        let Action::Compare {
-            job,
-            shard,
-            left,
-            right,
-            left_outputs,
-            right_outputs,
-            ref openings,
-            ..
-        } = *action
-        else {
-            return;
-        };
-        let apart = position(&left_outputs).abs_diff(position(&right_outputs));
-        let tolerance = TOLERANCE.unsigned_abs();
-        let finding = match apart {
-            _ if apart <= tolerance => Finding::Agree,
-            _ if apart <= tolerance.saturating_mul(2) => Finding::Unclear,
-            _ => Finding::Differ,
-        };
-        let finding = match openings {
-            Some(openings) if finding == Finding::Agree => {
-                let sides = [
-                    (openings.left.0, left, right),
-                    (openings.right.0, right, left),
-                ];
-                for (provider, failed, other) in sides {
-                    let peer = self.peers.iter().find(|peer| peer.id() == provider);
-                    if peer.is_some_and(|peer| peer.opens_nothing(&mut self.dice)) {
-                        return self.local(Event::OpeningFailed {
-                            job,
-                            shard,
-                            failed,
-                            other,
-                        });
-                    }
-                }
-                match openings.left.1 == openings.right.1 {
-                    true => Finding::Agree,
-                    false => Finding::Differ,
-                }
-            }
-            _ => finding,
-        };
-        self.local(Event::Compared {
-            job,
-            shard,
-            left,
-            right,
-            finding,
-        });
     }
 
     /// The aggregator works on something itself, for a while.

@@ -169,10 +169,7 @@ fn only_what_was_committed_to_opens() {
             "chunk 3 is not among the 10 that were committed to",
         ),
         (|o| o[0].proof.count = 11, "chunk 3 is not among"),
-        (
-            |o| o[0].proof.siblings.truncate(1),
-            "chunk 3 is not among",
-        ),
+        (|o| o[0].proof.siblings.truncate(1), "chunk 3 is not among"),
         (
             |o| o[0].proof.siblings.resize(1000, Digest::default()),
             "chunk 3 is not among",

@@ -39,7 +39,7 @@ async fn an_offer_round_trips_over_either_transport() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn assign_commit_reveal_open_and_cancel_round_trip() {
+async fn assign_commit_reveal_and_cancel_round_trip() {
     let (mut provider, mut aggregator) = pair(TCP).await;
     let (up, down) = (aggregator.client.local(), provider.client.local());
     let request = harness::assign(1);
@@ -83,6 +83,24 @@ async fn assign_commit_reveal_open_and_cancel_round_trip() {
     });
     assert_eq!(asked.unwrap(), revealed);
 
+    let request = CancelRequest { assignment: id(1) };
+    let (asked, ()) = tokio::join!(aggregator.client.cancel(down, request), async {
+        let Event::Cancel { reply, .. } = provider.request().await else {
+            panic!("not a cancellation");
+        };
+        reply.send(CancelReply::Refused {
+            assignment: id(1),
+            refusal: Refusal::new(RefusalCode::State, "already committed"),
+        });
+    });
+    let reply = asked.unwrap();
+    assert!(matches!(reply, CancelReply::Refused { .. }), "{reply:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn values_are_asked_for_and_opened() {
+    let (mut provider, aggregator) = pair(TCP).await;
+    let (up, down) = (aggregator.client.local(), provider.client.local());
     let request = harness::open(1);
     let echo = request.clone();
     let (asked, ()) = tokio::join!(aggregator.client.open(down, request), async {
@@ -98,19 +116,6 @@ async fn assign_commit_reveal_open_and_cancel_round_trip() {
         reply.send(harness::opened(1));
     });
     assert_eq!(asked.unwrap(), harness::opened(1));
-
-    let request = CancelRequest { assignment: id(1) };
-    let (asked, ()) = tokio::join!(aggregator.client.cancel(down, request), async {
-        let Event::Cancel { reply, .. } = provider.request().await else {
-            panic!("not a cancellation");
-        };
-        reply.send(CancelReply::Refused {
-            assignment: id(1),
-            refusal: Refusal::new(RefusalCode::State, "already committed"),
-        });
-    });
-    let reply = asked.unwrap();
-    assert!(matches!(reply, CancelReply::Refused { .. }), "{reply:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

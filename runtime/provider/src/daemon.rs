@@ -25,7 +25,7 @@ use crate::journal::{Bounds, Failed, Journal, Order};
 use crate::offers::{self, Aggregators, Issued};
 use crate::report::{Outbox, send_report};
 use crate::shared::Shared;
-use crate::traces::{TRACES_BYTES_MAX, Traces};
+use crate::traces::Traces;
 use crate::{Error, ProviderConfig, identity, misbehave, serve};
 
 /// Folder of fetched blobs in the data directory: all of it that workers may read.
@@ -167,7 +167,7 @@ fn open(config: &ProviderConfig) -> Result<Opened, Error> {
     let journal = Arc::new(journal);
     let store = BlobStore::open(data.join(BLOBS), config.cache_bytes)?;
     let cache = Cache::new(store, Arc::clone(&journal));
-    let traces = Traces::open(data.join(TRACES), Arc::clone(&journal), TRACES_BYTES_MAX)?;
+    let traces = Traces::open(data.join(TRACES), Arc::clone(&journal), config.cache_bytes)?;
     let issued = Issued::open(&data.join("offer.issued"))?;
     Ok(Opened {
         lock,

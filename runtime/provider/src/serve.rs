@@ -186,6 +186,10 @@ fn start(
     if let Some(what) = shared.journal.full() {
         return Err(Refused::JournalFull { what });
     }
+    if admitted.package.openings.is_some() && !has_room_to_note(shared)? {
+        let what = "values noted for openings";
+        return Err(Refused::JournalFull { what });
+    }
     if shared.outbox.count() >= REPORTS_MAX {
         let what = "reports that nobody takes";
         return Err(Refused::JournalFull { what });
@@ -193,6 +197,15 @@ fn start(
     let answer = ticket.subscribe();
     shared.spawn(work::carry(Arc::clone(shared), admitted, ticket));
     Ok(answer)
+}
+
+/// Whether everything that is held, and one more, could note as much as may be noted.
+fn has_room_to_note(shared: &Shared) -> Result<bool, Refused> {
+    let room = shared.traces.has_room_for(shared.desk.count());
+    room.map_err(|error| {
+        tracing::error!(%error, "could not make room for noted values");
+        Refused::Internal
+    })
 }
 
 /// Opens a commitment, to the aggregator it was made to.

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use jobs::digest::Digest;
 use jobs::ids::{AggregatorId, AssignmentId};
 use jobs::merkle::Tree;
-use jobs::openings::{CHUNK_BYTES, COUNT_MAX, Noted, Opened, SEEDS_MAX, places};
+use jobs::openings::{CHUNK_BYTES, COUNT_MAX, Noted, Opened, SEEDS_MAX, TRACE_BYTES_MAX, places};
 use network::protocol::{OpenReply, OpenRequest, Refusal, RefusalCode};
 use runtime::Trace;
 use tokio::sync::Semaphore;
@@ -22,9 +22,6 @@ use crate::error::blocking;
 use crate::identity::sync_dir;
 use crate::journal::{Journal, Report};
 use crate::shared::Shared;
-
-/// Bytes of all traces on disk. Whoever executes more of them in a day fails at the next one, by name.
-pub(crate) const TRACES_BYTES_MAX: u64 = 16 << 30;
 
 /// Traces whose Merkle trees are in memory at the same time: of the largest, a hundred and thirty megabytes each.
 const PROOFS_MAX: usize = 2;
@@ -82,25 +79,17 @@ impl Traces {
         written
     }
 
-    /// Makes room, at the expense of what nobody needs any more.
+    /// Whether so many more of the largest traces fit, so that an assignment is refused rather than executed in vain.
+    pub(crate) fn has_room_for(&self, traces: usize) -> Result<bool, Error> {
+        let needed = TRACE_BYTES_MAX.saturating_mul(traces as u64);
+        let used = self.make_room(&mut self.held(), needed)?;
+        Ok(used.saturating_add(needed) <= self.bytes_max)
+    }
+
+    /// Keeps a place for a trace.
     fn reserve(&self, id: AssignmentId, needed: u64) -> Result<(), Error> {
         let mut held = self.held();
-        let used = |held: &BTreeMap<_, u64>| {
-            held.values()
-                .fold(0, |sum: u64, size| sum.saturating_add(*size))
-        };
-        if used(&held).saturating_add(needed) > self.bytes_max {
-            let old = held
-                .keys()
-                .copied()
-                .filter(|old| !self.journal.keeps(*old, now()));
-            for old in old.collect::<Vec<_>>() {
-                let path = self.path(old);
-                fs::remove_file(&path).map_err(Error::io("remove", &path))?;
-                held.remove(&old);
-            }
-        }
-        let used = used(&held);
+        let used = self.make_room(&mut held, needed)?;
         if used.saturating_add(needed) > self.bytes_max {
             return Err(Error::TracesFull {
                 needed,
@@ -110,6 +99,21 @@ impl Traces {
         }
         held.insert(id, needed);
         Ok(())
+    }
+
+    /// Removes what nobody needs any more if that much does not fit; how much is used then.
+    fn make_room(&self, held: &mut BTreeMap<AssignmentId, u64>, needed: u64) -> Result<u64, Error> {
+        if used(held).saturating_add(needed) > self.bytes_max {
+            let time = now();
+            let old = held.keys().copied();
+            let old = old.filter(|old| !self.journal.keeps(*old, time));
+            for old in old.collect::<Vec<_>>() {
+                let path = self.path(old);
+                fs::remove_file(&path).map_err(Error::io("remove", &path))?;
+                held.remove(&old);
+            }
+        }
+        Ok(used(held))
     }
 
     fn write(&self, id: AssignmentId, trace: &Trace) -> Result<(), Error> {
@@ -152,6 +156,11 @@ impl Traces {
     fn held(&self) -> MutexGuard<'_, BTreeMap<AssignmentId, u64>> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn used(held: &BTreeMap<AssignmentId, u64>) -> u64 {
+    let sizes = held.values().copied();
+    sizes.fold(0, u64::saturating_add)
 }
 
 /// The tree over a trace's chunks; the file is read in pieces.

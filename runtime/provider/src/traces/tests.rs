@@ -114,6 +114,17 @@ fn traces_that_nobody_needs_make_room_and_others_do_not() {
 }
 
 #[test]
+fn there_is_room_for_as_many_of_the_largest_traces_as_fit() {
+    let scene = Scene::new();
+    let traces = scene.open(TRACE_BYTES_MAX * 2);
+    assert!(traces.has_room_for(2).unwrap() && !traces.has_room_for(3).unwrap());
+    scene.accepted(1, now());
+    let (noted, trace) = trace(10);
+    traces.put(id(1), &noted, &trace).unwrap();
+    assert!(traces.has_room_for(1).unwrap() && !traces.has_room_for(2).unwrap());
+}
+
+#[test]
 fn a_start_removes_what_a_crash_left_and_what_is_not_known() {
     let scene = Scene::new();
     scene.accepted(1, now());

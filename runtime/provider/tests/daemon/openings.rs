@@ -11,10 +11,16 @@ use crate::harness::Case;
 use crate::honest::endless;
 use crate::market::{Aggregator, Market, block_on, soon};
 
-pub(crate) const CASES: &[Case] = &[(
-    "openings_are_refused_by_name_to_all_but_whom_they_were_committed_to",
-    openings_are_refused_by_name_to_all_but_whom_they_were_committed_to,
-)];
+pub(crate) const CASES: &[Case] = &[
+    (
+        "openings_are_refused_by_name_to_all_but_whom_they_were_committed_to",
+        openings_are_refused_by_name_to_all_but_whom_they_were_committed_to,
+    ),
+    (
+        "what_was_not_noted_or_not_committed_to_is_not_opened",
+        what_was_not_noted_or_not_committed_to_is_not_opened,
+    ),
+];
 
 /// A graph of the reference backend.
 const GRAPH: &[u8] = b"assay-reference-graph 1\ninput x f32 -1\noutput y = add x x\n";
@@ -48,78 +54,58 @@ async fn open(aggregator: &Aggregator, market: &Market, request: OpenRequest) ->
     soon(asked).await.unwrap()
 }
 
+/// Requires that nothing is opened, by this name.
+async fn refused(
+    by: &Aggregator,
+    market: &Market,
+    request: OpenRequest,
+    code: RefusalCode,
+    reason: &str,
+) {
+    match open(by, market, request).await {
+        OpenReply::Refused { refusal, .. } => {
+            assert_eq!(refusal.code, code, "{refusal}");
+            assert!(refusal.reason.starts_with(reason), "{refusal}");
+        }
+        opened => panic!("{reason}: {opened:?}"),
+    }
+}
+
 fn openings_are_refused_by_name_to_all_but_whom_they_were_committed_to() {
     block_on(async {
-        let job = opened(job(guest("")));
-        let mut market = Market::open(self::job_without(&job), |_| {}).await;
+        let mut market = Market::open(opened(job(guest(""))), |_| {}).await;
         market.aggregator.store.put_bytes(GRAPH).unwrap();
-        market.job = job;
         let from = market.provider.id;
         let done = market.give(0).await.id;
         market.aggregator.commitment(from).await;
-        let noted = market
-            .aggregator
-            .revealed(done, from)
-            .await
-            .opening
-            .outcome
-            .noted;
-        let noted = noted.unwrap();
-        assert_eq!(
-            (noted.chunks, noted.inferences),
-            (0, 0),
-            "the guest runs no graph"
-        );
+        let revealed = market.aggregator.revealed(done, from).await;
+        let noted = revealed.opening.outcome.noted.unwrap();
+        // The guest runs no graph.
+        assert_eq!((noted.chunks, noted.inferences), (0, 0));
         let rival = Aggregator::rival(market.dir.path()).await;
         rival.client.dial(&market.provider.addrs[0]).await.unwrap();
         let own = &market.aggregator;
         let unknown = AssignmentId(Digest::of(b"unknown"));
-        for (by, request, code, reason) in [
-            (
-                own,
-                request(done, 0, 4),
-                RefusalCode::Invalid,
-                "seeds: 0 asked for, 1 to 2",
-            ),
-            (
-                own,
-                request(done, SEEDS_MAX + 1, 4),
-                RefusalCode::Invalid,
-                "seeds: 3 asked for",
-            ),
-            (
-                own,
-                request(done, 1, 0),
-                RefusalCode::Invalid,
-                "count: 0 asked for, 1 to 256",
-            ),
-            (
-                own,
-                request(done, 1, COUNT_MAX + 1),
-                RefusalCode::Invalid,
-                "count: 257",
-            ),
-            (
-                own,
-                request(unknown, 1, 4),
-                RefusalCode::Unknown,
-                "unknown: never accepted",
-            ),
-            (
-                &rival,
-                request(done, 1, 4),
-                RefusalCode::Policy,
-                "not-the-sender",
-            ),
+        for (seeds, count, reason) in [
+            (0, 4, "seeds: 0 asked for, 1 to 2"),
+            (SEEDS_MAX + 1, 4, "seeds: 3 asked for"),
+            (1, 0, "count: 0 asked for, 1 to 256"),
+            (1, COUNT_MAX + 1, "count: 257 asked for"),
         ] {
-            match open(by, &market, request).await {
-                OpenReply::Refused { refusal, .. } => {
-                    assert_eq!(refusal.code, code, "{refusal}");
-                    assert!(refusal.reason.starts_with(reason), "{refusal}");
-                }
-                opened => panic!("{reason}: {opened:?}"),
-            }
+            let asked = request(done, seeds, count);
+            refused(own, &market, asked, RefusalCode::Invalid, reason).await;
         }
+        let asked = request(unknown, 1, 4);
+        refused(own, &market, asked, RefusalCode::Unknown, "unknown: ").await;
+        let asked = request(done, 1, 4);
+        refused(
+            &rival,
+            &market,
+            asked,
+            RefusalCode::Policy,
+            "not-the-sender: ",
+        )
+        .await;
         let nothing = OpenReply::Opened {
             assignment: done,
             opened: Vec::new(),
@@ -127,6 +113,9 @@ fn openings_are_refused_by_name_to_all_but_whom_they_were_committed_to() {
         assert_eq!(open(own, &market, request(done, 2, 4)).await, nothing);
         market.close().await;
     });
+}
+
+fn what_was_not_noted_or_not_committed_to_is_not_opened() {
     block_on(async {
         for (guest, reason) in [(guest(""), "nothing-noted"), (endless(), "not-committed")] {
             let mut market = Market::open(job(guest), |_| {}).await;
@@ -134,24 +123,9 @@ fn openings_are_refused_by_name_to_all_but_whom_they_were_committed_to() {
             if reason == "nothing-noted" {
                 market.aggregator.commitment(market.provider.id).await;
             }
-            let OpenReply::Refused { refusal, .. } =
-                open(&market.aggregator, &market, request(id, 1, 4)).await
-            else {
-                panic!("{reason}: opened")
-            };
-            assert_eq!(refusal.code, RefusalCode::State, "{refusal}");
-            assert!(refusal.reason.starts_with(reason), "{refusal}");
+            let (own, asked) = (&market.aggregator, request(id, 1, 4));
+            refused(own, &market, asked, RefusalCode::State, reason).await;
             market.close().await;
         }
     });
-}
-
-/// What the aggregator holds of a job beside its models.
-fn job_without(job: &Job) -> Job {
-    Job {
-        client: jobs::envelope::ClientKey::generate().unwrap(),
-        package: job.package.clone(),
-        component: job.component.clone(),
-        items: job.items.clone(),
-    }
 }
