@@ -8,7 +8,7 @@ use jobs::record::{JobRecord, ShardRecord};
 use tests::{Market, Plan, embed_component, repository, submitted};
 
 /// Lines of the job, each a shard of its own: with so many, two providers of four meet in one.
-const LINES: usize = 12;
+const LINES: usize = 16;
 
 /// What is opened of the embedder.
 const OPENINGS: &str = "\n[verify.openings]\ngraph = \"minilm\"\ntensor = \"last_hidden_state\"\n\
@@ -47,12 +47,17 @@ fn manifest(market: &Market, name: &str, openings: &str) -> Result<PathBuf> {
 }
 
 /// Runs a job to its end; its result, and what happened shard by shard. The program verifies the record.
-fn run(market: &Market, name: &str, openings: &str) -> Result<(Vec<u8>, Vec<ShardRecord>)> {
+fn run(
+    market: &Market,
+    (name, openings): (&str, &str),
+    ids: &mut Vec<String>,
+) -> Result<(Vec<u8>, Vec<ShardRecord>)> {
     let path = manifest(market, name, openings)?;
     let id = submitted(market.submit_manifest(&path)?)?;
     market.wait_done(&id)?;
-    market.check_settled(std::slice::from_ref(&id))?;
     let folder = market.fetch(&id)?;
+    ids.push(id);
+    market.check_settled(ids)?;
     let record: JobRecord = serde_json::from_slice(&fs::read(folder.join("record.json"))?)?;
     Ok((fs::read(folder.join("result.npy"))?, record.shards))
 }
@@ -86,11 +91,12 @@ fn who_copies_an_answer_is_paid_for_it_unless_it_has_to_open_the_values_behind_i
     let relay = format!("relay={}", folder.path().display());
     let market = Market::up(&Plan::honest(2).and(&relay).and(&relay))?;
 
-    let (plain, shards) = run(&market, "plain", "")?;
+    let mut ids = Vec::new();
+    let (plain, shards) = run(&market, ("plain", ""), &mut ids)?;
     for both in relayed(&market, &shards)? {
         ensure!(both == [true, true], "a copy was noticed without openings");
     }
-    let (opened, shards) = run(&market, "opened", OPENINGS)?;
+    let (opened, shards) = run(&market, ("opened", OPENINGS), &mut ids)?;
     for [one, other] in relayed(&market, &shards)? {
         ensure!(one != other, "of two one executed: {one} {other}");
     }
