@@ -54,6 +54,10 @@ fn kinds() -> Vec<FailureKind> {
             limit: 1,
         },
         FailureKind::LogLines { limit: 1 },
+        FailureKind::NotesLimit {
+            wanted: 2,
+            limit: 1,
+        },
         FailureKind::ModelRefused {
             name: text(),
             reason: reason.clone(),
