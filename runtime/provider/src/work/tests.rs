@@ -20,9 +20,7 @@ fn kinds() -> Vec<FailureKind> {
             kind: GuestError::Failed,
             message: text(),
         },
-        FailureKind::Component {
-            reason: reason.clone(),
-        },
+        FailureKind::Component { reason: text() },
         FailureKind::Trap { what: text() },
         FailureKind::FuelExhausted { limit: 1 },
         FailureKind::MemoryLimit {
@@ -33,9 +31,7 @@ fn kinds() -> Vec<FailureKind> {
             wanted: 2,
             limit: 1,
         },
-        FailureKind::InstanceLimit {
-            reason: reason.clone(),
-        },
+        FailureKind::InstanceLimit { reason: text() },
         FailureKind::StackLimit { limit: 1 },
         FailureKind::HostcallLimit { limit: 1 },
         FailureKind::HandleLimit { limit: 1 },
