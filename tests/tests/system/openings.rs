@@ -20,8 +20,14 @@ const HONEST: usize = 3;
 const OPENINGS: &str = "\n[verify.openings]\ngraph = \"minilm\"\ntensor = \"last_hidden_state\"\n\
                         count = 16\natol = 1e-3\nrtol = 0.0\n";
 
-/// The embedder's job over a few lines, three replicas each, of which something is opened or not.
-fn manifest(market: &Market, name: &str, openings: &str) -> Result<PathBuf> {
+/// How often shards of these jobs are executed: three must agree, of four at most.
+const REPLICAS: &str = "replicas = 3\nmax_replicas = 4";
+
+/// One answer, which others check afterwards.
+const AUDITED: &str = "policy = \"audit\"\nunit = \"item\"";
+
+/// The embedder's job over a few lines, executed so often, of which something is opened or not.
+fn manifest(market: &Market, name: &str, [executed, openings]: [&str; 2]) -> Result<PathBuf> {
     let example = repository().join("examples/embed");
     let text = fs::read_to_string(example.join("job.toml"))?;
     let lines = fs::read_to_string(example.join("data/lines.txt"))?;
@@ -34,10 +40,7 @@ fn manifest(market: &Market, name: &str, openings: &str) -> Result<PathBuf> {
         ("\"target/embed.component.wasm\"", format!("{component:?}")),
         ("\"data/lines.txt\"", format!("{input:?}")),
         ("items_per_shard = 64", "items_per_shard = 1".into()),
-        (
-            "replicas = 2\nmax_replicas = 5",
-            "replicas = 3\nmax_replicas = 4".into(),
-        ),
+        ("replicas = 2\nmax_replicas = 5", executed.into()),
         (
             "min_cosine = 0.999\n",
             format!("min_cosine = 0.999\n{openings}"),
@@ -55,10 +58,10 @@ fn manifest(market: &Market, name: &str, openings: &str) -> Result<PathBuf> {
 /// Runs a job to its end; its result, and what happened shard by shard. The program verifies the record.
 fn run(
     market: &Market,
-    (name, openings): (&str, &str),
+    (name, verify): (&str, [&str; 2]),
     ids: &mut Vec<String>,
 ) -> Result<(Vec<u8>, Vec<ShardRecord>)> {
-    let path = manifest(market, name, openings)?;
+    let path = manifest(market, name, verify)?;
     let id = submitted(market.submit_manifest(&path)?)?;
     market.wait_done(&id)?;
     let folder = market.fetch(&id)?;
@@ -72,13 +75,13 @@ fn run(
 /// executed it, the other had its outputs from it.
 fn relayed(
     market: &Market,
-    (name, openings): (&str, &str),
+    (name, verify): (&str, [&str; 2]),
     expected: &mut Option<Vec<u8>>,
     ids: &mut Vec<String>,
 ) -> Result<Vec<[bool; 2]>> {
     for round in 0..ROUNDS {
         let name = format!("{name}-{round}");
-        let (result, shards) = run(market, (&name, openings), ids)?;
+        let (result, shards) = run(market, (&name, verify), ids)?;
         ensure!(
             result == *expected.get_or_insert(result.clone()),
             "{name}: another result"
@@ -118,10 +121,15 @@ fn who_copies_an_answer_is_paid_for_it_unless_it_has_to_open_the_values_behind_i
     let market = Market::up(&Plan::honest(HONEST).and(&relay).and(&relay))?;
 
     let (mut ids, mut result) = (Vec::new(), None);
-    for both in relayed(&market, ("plain", ""), &mut result, &mut ids)? {
+    for both in relayed(&market, ("plain", [REPLICAS, ""]), &mut result, &mut ids)? {
         ensure!(both == [true, true], "a copy was noticed without openings");
     }
-    for [one, other] in relayed(&market, ("opened", OPENINGS), &mut result, &mut ids)? {
+    for [one, other] in relayed(
+        &market,
+        ("opened", [REPLICAS, OPENINGS]),
+        &mut result,
+        &mut ids,
+    )? {
         ensure!(one != other, "of two one executed: {one} {other}");
     }
 
@@ -141,5 +149,31 @@ fn who_copies_an_answer_is_paid_for_it_unless_it_has_to_open_the_values_behind_i
     }
     let slashed = market.balance("slashed").context("no balance")?;
     assert_eq!(slashed.credits, 0, "a lost vote costs no stake");
+    market.audit()
+}
+
+#[test]
+fn answers_and_their_checks_open_to_one_another_and_honest_ones_agree() -> Result<()> {
+    let plan = Plan::honest(4).referees(2);
+    let market = Market::up(&plan.aggregator_argument("--finality-s=1"))?;
+    let mut ids = Vec::new();
+    let (_, shards) = run(&market, ("audited", [AUDITED, OPENINGS]), &mut ids)?;
+    for shard in &shards {
+        let [answer] = &shard.replicas[..] else {
+            bail!("one answer: {shard:?}");
+        };
+        ensure!(answer.agreed && !shard.checks.is_empty(), "{shard:?}");
+        for check in &shard.checks {
+            ensure!(
+                check.agreed && check.provider != answer.provider,
+                "{shard:?}"
+            );
+        }
+    }
+    for provider in market.provider_ids() {
+        let standing = market.provider(&provider)?;
+        ensure!(standing["disagreements"] == 0, "{standing}");
+        ensure!(standing["failures"] == 0, "{standing}");
+    }
     market.audit()
 }
