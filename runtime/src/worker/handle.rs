@@ -277,8 +277,7 @@ impl WorkerHandle {
             (true, Some(noted)) if noted.is_bounded() => noted,
             _ => return Err(FailureKind::lost("it notes something else than it should").into()),
         };
-        let begun = TraceWriter::new(&self.scratch_dir);
-        let mut writer = begun.map_err(|error| FailureKind::blob("noted values", error))?;
+        let mut writer = TraceWriter::new(&self.scratch_dir).map_err(not_kept)?;
         while writer.bytes() < said.trace_bytes() {
             let (word, chunks) = self
                 .wait(TRACE_WALL_MS, "handing noted values over")
@@ -289,8 +288,7 @@ impl WorkerHandle {
             }
             writer = take(writer, chunks).await?;
         }
-        let finished = writer.finish();
-        let (noted, trace) = finished.map_err(|error| FailureKind::blob("noted values", error))?;
+        let (noted, trace) = writer.finish().map_err(not_kept)?;
         if (noted.root, noted.chunks) != (said.root, said.chunks) {
             return Err(FailureKind::lost("its outcome does not fit what it noted").into());
         }
@@ -359,7 +357,13 @@ impl WorkerHandle {
 async fn take(mut writer: TraceWriter, chunks: Vec<u8>) -> Result<TraceWriter, FailureKind> {
     let written = tokio::task::spawn_blocking(move || writer.push(&chunks).map(|()| writer));
     let written = written.await.map_err(FailureKind::lost)?;
-    written.map_err(|error| FailureKind::blob("noted values", error))
+    written.map_err(not_kept)
+}
+
+/// Trouble of our own while a worker hands noted values over. What it has yet to say is in the pipe, so it is not a kind
+/// that leaves a worker clean.
+fn not_kept(error: impl std::fmt::Display) -> FailureKind {
+    FailureKind::engine(format!("noted values could not be kept: {error}"))
 }
 
 fn describe(status: ExitStatus) -> String {
