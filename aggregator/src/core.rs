@@ -22,6 +22,7 @@ pub mod diversity;
 pub mod epoch;
 pub mod event;
 pub mod liquidation;
+pub mod openings;
 pub mod refusal;
 pub mod reputation;
 pub mod state;
@@ -203,6 +204,12 @@ impl Core {
             } => self.outputs_incomparable(assignment, opening, code, fx),
             Event::AssignUnsent { assignment } => self.unsent(assignment, fx),
             Event::Liquidation(event) => self.case_event(event, fx),
+            Event::OpeningFailed {
+                job,
+                shard,
+                failed,
+                other,
+            } => self.opening_failed((job, shard), (failed, other), fx),
             request @ (Event::Submit { .. }
             | Event::Share { .. }
             | Event::Challenge { .. }

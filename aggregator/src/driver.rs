@@ -22,6 +22,7 @@ mod watched;
 
 mod actor;
 mod merge;
+mod openings;
 mod prepare;
 mod reveal;
 

@@ -120,6 +120,7 @@ pub(crate) fn task(folder: &Path, component: &[u8], models: &[(&str, &Path)]) ->
         models: models.collect::<Result<_>>()?,
         device: DeviceKind::Cpu,
         cpu_nodes: false,
+        noting: None,
         limits: WIDE,
     })
 }

@@ -36,6 +36,7 @@ pub(crate) const TARGETS: &[Target] = &[
     target("merkle", merkle),
     target("verdict", verdict),
     target("game", game),
+    target("openings", openings),
 ];
 
 /// `job.toml`.
@@ -402,6 +403,34 @@ fn merkle(bytes: &[u8]) -> bool {
     }
     assert!(prove(&items, last + 1).is_none());
     proof.is_ok()
+}
+
+/// What a provider opens of what it noted: chunks that prove themselves read back as they are, and agree with
+/// themselves. A root, a seed, how many places follow from it, and the chunks.
+fn openings(bytes: &[u8]) -> bool {
+    use jobs::digest::Digest;
+    use jobs::openings::{Noted, Opened, OpeningsRule, agree, check, places};
+    let read = postcard::from_bytes::<(Noted, Digest, u16, Vec<Opened>)>(bytes);
+    let Ok((noted, seed, count, opened)) = read else {
+        return false;
+    };
+    let places = places(&seed, count, noted.chunks);
+    assert!(places.iter().all(|place| *place < noted.chunks));
+    let Ok(chunks) = check(&noted, &places, &opened) else {
+        return false;
+    };
+    let rule = OpeningsRule {
+        graph: String::new(),
+        tensor: String::new(),
+        count,
+        atol: 0.0,
+        rtol: 0.0,
+    };
+    for (chunk, opened) in chunks.iter().zip(&opened) {
+        assert_eq!(chunk.to_bytes().as_slice(), opened.chunk);
+    }
+    assert!(agree(&rule, (&noted, &chunks), (&noted, &chunks)).is_ok());
+    true
 }
 
 /// The accepted agree with one another and are a quorum. The first byte is the number of replicas, the

@@ -193,6 +193,14 @@ pub enum NnError {
         /// The bound.
         bound: usize,
     },
+    /// A job that has more values noted than one execution may. The job's own doing.
+    #[error("{wanted} bytes of values to note, the bound is {limit}")]
+    NotesFull {
+        /// Bytes that there would be.
+        wanted: u64,
+        /// The bound in bytes.
+        limit: u64,
+    },
     /// The backend failed for a reason that is not in the inputs.
     #[error("the backend failed: {0}")]
     Backend(String),

@@ -69,6 +69,8 @@ mod watch;
 
 mod graph;
 
+mod notes;
+
 mod state;
 
 mod wasi_nn;
@@ -90,6 +92,7 @@ pub use graph::cache::{CacheLimits, GraphCache};
 pub use graph::{Graph, MAX_QUEUED_COMPUTES};
 pub use models::{ModelDigest, ModelStore};
 pub use nn_ext::add_extension_to_linker;
+pub use notes::{NoteSink, Notes};
 pub use onnx::edit::{ModelEdit, declared_inputs, edit_model};
 pub use onnx::{Census as ModelCensus, DeclaredDim, DeclaredInput, inspect as inspect_model};
 pub use ort_backend::OrtBackend;

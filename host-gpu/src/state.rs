@@ -3,6 +3,7 @@
 use crate::budget::{Budget, MeterCells, NnMeters};
 use crate::error::{GuestFault, NnError};
 use crate::graph::Graph;
+use crate::notes::Notes;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -46,6 +47,7 @@ pub struct NnState {
     pub(crate) meters: Arc<MeterCells>,
     pub(crate) tenant: u64,
     pub(crate) own_thread: bool,
+    pub(crate) notes: Option<Notes>,
     ends: Option<Instant>,
 }
 
@@ -66,6 +68,7 @@ impl NnState {
             meters: Arc::default(),
             tenant: TENANTS.fetch_add(1, Ordering::Relaxed),
             own_thread: false,
+            notes: None,
             ends: None,
         }
     }
@@ -83,6 +86,13 @@ impl NnState {
     #[must_use]
     pub fn on_its_own_thread(mut self) -> Self {
         self.own_thread = true;
+        self
+    }
+
+    /// Has what a graph gives noted.
+    #[must_use]
+    pub fn noting(mut self, notes: Option<Notes>) -> Self {
+        self.notes = notes;
         self
     }
 

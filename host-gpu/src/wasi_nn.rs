@@ -191,6 +191,7 @@ fn run<'a>(
     let (limits, wall) = (state.limits.clone(), state.compute_wall());
     let (tenant, own_thread) = (state.tenant, state.own_thread);
     let (budget, meters) = (Arc::clone(&state.budget), Arc::clone(&state.meters));
+    let notes = state.notes.clone();
     async move {
         if given.len() > limits.max_inputs {
             let (what, found) = ("the number of inputs", given.len());
@@ -216,6 +217,9 @@ fn run<'a>(
                 return Err(GuestFault::too_large(what, bytes, limits.max_tensor_bytes).into());
             }
             let charge = budget.charge(bytes)?;
+            if let Some(notes) = &notes {
+                notes.take(&context.graph, &name, &value)?;
+            }
             charged.push((name, NnTensor::from_value(value.with_charge(charge))));
         }
         Ok(charged)

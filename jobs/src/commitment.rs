@@ -74,7 +74,7 @@ impl Commitment {
 }
 
 impl Statement for Commitment {
-    const DOMAIN: &'static str = "assay/commitment/v2";
+    const DOMAIN: &'static str = "assay/commitment/v3";
 }
 
 fn commitment_hash(
@@ -97,6 +97,10 @@ fn commitment_hash(
             outcome.fingerprint.digest().as_bytes(),
             outcome.placement_digest().as_bytes(),
             &outcome.meters.to_bytes(),
+            &outcome
+                .noted
+                .map(|noted| noted.to_bytes())
+                .unwrap_or_default(),
         ],
     )
 }
@@ -117,6 +121,7 @@ pub struct Reveal {
 mod tests {
     use super::*;
     use crate::digest::BlobRef;
+    use crate::openings::Noted;
     use crate::outcome::{Fingerprint, Meters, Placement};
 
     fn opening() -> Opening {
@@ -145,6 +150,11 @@ mod tests {
                     execution_provider: "p".into(),
                     nodes: 6,
                 }],
+                noted: Some(Noted {
+                    root: Digest::of(b"noted"),
+                    chunks: 7,
+                    inferences: 8,
+                }),
             },
         }
     }
@@ -164,7 +174,11 @@ mod tests {
     fn a_commitment_opens_to_what_it_hid_and_to_nothing_else() {
         assert!(commitment().opens_with(&opening()));
         type Change = fn(&mut Opening);
-        let changes: [Change; 16] = [
+        let changes: [Change; 20] = [
+            |o| o.outcome.noted = None,
+            |o| o.outcome.noted.as_mut().unwrap().root = Digest::of(b"other"),
+            |o| o.outcome.noted.as_mut().unwrap().chunks = 9,
+            |o| o.outcome.noted.as_mut().unwrap().inferences = 9,
             |o| o.nonce[31] ^= 1,
             |o| o.outcome.root = Digest::of(b"other"),
             |o| o.outcome.meters.fuel = 9,

@@ -97,6 +97,12 @@ pub enum Domain {
     GameDraw,
     /// Identity of a validator's report.
     Scores,
+    /// What nobody knows of a job before its providers have committed.
+    OpeningChallenge,
+    /// What places follow from that a provider opens.
+    OpeningSeed,
+    /// A place that a provider opens.
+    OpeningPlace,
 }
 
 impl Domain {
@@ -105,7 +111,7 @@ impl Domain {
             Self::ItemLeaf => "assay 2026-11-21 item leaf v1",
             Self::ItemNode => "assay 2026-11-21 item node v1",
             Self::ItemRoot => "assay 2026-11-21 item root v1",
-            Self::Commitment => "assay 2026-11-22 commitment v2",
+            Self::Commitment => "assay 2026-11-22 commitment v3",
             Self::Assignment => "assay 2026-11-21 assignment v1",
             Self::Fingerprint => "assay 2026-11-21 fingerprint v1",
             Self::Placement => "assay 2026-11-22 placement v1",
@@ -121,6 +127,9 @@ impl Domain {
             Self::Game => "assay 2026-11-22 game v1",
             Self::GameDraw => "assay 2026-11-22 game draw v1",
             Self::Scores => "assay 2026-11-22 scores v1",
+            Self::OpeningChallenge => "assay 2026-11-22 opening challenge v1",
+            Self::OpeningSeed => "assay 2026-11-22 opening seed v1",
+            Self::OpeningPlace => "assay 2026-11-22 opening place v1",
         }
     }
 }

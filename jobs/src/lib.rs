@@ -47,6 +47,7 @@ pub mod accusation;
 pub mod compare;
 pub mod dispute;
 pub mod game;
+pub mod openings;
 pub mod profile;
 pub mod record;
 pub mod verdict;

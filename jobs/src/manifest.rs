@@ -11,6 +11,7 @@ use crate::compare::Comparator;
 use crate::digest::{BlobRef, Digest};
 use crate::money::Amount;
 use crate::offer::DeviceKind;
+use crate::openings::OpeningsRule;
 use crate::package::{Dtype, Replication};
 use crate::package::{InputRef, Limits, ModelRef, OutputFormat, PACKAGE_SCHEMA, Package};
 use crate::policy::Policy;
@@ -69,6 +70,9 @@ pub struct Manifest {
     /// The tolerance profile that the comparator keeps to.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub profile: Option<ProfileSource>,
+    /// Values within a model that every replica opens, if any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub openings: Option<OpeningsRule>,
 }
 
 /// A tolerance profile as a manifest names it.
@@ -196,6 +200,7 @@ impl Manifest {
             device: self.device,
             cpu_nodes: self.cpu_nodes,
             profile: self.profile.map(|profile| profile.digest),
+            openings: self.openings,
             nonce: hex::encode(resolved.nonce),
         };
         check_bounds(&package)?;
@@ -218,6 +223,8 @@ impl Manifest {
         bounds::replication(&self.replication)?;
         bounds::policy(&self.policy, &self.replication)?;
         bounds::comparator(&self.comparator, &self.output)?;
+        let models = self.models.iter().map(|model| model.name.as_str());
+        bounds::openings(self.openings.as_ref(), models)?;
         bounds::price(self.max_price)
     }
 }

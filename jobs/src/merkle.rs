@@ -87,6 +87,92 @@ pub fn verify(root: &Digest, item: &[u8], proof: &Proof) -> bool {
     bind_count(computed, proof.count) == *root
 }
 
+/// Makes a root of items that come one by one, in memory that grows with the tree's height alone.
+#[derive(Clone, Debug, Default)]
+pub struct Growing {
+    /// Tops of the full trees so far, each with its height, the highest first.
+    tops: Vec<(u32, Digest)>,
+    count: u32,
+}
+
+impl Growing {
+    /// Takes the next item; `None` if there are as many as a tree can count.
+    pub fn push(&mut self, item: &[u8]) -> Option<()> {
+        self.count = self.count.checked_add(1)?;
+        let (mut height, mut top) = (0_u32, leaf(item));
+        while let Some((_, left)) = self.tops.pop_if(|(of, _)| *of == height) {
+            top = node(&left, &top);
+            height = height.saturating_add(1);
+        }
+        self.tops.push((height, top));
+        Some(())
+    }
+
+    /// Items so far.
+    pub const fn count(&self) -> u32 {
+        self.count
+    }
+
+    /// The root over all items so far: what [`root`] says of them.
+    pub fn root(&self) -> Digest {
+        let lowest_first = self.tops.iter().rev().map(|(_, top)| *top);
+        let top = lowest_first.reduce(|right, left| node(&left, &right));
+        bind_count(top.unwrap_or_default(), self.count)
+    }
+}
+
+/// A whole tree in memory, for whoever proves many of its items.
+#[derive(Clone, Debug)]
+pub struct Tree {
+    /// The leaves, then each level above them.
+    levels: Vec<Vec<Digest>>,
+}
+
+impl Tree {
+    /// The tree over items that come one by one.
+    pub fn of<I: AsRef<[u8]>>(items: impl IntoIterator<Item = I>) -> Self {
+        let leaves = items.into_iter().map(|item| leaf(item.as_ref()));
+        let mut levels = vec![leaves.collect::<Vec<_>>()];
+        // A left-balanced tree pairs neighbours on each level, and the last one without a neighbour moves up.
+        while let Some(below) = levels.last().filter(|level| level.len() > 1) {
+            let pairs = below.chunks(2).map(|pair| match pair {
+                [left, right] => node(left, right),
+                [only] => *only,
+                _ => Digest::default(),
+            });
+            levels.push(pairs.collect());
+        }
+        Self { levels }
+    }
+
+    /// The root: what [`root`] says of the items.
+    pub fn root(&self) -> Digest {
+        let top = self.levels.last().and_then(|level| level.first());
+        bind_count(top.copied().unwrap_or_default(), self.count())
+    }
+
+    /// What [`prove`] says of the items.
+    pub fn prove(&self, index: u32) -> Option<Proof> {
+        let count = self.count();
+        let mut at = (index < count).then_some(index as usize)?;
+        let mut siblings = Vec::with_capacity(self.levels.len());
+        for level in &self.levels {
+            // One without a neighbour moves up as it is.
+            siblings.extend(level.get(at ^ 1).filter(|_| level.len() > 1));
+            at >>= 1;
+        }
+        Some(Proof {
+            index,
+            count,
+            siblings,
+        })
+    }
+
+    fn count(&self) -> u32 {
+        self.levels.first().map_or(0, |leaves| leaves.len() as u32)
+    }
+}
+
 fn top(leaves: &[Digest]) -> Digest {
     match leaves {
         [] => Digest::default(),
@@ -142,6 +228,21 @@ mod tests {
                 );
             }
             assert_eq!(prove(&items, count), None);
+        }
+    }
+
+    #[test]
+    fn a_tree_that_grows_or_is_kept_is_the_same_tree() {
+        for count in 0..70 {
+            let items = items(count);
+            let mut growing = Growing::default();
+            items.iter().for_each(|item| growing.push(item).unwrap());
+            let tree = Tree::of(&items);
+            assert_eq!((growing.root(), growing.count()), (root(&items), count));
+            assert_eq!(tree.root(), root(&items), "{count}");
+            for index in 0..=count {
+                assert_eq!(tree.prove(index), prove(&items, index), "{count} {index}");
+            }
         }
     }
 

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 
 use crate::digest::{BlobRef, Digest, Domain};
+use crate::openings::Noted;
 
 /// The execution class: two outcomes of equal fingerprint must be bitwise equal.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -139,6 +140,9 @@ pub struct Outcome {
     pub fingerprint: Fingerprint,
     /// What ran the nodes of each graph, by graph and execution provider. Every node is counted.
     pub placement: Vec<Placement>,
+    /// The values within a model that it noted, in a job that has some opened.
+    #[serde(default)]
+    pub noted: Option<Noted>,
 }
 
 impl Outcome {
@@ -240,6 +244,7 @@ mod tests {
                 options: String::new(),
             },
             placement: entries.iter().map(on).collect(),
+            noted: None,
         }
     }
 

@@ -9,6 +9,7 @@ use crate::digest::{BlobRef, Digest};
 use crate::ids::JobId;
 use crate::money::Amount;
 use crate::offer::DeviceKind;
+use crate::openings::OpeningsRule;
 use crate::policy::Policy;
 use crate::{items, merkle};
 
@@ -63,6 +64,9 @@ pub struct Package {
     /// ([`crate::profile::VerifiedProfile::digest`]), if the client named one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub profile: Option<Digest>,
+    /// Values within a model that every replica opens, if the client wants any opened.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub openings: Option<OpeningsRule>,
     /// 32 hexadecimal digits chosen by the client, which make two runs of one job two jobs.
     pub nonce: String,
 }
@@ -279,6 +283,7 @@ pub(crate) mod tests {
             device: None,
             cpu_nodes: false,
             profile: None,
+            openings: None,
             nonce: "0".repeat(32),
         }
     }

@@ -12,6 +12,7 @@ use crate::Error;
 use crate::assignment::Assignment;
 use crate::commitment::{Commitment, Opening};
 use crate::ids::{AssignmentId, JobId, ProviderId};
+use crate::outcome::Outcome;
 use crate::package::Package;
 use crate::plan;
 use crate::statement::Verified;
@@ -172,28 +173,47 @@ impl Receipt {
                 commitment.opens_with(opening),
                 "the commitment does not open to the outcome",
             ),
-            (
-                outcome.items == assignment.items,
-                "the outcome has not one output for each item",
-            ),
-            (
-                outcome.is_bounded(package.models.len()),
-                "the fingerprint or the placement has a field that is too long",
-            ),
-            (
-                outcome.places(package.models.iter().map(|model| model.name.as_str())),
-                "the placement does not name what ran each of the job's graphs",
-            ),
-            (
-                package.cpu_nodes || outcome.stays_on_its_device(),
-                "nodes ran elsewhere than on the device, which the job does not allow",
-            ),
         ] {
             if !holds {
                 return Err(bad(reason));
             }
         }
-        Ok(())
+        check_outcome(outcome, assignment, package)
+    }
+}
+
+/// Whether an outcome can be one of this assignment.
+fn check_outcome(
+    outcome: &Outcome,
+    assignment: &Assignment,
+    package: &Package,
+) -> Result<(), Error> {
+    let facts = [
+        (
+            outcome.items == assignment.items,
+            "the outcome has not one output for each item",
+        ),
+        (
+            outcome.is_bounded(package.models.len()),
+            "the fingerprint or the placement has a field that is too long",
+        ),
+        (
+            outcome.places(package.models.iter().map(|model| model.name.as_str())),
+            "the placement does not name what ran each of the job's graphs",
+        ),
+        (
+            package.cpu_nodes || outcome.stays_on_its_device(),
+            "nodes ran elsewhere than on the device, which the job does not allow",
+        ),
+        (
+            package.openings.is_some() == outcome.noted.is_some()
+                && outcome.noted.is_none_or(|noted| noted.is_bounded()),
+            "what was noted is missing, too much, or not asked for by the job",
+        ),
+    ];
+    match facts.into_iter().find(|(holds, _)| !holds) {
+        Some((_, reason)) => Err(bad(reason)),
+        None => Ok(()),
     }
 }
 

@@ -134,6 +134,11 @@ impl<T: Statement> Signed<T> {
         postcard::from_bytes(&bytes).map_err(|error| refuse(error.to_string()))
     }
 
+    /// The signature's bytes. They say nothing before [`Signed::verify`].
+    pub fn signature(&self) -> &[u8] {
+        &self.signature
+    }
+
     /// The key that claims to have signed. Believe it only after [`Signed::verify`].
     pub const fn claimed_signer(&self) -> ProviderId {
         self.signer

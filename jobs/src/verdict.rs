@@ -148,6 +148,7 @@ mod tests {
     /// What a replica on an engine of this name metered, and by how many nodes of its graph.
     fn outcome(engine: &str, meters: Meters, nodes: u32) -> Outcome {
         Outcome {
+            noted: None,
             root: Digest::default(),
             outputs: BlobRef::of(b""),
             items: 0,

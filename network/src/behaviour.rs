@@ -22,6 +22,7 @@ use crate::protocol::cancel::CancelWire;
 use crate::protocol::codec::Codec;
 use crate::protocol::commit::CommitWire;
 use crate::protocol::offer::OfferWire;
+use crate::protocol::open::OpenWire;
 use crate::protocol::reveal::RevealWire;
 
 /// Name of our Kademlia network, apart from every other.
@@ -56,6 +57,7 @@ pub(crate) struct Behaviour {
     pub(crate) assign: Requests<AssignWire>,
     pub(crate) commit: Requests<CommitWire>,
     pub(crate) reveal: Requests<RevealWire>,
+    pub(crate) open: Requests<OpenWire>,
     pub(crate) cancel: Requests<CancelWire>,
     pub(crate) blob: Requests<BlobWire>,
 }
@@ -122,6 +124,7 @@ impl Behaviour {
             assign: control(provider.clone(), config),
             commit: control(aggregator, config),
             reveal: control(provider.clone(), config),
+            open: control(provider.clone(), config),
             cancel: control(provider, config),
             blob: requests(Full, config.chunk_timeout),
         }

@@ -15,10 +15,11 @@ use crate::protocol::cancel::CancelWire;
 use crate::protocol::codec::encoded_size;
 use crate::protocol::commit::CommitWire;
 use crate::protocol::offer::OfferWire;
+use crate::protocol::open::OpenWire;
 use crate::protocol::reveal::RevealWire;
 use crate::protocol::{
     AssignReply, AssignRequest, BlobReply, BlobRequest, CancelReply, CancelRequest, CommitReply,
-    CommitRequest, OfferReply, OfferRequest, RevealReply, RevealRequest,
+    CommitRequest, OfferReply, OfferRequest, OpenReply, OpenRequest, RevealReply, RevealRequest,
 };
 use crate::{Error, Role};
 
@@ -98,6 +99,18 @@ impl Client {
         request: RevealRequest,
     ) -> Result<RevealReply, Error> {
         self.ask::<RevealWire>(provider, request).await
+    }
+
+    /// Asks a provider to open values that it noted.
+    ///
+    /// # Errors
+    /// As [`Client::send_offer`].
+    pub async fn open(
+        &self,
+        provider: ProviderId,
+        request: OpenRequest,
+    ) -> Result<OpenReply, Error> {
+        self.ask::<OpenWire>(provider, request).await
     }
 
     /// Tells a provider that an assignment is no longer needed.

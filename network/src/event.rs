@@ -8,7 +8,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::protocol::{
     AssignReply, AssignRequest, CancelReply, CancelRequest, CommitReply, CommitRequest, OfferReply,
-    OfferRequest, RevealReply, RevealRequest,
+    OfferRequest, OpenReply, OpenRequest, RevealReply, RevealRequest,
 };
 
 /// Something the daemon must know or answer. `from` is authenticated: it is the key that the
@@ -56,6 +56,15 @@ pub enum Event {
         request: RevealRequest,
         /// Where the answer goes.
         reply: ReplyHandle<RevealReply>,
+    },
+    /// An aggregator asks for values that were noted (providers only).
+    OpenRequest {
+        /// Who.
+        from: ProviderId,
+        /// What.
+        request: OpenRequest,
+        /// Where the answer goes.
+        reply: ReplyHandle<OpenReply>,
     },
     /// An aggregator cancels (providers only).
     Cancel {

@@ -10,6 +10,7 @@
 //! | [`assign`] | aggregator | provider | "execute this shard" |
 //! | [`commit`] | provider | aggregator | "I am bound to this outcome", or "I failed" |
 //! | [`reveal`] | aggregator | provider | "open your commitment" |
+//! | [`open`] | aggregator | provider | "open values that you noted" |
 //! | [`cancel`] | aggregator | provider | "this assignment is no longer needed" |
 //! | [`blob`] | either | either | "this part of this blob" |
 
@@ -25,6 +26,7 @@ pub mod blob;
 pub mod cancel;
 pub mod commit;
 pub mod offer;
+pub mod open;
 pub mod reveal;
 
 pub(crate) mod codec;
@@ -34,6 +36,7 @@ pub use blob::{BlobReply, BlobRequest};
 pub use cancel::{CancelReply, CancelRequest};
 pub use commit::{CommitReply, CommitRequest, FailureCode};
 pub use offer::{OfferReply, OfferRequest};
+pub use open::{OpenReply, OpenRequest};
 pub use reveal::{RevealReply, RevealRequest};
 
 /// The only version of every protocol there is.
@@ -129,13 +132,14 @@ impl Fault {
 }
 
 /// Names of all protocols, as a node announces them.
-pub const NAMES: [&str; 6] = [
+pub const NAMES: [&str; 7] = [
     offer::OfferWire::NAME,
     assign::AssignWire::NAME,
     commit::CommitWire::NAME,
     reveal::RevealWire::NAME,
     cancel::CancelWire::NAME,
     blob::BlobWire::NAME,
+    open::OpenWire::NAME,
 ];
 
 /// Reads bytes off no stream, with the code that reads what a peer sends: whether they are one frame
@@ -146,6 +150,7 @@ pub fn understood(name: &str, bytes: &[u8]) -> Option<(bool, bool)> {
         assign::AssignWire::NAME => codec::understood::<assign::AssignWire>,
         commit::CommitWire::NAME => codec::understood::<commit::CommitWire>,
         reveal::RevealWire::NAME => codec::understood::<reveal::RevealWire>,
+        open::OpenWire::NAME => codec::understood::<open::OpenWire>,
         cancel::CancelWire::NAME => codec::understood::<cancel::CancelWire>,
         blob::BlobWire::NAME => codec::understood::<blob::BlobWire>,
         _ => return None,

@@ -140,6 +140,14 @@ pub enum FailureKind {
         /// The bound.
         limit: u32,
     },
+    /// Values of a tensor that the job has noted.
+    #[error("the job has {wanted} bytes of values noted, the limit is {limit}: cut smaller shards")]
+    NotesLimit {
+        /// What there would be.
+        wanted: u64,
+        /// The bound.
+        limit: u64,
+    },
     /// The model is not one that the library can load.
     #[error("model {name} is refused: {reason}")]
     ModelRefused {
@@ -246,6 +254,7 @@ impl FailureKind {
             | Self::OutputCount { .. }
             | Self::LogLimit { .. }
             | Self::LogLines { .. }
+            | Self::NotesLimit { .. }
             | Self::ModelRefused { .. }
             | Self::Task { .. } => Cause::Guest,
         }
@@ -338,6 +347,10 @@ impl FailureKind {
             return match error {
                 host_gpu::NnError::TableFull { bound } => Self::ResourceLimit {
                     limit: *bound as u64,
+                },
+                host_gpu::NnError::NotesFull { wanted, limit } => Self::NotesLimit {
+                    wanted: *wanted,
+                    limit: *limit,
                 },
                 // A run may take what is left of the shard's time; what the job allows is the bound.
                 host_gpu::NnError::Timeout { what, .. } => Self::Deadline {

@@ -49,6 +49,7 @@ pub mod log;
 
 pub mod limits;
 mod meters;
+mod notes;
 
 pub mod failure;
 pub mod task;
@@ -64,8 +65,9 @@ pub use failure::{Cause, Failure, FailureKind};
 pub use limits::ShardLimits;
 pub use local::{LocalJob, LocalResult, run_local};
 pub use log::{LogLevel, LogLine};
+pub use notes::{Trace, TraceError, TraceWriter};
 pub use sandbox::{Backend, Sandbox, SandboxConfig};
-pub use task::{DeviceReport, LocalBlob, LocalModel, ProbeReport, ShardOutcome, ShardTask};
+pub use task::{DeviceReport, LocalBlob, LocalModel, Noting, ProbeReport, ShardOutcome, ShardTask};
 pub use worker::{Emulator, ModelWorker, WorkerConfig, WorkerHandle, WorkerPool};
 
 #[cfg(test)]

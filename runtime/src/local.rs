@@ -14,7 +14,7 @@ use jobs::plan::{ShardSpan, plan};
 
 use crate::failure::{Failure, FailureKind};
 use crate::log::LogLine;
-use crate::task::{LocalBlob, LocalModel, ShardTask};
+use crate::task::{LocalBlob, LocalModel, Noting, ShardTask};
 use crate::worker::WorkerPool;
 
 /// A job whose blobs lie on this machine.
@@ -36,6 +36,8 @@ pub struct LocalJob {
     pub device: DeviceKind,
     /// Whether nodes for which the device has no kernel may run on the processor.
     pub cpu_nodes: bool,
+    /// What is noted meanwhile, as on a provider: a job that has too much of it fails here too.
+    pub noting: Option<Noting>,
 }
 
 impl LocalJob {
@@ -72,6 +74,7 @@ impl LocalJob {
             limits: package.limits,
             device: package.device.unwrap_or(DeviceKind::Cpu),
             cpu_nodes: package.cpu_nodes,
+            noting: Noting::of(package),
         })
     }
 }
@@ -163,6 +166,7 @@ async fn run_shard(job: &LocalJob, pool: &WorkerPool, span: ShardSpan) -> Result
         models: job.models.clone(),
         device: job.device,
         cpu_nodes: job.cpu_nodes,
+        noting: job.noting.clone(),
         limits: job.limits,
     };
     let done = pool.execute(task, encoded).await.map_err(failed)?;

@@ -27,6 +27,7 @@ use crate::bindings::InferencePre;
 use crate::cache::ComponentCache;
 use crate::failure::{Failure, FailureKind};
 use crate::limits::ShardLimits;
+use crate::notes::Recorder;
 use crate::task::{
     DeviceReport, LocalBlob, MODELS_MAX, ProbeReport, ShardOutcome, ShardTask, model_digest,
 };
@@ -245,12 +246,23 @@ impl Sandbox {
                 return Err(FailureKind::task(reason));
             }
         }
+        let (recorder, notes) = match &task.noting {
+            None => (None, None),
+            Some(noting) => {
+                let unknown = || format!("no model is named {:?}", noting.graph);
+                let graph = graphs.get(&noting.graph);
+                let graph = graph.ok_or_else(|| FailureKind::task(unknown()))?;
+                let (recorder, notes) = Recorder::new(noting, graph)?;
+                (Some(recorder), Some(notes))
+            }
+        };
         let names = task.models.iter().map(|model| model.name.clone()).collect();
         let context = crate::context::Context::new(task.job, task.shard, task.first_item, names);
         Ok(Prepared {
             engine: &self.engine,
             component,
-            state: State::new(&limits, task.job, context, graphs),
+            state: State::new(&limits, task.job, context, graphs, notes),
+            recorder,
             limits,
             fingerprint,
             placement,

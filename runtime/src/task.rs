@@ -6,10 +6,11 @@ use jobs::digest::{BlobRef, Digest};
 use jobs::ids::JobId;
 use jobs::offer::DeviceKind;
 use jobs::outcome::{Fingerprint, Outcome};
-use jobs::package::Limits;
+use jobs::package::{Limits, Package};
 use serde::{Deserialize, Serialize};
 
 use crate::log::LogLine;
+use crate::notes::Trace;
 
 /// Most models in one task.
 pub const MODELS_MAX: usize = 64;
@@ -35,6 +36,25 @@ pub struct LocalModel {
     pub file: LocalBlob,
 }
 
+/// A tensor whose values are noted, inference by inference.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Noting {
+    /// A graph of the job.
+    pub graph: String,
+    /// An output of it, of 32-bit floats.
+    pub tensor: String,
+}
+
+impl Noting {
+    /// What a package has noted.
+    pub fn of(package: &Package) -> Option<Self> {
+        package.openings.as_ref().map(|rule| Self {
+            graph: rule.graph.clone(),
+            tensor: rule.tensor.clone(),
+        })
+    }
+}
+
 /// One execution of one shard. The encoded items ([`jobs::items::encode`]) travel beside it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ShardTask {
@@ -52,6 +72,8 @@ pub struct ShardTask {
     pub device: DeviceKind,
     /// Whether nodes for which the device has no kernel may run on the processor.
     pub cpu_nodes: bool,
+    /// What is noted meanwhile, if anything.
+    pub noting: Option<Noting>,
     /// The job's limits.
     pub limits: Limits,
 }
@@ -65,6 +87,8 @@ pub struct ShardOutcome {
     pub outputs: Vec<u8>,
     /// What the guest logged.
     pub log: Vec<LogLine>,
+    /// The values that `outcome.noted` names, if any were to be noted.
+    pub trace: Option<Trace>,
 }
 
 /// A device that tasks can run on.

@@ -70,6 +70,7 @@ fn task(dir: &Path, name: &str, component: &[u8]) -> ShardTask {
         models: GRAPHS.iter().map(model).collect(),
         device: DeviceKind::Cpu,
         cpu_nodes: false,
+        noting: None,
         limits: Limits {
             fuel: 100_000_000,
             memory_bytes: 16 << 20,

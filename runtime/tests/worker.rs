@@ -18,6 +18,8 @@ mod harness;
 mod drill;
 #[path = "worker/isolation.rs"]
 mod isolation;
+#[path = "worker/liar.rs"]
+mod liar;
 #[path = "worker/lifecycle.rs"]
 mod lifecycle;
 #[path = "worker/onnx.rs"]
@@ -36,6 +38,7 @@ fn main() -> std::process::ExitCode {
     match &arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         [WORKER_ARGUMENT, ..] => runtime::worker::main(),
         [drill::ARGUMENT, ..] => runtime::worker::main_with(drill::attack),
+        [liar::ARGUMENT, how] => liar::answer(how),
         [PARENT_ARGUMENT, dir] => isolation::be_a_parent(dir.as_ref()),
         _ => harness::run(&[
             lifecycle::CASES,
@@ -43,6 +46,7 @@ fn main() -> std::process::ExitCode {
             drill::CASES,
             onnx::CASES,
             protocol::CASES,
+            liar::CASES,
         ]),
     }
 }

@@ -29,7 +29,7 @@ pub(crate) fn generate_component() -> Result<PathBuf> {
 ///
 /// # Errors
 /// If it cannot be built.
-pub(crate) fn embed_component() -> Result<PathBuf> {
+pub fn embed_component() -> Result<PathBuf> {
     built("embed", "examples")
 }
 

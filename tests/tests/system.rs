@@ -29,6 +29,8 @@ mod liars;
 mod liquidation;
 #[path = "system/matrix.rs"]
 mod matrix;
+#[path = "system/openings.rs"]
+mod openings;
 #[path = "system/programs.rs"]
 mod programs;
 #[path = "system/reference.rs"]

@@ -10,6 +10,7 @@ use ledger::JournalEntry;
 use serde::{Deserialize, Serialize};
 
 use super::event::{Code, RequestId};
+use super::openings::Openings;
 use super::refusal::Refusal;
 
 /// What admission promises.
@@ -304,6 +305,9 @@ pub enum Action {
         right_outputs: BlobRef,
         /// Which of the first one's items the second has, as positions; nothing for all of them.
         sample: Vec<u32>,
+        /// What both must open before they agree, in a job that has something opened: if one does not, then
+        /// [`super::Event::OpeningFailed`].
+        openings: Option<Box<Openings>>,
     },
     /// Compare two answers to one shard, of whichever jobs, under this job's comparator; then
     /// [`super::liquidation::CaseEvent::Compared`].

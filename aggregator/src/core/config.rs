@@ -238,4 +238,6 @@ pub enum Sabotage {
     SkipDraw,
     /// Stake is taken by the rule that was once published: the lesser of two thresholds, and no referee.
     MinRule,
+    /// The verdict does not look at what was opened.
+    IgnoreOpenings,
 }

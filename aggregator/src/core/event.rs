@@ -126,6 +126,8 @@ pub struct JobSpec {
     pub audit: Option<Unit>,
     /// When two outputs agree.
     pub comparison: Comparison,
+    /// Whether replicas open values within a model to one another.
+    pub openings: bool,
     /// Caps on one execution of one shard.
     pub limits: Limits,
     /// Number of models.
@@ -165,6 +167,7 @@ impl JobSpec {
                 | Comparator::Json(_)
                 | Comparator::Fingerprint(_) => Comparison::Numeric,
             },
+            openings: package.openings.is_some(),
             limits: package.limits,
             models: u32::try_from(package.models.len()).unwrap_or(u32::MAX),
             model_bytes_max: model_sizes.max().unwrap_or(0),
@@ -443,4 +446,15 @@ pub enum Event {
     },
     /// Something about a case: an answer that somebody holds to be wrong.
     Liquidation(super::liquidation::CaseEvent),
+    /// A replica did not open what it had noted, or opened something else ([`super::Action::Compare`]).
+    OpeningFailed {
+        /// Of which job.
+        job: JobId,
+        /// Which shard.
+        shard: u32,
+        /// Which assignment failed.
+        failed: AssignmentId,
+        /// With which it was to be compared.
+        other: AssignmentId,
+    },
 }

@@ -103,8 +103,10 @@ impl Core {
             return;
         };
         let revealed = revealed(shard);
-        if job.spec.comparison == Comparison::Numeric {
-            let unknown = uncompared(shard, &revealed);
+        let opens = self.opens(job);
+        if job.spec.comparison == Comparison::Numeric || opens {
+            let exact = job.spec.comparison == Comparison::Exact;
+            let unknown = uncompared(shard, &revealed, opens, exact);
             if !unknown.is_empty() {
                 self.ask_to_compare(id, index, &unknown, fx);
                 return;
@@ -112,7 +114,7 @@ impl Core {
         }
         let quorum = usize::from(job.spec.replicas);
         let max = usize::from(job.spec.max_replicas);
-        let verdict = self.verdict(shard, &revealed, quorum);
+        let verdict = self.verdict(shard, &revealed, quorum, opens);
         match verdict {
             Verdict::Accepted { agreeing } => {
                 let winners = agreeing.iter().filter_map(|i| revealed.get(*i).copied());
@@ -142,10 +144,11 @@ impl Core {
         }
     }
 
-    fn verdict(&self, shard: &Shard, revealed: &[u32], quorum: usize) -> Verdict {
+    fn verdict(&self, shard: &Shard, revealed: &[u32], quorum: usize, opens: bool) -> Verdict {
         let agree = |i: usize, j: usize| match (revealed.get(i), revealed.get(j)) {
             (Some(&left), Some(&right)) => {
-                agree(shard, left, right) || self.ignores_fuel() && same_root(shard, left, right)
+                agree(shard, left, right, opens)
+                    || self.ignores_fuel() && same_root(shard, left, right)
             }
             _ => false,
         };
@@ -191,7 +194,9 @@ impl Core {
                 return;
             };
             shard.comparisons.insert((left, right), None);
-            let action = compare(id, index, shard, left, right);
+            let (job, shard) = (self.jobs.get(&id), self.shard(id, index));
+            let both = job.zip(shard);
+            let action = both.and_then(|(job, shard)| compare(job, index, shard, left, right));
             self.comparing.insert((id, index, left, right));
             fx.actions.extend(action);
         }
@@ -270,13 +275,18 @@ fn revealed(shard: &Shard) -> Vec<u32> {
     revealed.map(|(_, position)| position).collect()
 }
 
-/// Pairs with different roots that might agree and that nobody has compared yet.
-fn uncompared(shard: &Shard, revealed: &[u32]) -> Vec<(u32, u32)> {
+/// Pairs that might agree and that nobody has compared yet: those with different roots, unless outputs are compared bit
+/// by bit, and where something is opened those with equal ones too.
+fn uncompared(shard: &Shard, revealed: &[u32], opens: bool, exact: bool) -> Vec<(u32, u32)> {
     let mut pairs = Vec::new();
     for (&left, i) in revealed.iter().zip(1usize..) {
         for &right in revealed.get(i..).unwrap_or_default() {
             let answer = shard.comparisons.get(&(left, right)).copied().flatten();
-            let open = same_meters(shard, left, right) && !same_root(shard, left, right);
+            let unsettled = match same_root(shard, left, right) {
+                true => opens,
+                false => !exact,
+            };
+            let open = unsettled && same_meters(shard, left, right);
             if open && answer.is_none() {
                 pairs.push((left, right));
             }
@@ -286,11 +296,12 @@ fn uncompared(shard: &Shard, revealed: &[u32]) -> Vec<(u32, u32)> {
 }
 
 /// Whether two revealed replicas agree: their meters and placements do, and either their roots are equal or the
-/// driver compared the outputs and said so.
-fn agree(shard: &Shard, left: u32, right: u32) -> bool {
+/// driver compared the outputs and said so. Where something is opened only the driver can say so.
+fn agree(shard: &Shard, left: u32, right: u32, opens: bool) -> bool {
     let pair = (left.min(right), left.max(right));
     let answer = shard.comparisons.get(&pair).copied().flatten();
-    same_meters(shard, left, right) && (same_root(shard, left, right) || answer == Some(true))
+    let alike = same_root(shard, left, right) && !opens;
+    same_meters(shard, left, right) && (alike || answer == Some(true))
 }
 
 pub(super) fn same_root(shard: &Shard, left: u32, right: u32) -> bool {

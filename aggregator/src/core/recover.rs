@@ -7,6 +7,7 @@ use jobs::ids::JobId;
 use ledger::Account;
 
 use super::action::Action;
+use super::openings;
 use super::state::{Job, Phase, ReplicaState, Shard};
 use super::{Core, Effects};
 
@@ -73,7 +74,7 @@ impl Core {
         let mine = (job.id, 0, 0, 0)..=(job.id, u32::MAX, u32::MAX, u32::MAX);
         for &(id, index, left, right) in self.comparing.range(mine) {
             let shard = self.shard(id, index);
-            actions.extend(shard.and_then(|shard| compare(id, index, shard, left, right)));
+            actions.extend(shard.and_then(|shard| compare(job, index, shard, left, right)));
         }
     }
 
@@ -131,7 +132,7 @@ pub(super) fn merge(job: &Job) -> Action {
 
 /// The order to compare two revealed replicas.
 pub(super) fn compare(
-    job: JobId,
+    job: &Job,
     index: u32,
     shard: &Shard,
     left: u32,
@@ -142,19 +143,22 @@ pub(super) fn compare(
         let outputs: BlobRef = replica.opening.as_ref()?.outcome.outputs;
         Some((replica.assignment, outputs, shard.sample_of(position)))
     };
+    // Whole shards alone are compared where something is opened, so nothing is swapped there.
+    let openings = openings::between(job, shard, left, right);
     // Of the two, at most one is of a sample.
     let (mut whole, mut other) = (side(left)?, side(right)?);
     if !whole.2.is_empty() {
         std::mem::swap(&mut whole, &mut other);
     }
     Some(Action::Compare {
-        job,
+        job: job.id,
         shard: index,
         left: whole.0,
         right: other.0,
         left_outputs: whole.1,
         right_outputs: other.1,
         sample: other.2.to_vec(),
+        openings,
     })
 }
 

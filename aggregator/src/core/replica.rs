@@ -202,6 +202,7 @@ impl Core {
             && outcome.meters.fuel <= job.spec.limits.fuel
             && outcome.is_bounded(job.spec.models as usize)
             && outcome.fingerprint.digest() == replica.class
+            && Self::notes_rightly(job, outcome.noted)
     }
 
     pub(super) fn reveal_failed(&mut self, assignment: AssignmentId, fx: &mut Effects) {

@@ -250,6 +250,8 @@ pub enum Cause {
     Refuted,
     /// It was to check an answer that is gone.
     Moot,
+    /// It did not open what it had noted.
+    OpeningFailed,
 }
 
 impl Replica {

@@ -9,6 +9,7 @@ mod draws;
 mod epochs;
 mod liquidations;
 mod money;
+mod openings;
 mod replicas;
 mod restart;
 mod reveals;
@@ -83,6 +84,7 @@ fn spec() -> JobSpec {
         trusted: None,
         audit: None,
         comparison: Comparison::Exact,
+        openings: false,
         limits: Limits {
             fuel: 4_000_000_000,
             memory_bytes: 1 << 20,
@@ -210,6 +212,7 @@ impl Script {
         Opening {
             nonce: [9; 32],
             outcome: Outcome {
+                noted: None,
                 placement: Vec::new(),
                 root: digest(output),
                 outputs: BlobRef::of(output.as_bytes()),

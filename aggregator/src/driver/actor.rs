@@ -14,8 +14,9 @@ use network::protocol::{AssignReply, AssignRequest, CancelRequest};
 use tokio::time::Instant;
 
 use super::error::Error;
+use super::openings::Looked;
 use super::rows::PACKAGES;
-use super::{Shared, liquidations, merge, prepare, reveal};
+use super::{Shared, liquidations, merge, openings, prepare, reveal};
 use crate::core::event::Finding;
 use crate::core::view::JobStatus;
 use crate::core::{Action, Code, Core, Event};
@@ -123,17 +124,19 @@ fn look(action: Action, shared: Arc<Shared>) {
             left_outputs,
             right_outputs,
             sample,
+            openings,
         } => spawn(&shared, async move {
             let compared = || async {
                 let outputs = (left_outputs, right_outputs);
-                let event = Event::Compared {
-                    job,
-                    shard,
-                    left,
-                    right,
-                    finding: compared(job, outputs, sample.clone(), &act).await?,
+                let finding = compared(job, outputs, sample.clone(), &act).await?;
+                let looked = match &openings {
+                    // What differs anyway needs no proof that it was computed.
+                    Some(openings) if finding == Finding::Agree => {
+                        openings::look(job, (left, right), openings, &act).await?
+                    }
+                    _ => Looked::Found(finding),
                 };
-                report(&act, event).await
+                tell_found((job, shard), (left, right), looked, &act).await
             };
             stubborn(&act, is_open(job), compared).await
         }),
@@ -157,6 +160,39 @@ fn look(action: Action, shared: Arc<Shared>) {
         }),
         _ => {}
     }
+}
+
+/// Reports what came of comparing two replicas.
+async fn tell_found(
+    (job, shard): (JobId, u32),
+    (left, right): (AssignmentId, AssignmentId),
+    looked: Looked,
+    shared: &Shared,
+) -> Result<(), Error> {
+    let failed = match looked {
+        Looked::Found(finding) => {
+            let event = Event::Compared {
+                job,
+                shard,
+                left,
+                right,
+                finding,
+            };
+            return report(shared, event).await;
+        }
+        Looked::Failed(failed) => failed,
+    };
+    for failed in failed {
+        let other = if failed == left { right } else { left };
+        let event = Event::OpeningFailed {
+            job,
+            shard,
+            failed,
+            other,
+        };
+        report(shared, event).await?;
+    }
+    Ok(())
 }
 
 /// Runs a task until it is done or the aggregator stops; what it left undone then comes back after the

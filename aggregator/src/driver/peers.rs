@@ -9,8 +9,8 @@ use jobs::offer::Offer;
 use jobs::statement::Signed;
 use network::EventReceiver;
 use network::protocol::{
-    AssignReply, CancelReply, CommitReply, CommitRequest, FailureCode, OfferReply, Refusal,
-    RefusalCode, RevealReply,
+    AssignReply, CancelReply, CommitReply, CommitRequest, FailureCode, OfferReply, OpenReply,
+    Refusal, RefusalCode, RevealReply,
 };
 use tokio::sync::{Semaphore, watch};
 
@@ -104,27 +104,32 @@ pub(super) async fn take(
                 });
             }))
         }
-        // The network lets only providers be asked these; refused all the same.
-        Heard::AssignRequest { request, reply, .. } => {
-            let refusal = not_ours();
-            reply.send(AssignReply::Refused {
-                assignment: request.id,
-                refusal,
-            });
+        misdirected => {
+            refuse(misdirected);
             None
         }
-        Heard::RevealRequest { request, reply, .. } => {
-            let refusal = not_ours();
-            reply.send(RevealReply::Refused {
-                assignment: request.assignment,
-                refusal,
-            });
-            None
-        }
-        Heard::Cancel { reply, .. } => {
-            drop::<network::ReplyHandle<CancelReply>>(reply);
-            None
-        }
+    }
+}
+
+/// The network lets only providers be asked these; refused all the same.
+fn refuse(event: network::Event) {
+    use network::Event as Heard;
+    let refusal = not_ours();
+    match event {
+        Heard::AssignRequest { request, reply, .. } => drop(reply.send(AssignReply::Refused {
+            assignment: request.id,
+            refusal,
+        })),
+        Heard::RevealRequest { request, reply, .. } => drop(reply.send(RevealReply::Refused {
+            assignment: request.assignment,
+            refusal,
+        })),
+        Heard::OpenRequest { request, reply, .. } => drop(reply.send(OpenReply::Refused {
+            assignment: request.assignment,
+            refusal,
+        })),
+        Heard::Cancel { reply, .. } => drop::<network::ReplyHandle<CancelReply>>(reply),
+        _ => {}
     }
 }
 

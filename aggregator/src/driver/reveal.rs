@@ -34,7 +34,7 @@ use crate::core::{Code, Event};
 const TRIES: u32 = 4;
 
 /// Pause between two tries.
-const PAUSE: Duration = Duration::from_secs(1);
+pub(super) const PAUSE: Duration = Duration::from_secs(1);
 
 /// Outputs fetched from one provider at the same time: fewer than a connection carries streams, so
 /// that none is refused by our own network, and so that one slow provider does not take every place.
@@ -142,11 +142,11 @@ async fn settle(id: AssignmentId, provider: ProviderId, shared: &Shared) -> Resu
 }
 
 /// What is left of a provider's time.
-struct Patience(Duration);
+pub(super) struct Patience(pub(super) Duration);
 
 impl Patience {
     /// Waits for something that the provider does; `None` when its time is up.
-    async fn spend<T>(&mut self, doing: impl Future<Output = T>) -> Option<T> {
+    pub(super) async fn spend<T>(&mut self, doing: impl Future<Output = T>) -> Option<T> {
         let since = Instant::now();
         let done = timeout(self.0, doing).await.ok();
         self.0 = self.0.saturating_sub(since.elapsed());
@@ -271,7 +271,7 @@ async fn fetch(
 }
 
 /// Whether our own node failed, as far as we know, and not the provider.
-fn is_ours(error: &network::Error) -> bool {
+pub(super) fn is_ours(error: &network::Error) -> bool {
     use network::Error as Failed;
     match error {
         Failed::NoSource { last, .. } => is_ours(last),

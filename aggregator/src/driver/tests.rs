@@ -11,6 +11,7 @@ mod life;
 mod limits;
 mod liquidations;
 mod log;
+mod openings;
 mod peers;
 mod refusals;
 mod restart;

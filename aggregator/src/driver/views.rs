@@ -141,6 +141,7 @@ fn standing(state: &ReplicaState, accepted: bool) -> Standing {
             | Cause::Lost
             | Cause::Failed(_)
             | Cause::RevealFailed
+            | Cause::OpeningFailed
             | Cause::OutputsInvalid
             | Cause::Banned => Standing::Failed,
             Cause::Refuted => Standing::Outvoted,

@@ -9,7 +9,8 @@ use ledger::TransferId;
 use policy::params::RAMP_CHECKS_MAX;
 
 use super::peer::{Peer, Vice, position};
-use super::plan::{JobPlan, TOLERANCE, honest_fuel};
+use super::plan::{JobPlan, TOLERANCE, honest_fuel, honest_noted};
+use crate::core::view::RecordParts;
 use crate::core::{Comparison, Config, Core, Evidence, JobOutcome};
 
 /// What it watches over in one seed.
@@ -89,7 +90,11 @@ impl Oracle {
             Some(_) => audits_everything(core.config()),
             None => plan.spec.replicas >= 2,
         };
-        if self.collusion || !checked {
+        if !checked {
+            return Ok(());
+        }
+        nothing_made_up(plan, &parts)?;
+        if self.collusion {
             return Ok(());
         }
         let judged = parts.shards.iter().flat_map(|shard| &shard.replicas);
@@ -141,6 +146,21 @@ impl Oracle {
         }
         Ok(())
     }
+}
+
+/// Whether everyone who is held to be right has noted what only an execution gives. Nobody makes up what another does, so
+/// this holds whoever colludes.
+fn nothing_made_up(plan: &JobPlan, parts: &RecordParts) -> Result<(), String> {
+    for shard in parts.shards.iter().filter(|_| plan.spec.openings) {
+        let honest = honest_noted(plan.id, shard.index);
+        for replica in shard.replicas.iter().filter(|replica| replica.agreed) {
+            if replica.opening.outcome.noted != Some(honest) {
+                let provider = replica.provider;
+                return Err(format!("{provider} was paid for what it made up"));
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Whether no provider ever comes to be checked less than always.

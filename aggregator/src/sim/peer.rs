@@ -7,9 +7,10 @@ use jobs::commitment::{Commitment, Opening};
 use jobs::digest::{BlobRef, Digest};
 use jobs::ids::{AssignmentId, ProviderId};
 use jobs::offer::Offer;
+use jobs::openings::Noted;
 use jobs::outcome::{Meters, Outcome};
 
-use super::plan::{Dice, JobPlan, honest_fuel};
+use super::plan::{Dice, JobPlan, honest_fuel, honest_noted};
 use crate::core::event::Code;
 use crate::core::{Comparison, Event, Failure};
 
@@ -44,6 +45,8 @@ pub(super) enum Vice {
     Overstate,
     /// Refuses and fails now and then.
     Flaky,
+    /// Right outputs and meters, which it has from somebody, and nothing of what lies behind them.
+    MadeUp,
 }
 
 impl Vice {
@@ -63,6 +66,7 @@ impl Vice {
                 | Self::Copy
                 | Self::Understate
                 | Self::Overstate
+                | Self::MadeUp
         )
     }
 
@@ -76,6 +80,8 @@ impl Vice {
                 | Self::Slow
                 | Self::Understate
                 | Self::Overstate
+                // Whom it has its answers from fails where the guest does.
+                | Self::MadeUp
         )
     }
 
@@ -307,6 +313,7 @@ impl Peer {
         Opening {
             nonce: *Digest::of(symbol.as_bytes()).as_bytes(),
             outcome: Outcome {
+                noted: job.spec.openings.then(|| self.noted(job, assignment)),
                 placement: Vec::new(),
                 root: Digest::of(format!("root {symbol}").as_bytes()),
                 outputs: outputs(position, &symbol),
@@ -321,6 +328,28 @@ impl Peer {
                 fingerprint: self.offer.fingerprint.clone(),
             },
         }
+    }
+
+    /// What it says that it noted: where it did not execute, something that nobody else says.
+    fn noted(&self, job: &JobPlan, assignment: &Assignment) -> Noted {
+        let honest = honest_noted(job.id, assignment.shard);
+        match self.vice {
+            Vice::MadeUp => Noted {
+                root: assignment.id.0,
+                ..honest
+            },
+            _ => honest,
+        }
+    }
+
+    /// Whether it opens nothing now that it should.
+    pub(super) fn opens_nothing(&self, dice: &mut Dice) -> bool {
+        !self.up
+            || match self.vice {
+                Vice::Withhold => true,
+                Vice::Flaky | Vice::MadeUp => dice.chance(200),
+                _ => false,
+            }
     }
 
     /// Where an honest output lies: on the truth; of a model, apart by class; of a numeric job,

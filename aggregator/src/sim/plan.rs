@@ -7,6 +7,7 @@ use jobs::digest::{BlobRef, Digest};
 use jobs::ids::{ClientId, JobId, ProviderId};
 use jobs::money::Amount;
 use jobs::offer::{DeviceKind, DeviceSpec, Offer, Price};
+use jobs::openings::Noted;
 use jobs::operator::Operates;
 use jobs::outcome::Fingerprint;
 use jobs::package::Limits;
@@ -40,6 +41,15 @@ pub(super) const fn honest_fuel(class: u64, shard: u32) -> u64 {
     (FUEL_LIMIT / 4)
         .saturating_add(class)
         .saturating_add(shard as u64)
+}
+
+/// What is noted where a shard is really executed.
+pub(super) fn honest_noted(job: JobId, shard: u32) -> Noted {
+    Noted {
+        root: Digest::of(format!("noted {job} {shard}").as_bytes()),
+        chunks: 10,
+        inferences: 4,
+    }
 }
 
 /// The seeded source of all chance.
@@ -118,7 +128,8 @@ fn operator(seed: u64, provider: ProviderId) -> Option<Signed<Operates>> {
 
 fn vice(dice: &mut Dice) -> Vice {
     match dice.range(0, 25) {
-        0..=7 => Vice::None,
+        0..=6 => Vice::None,
+        7 => Vice::MadeUp,
         8 | 9 => Vice::Wrong,
         10 => Vice::Straddle,
         11 | 12 => Vice::Collude,
@@ -220,6 +231,8 @@ fn job(dice: &mut Dice, seed: u64, index: u64) -> JobPlan {
             } else {
                 Comparison::Exact
             },
+            // Apart from the dice, so that the other jobs of a seed stay what they are.
+            openings: name("openings", seed, index).as_bytes().first() < Some(&80),
             limits: Limits {
                 fuel: FUEL_LIMIT,
                 memory_bytes: 1 << 24,

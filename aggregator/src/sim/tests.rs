@@ -54,6 +54,7 @@ fn a_broken_verdict_is_found() {
         Sabotage::FirstReplicaWins,
         Sabotage::StarVerdict,
         Sabotage::IgnoreFuel,
+        Sabotage::IgnoreOpenings,
     ];
     for sabotage in mistakes {
         let found = first_found(sabotage).unwrap_or_else(|| panic!("{sabotage:?} stays hidden"));

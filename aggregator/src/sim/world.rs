@@ -2,6 +2,7 @@
 
 mod accusers;
 mod clients;
+mod comparing;
 mod config;
 mod network;
 mod validators;

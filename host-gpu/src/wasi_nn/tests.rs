@@ -2,6 +2,7 @@
 
 mod extension;
 mod hostile;
+mod notes;
 
 use super::graph::{Host as _, HostGraph as _};
 use super::inference::HostGraphExecutionContext as _;

@@ -11,6 +11,7 @@ use crate::compare::sketch::SketchRule;
 use crate::component::COMPONENT_BYTES_MAX;
 use crate::items::{ITEM_BYTES_MAX, ITEMS_MAX};
 use crate::money::{AMOUNT_MAX, Amount};
+use crate::openings::{COUNT_MAX, OpeningsRule, TENSOR_NAME_MAX};
 use crate::package::{Dtype, Replication};
 use crate::package::{InputRef, Limits, ModelRef, OutputFormat, PACKAGE_SCHEMA, Package};
 use crate::plan;
@@ -80,6 +81,8 @@ pub fn check_bounds(package: &Package) -> Result<(), Error> {
     replication(&package.replication)?;
     policy(&package.policy, &package.replication)?;
     comparator(&package.comparator, &package.output)?;
+    let models = package.models.iter().map(|model| model.name.as_str());
+    openings(package.openings.as_ref(), models)?;
     price(package.max_price)?;
     nonce(&package.nonce)
 }
@@ -367,6 +370,33 @@ fn arrays(comparator: &str, dtype: Option<Dtype>, output: &OutputFormat) -> Resu
             Err(field("verify.comparator", comparator, bound))
         }
     }
+}
+
+/// Checks what a job has opened: of one of its graphs, and no more than one answer takes.
+pub(super) fn openings<'a>(
+    rule: Option<&OpeningsRule>,
+    mut models: impl Iterator<Item = &'a str>,
+) -> Result<(), Error> {
+    let Some(rule) = rule else {
+        return Ok(());
+    };
+    if !models.any(|model| model == rule.graph) {
+        let bound = "must be the name of one of the job's models";
+        return Err(field("verify.openings.graph", shown(&rule.graph), bound));
+    }
+    let plain = !rule.tensor.is_empty() && !rule.tensor.contains(char::is_control);
+    if !plain || rule.tensor.len() > TENSOR_NAME_MAX {
+        let bound = format!("must be the name of an output, of 1 to {TENSOR_NAME_MAX} bytes");
+        return Err(field("verify.openings.tensor", shown(&rule.tensor), bound));
+    }
+    within("verify.openings.count", rule.count, 1..=COUNT_MAX)?;
+    within("verify.openings.atol", rule.atol, 0.0..=ATOL_MAX)?;
+    within("verify.openings.rtol", rule.rtol, 0.0..=RTOL_MAX)
+}
+
+/// The beginning of a text that may be of any length.
+fn shown(text: &str) -> String {
+    format!("{:?}", text.chars().take(NAME_MAX).collect::<String>())
 }
 
 pub(super) fn price(max: Amount) -> Result<(), Error> {

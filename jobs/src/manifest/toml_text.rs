@@ -137,6 +137,7 @@ pub(super) fn parse(text: &str, read: Option<&VerifiedProfile>) -> Result<Manife
         device: device(text.schedule.device.as_deref())?,
         cpu_nodes: text.schedule.cpu_nodes,
         profile,
+        openings: verify_text::openings(&text.verify)?,
     };
     manifest.check()?;
     Ok(manifest)

@@ -11,6 +11,7 @@ use crate::compare::Comparator;
 use crate::compare::json::{Field, FieldRule, JsonRule};
 use crate::compare::sketch::{CHUNK_MAX, SketchRule, TopRule, projection, toploc};
 use crate::compare::tokens::TokensRule;
+use crate::openings::{COUNT_MAX, OpeningsRule};
 use crate::policy::{Policy, Unit};
 use crate::verdict::REPLICAS_MAX;
 
@@ -49,6 +50,17 @@ pub(super) struct VerifyText {
     mismatches: Option<i64>,
     mean: Option<f64>,
     median: Option<f64>,
+    openings: Option<OpeningsText>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct OpeningsText {
+    graph: Option<String>,
+    tensor: Option<String>,
+    count: Option<i64>,
+    atol: Option<f64>,
+    rtol: Option<f64>,
 }
 
 #[derive(Deserialize)]
@@ -188,6 +200,23 @@ pub(super) fn comparator(
         }
     }
     Ok(Comparator::Exact)
+}
+
+pub(super) fn openings(text: &VerifyText) -> Result<Option<OpeningsRule>, Error> {
+    let Some(text) = &text.openings else {
+        return Ok(None);
+    };
+    let with = "[verify.openings]";
+    let number = |key, value| required(key, value, with);
+    let name = |key, value: &Option<String>| required(key, value.clone(), with);
+    let count = required("verify.openings.count", text.count, with)?;
+    Ok(Some(OpeningsRule {
+        graph: name("verify.openings.graph", &text.graph)?,
+        tensor: name("verify.openings.tensor", &text.tensor)?,
+        count: narrow("verify.openings.count", count, 1..=COUNT_MAX)?,
+        atol: number("verify.openings.atol", text.atol)?,
+        rtol: number("verify.openings.rtol", text.rtol)?,
+    }))
 }
 
 impl VerifyText {

@@ -1,9 +1,10 @@
 use serde_json::{Value, json};
 
 use super::*;
-use crate::digest::BlobRef;
+use crate::digest::{BlobRef, Digest};
 use crate::ids::JobId;
 use crate::money::Amount;
+use crate::openings::{Noted, OpeningsRule};
 use crate::outcome::{Fingerprint, Meters, Outcome, Placement};
 use crate::package::ModelRef;
 use crate::package::tests::package;
@@ -43,6 +44,11 @@ pub(crate) fn receipt(
         due_ms: 1000,
     };
     let outcome = Outcome {
+        noted: package.openings.as_ref().map(|_| Noted {
+            root: Digest::of(b"noted"),
+            chunks: 5,
+            inferences: 1,
+        }),
         placement: placement(package),
         root: merkle::root(outputs),
         outputs: BlobRef::of(&items::encode(outputs).unwrap()),
@@ -78,6 +84,41 @@ fn placement(package: &Package) -> Vec<Placement> {
         nodes: 1,
     };
     package.models.iter().map(on).collect()
+}
+
+/// What a job has opened of the model of the test package.
+pub(crate) fn opened() -> Package {
+    let openings = OpeningsRule {
+        graph: "model".into(),
+        tensor: "hidden".into(),
+        count: 16,
+        atol: 1e-3,
+        rtol: 0.0,
+    };
+    Package {
+        openings: Some(openings),
+        ..package()
+    }
+}
+
+#[test]
+fn a_receipt_says_what_was_noted_if_and_only_if_the_job_has_something_opened() {
+    let outputs = [vec![0; 8], vec![1; 8]];
+    let of = |package: &Package| receipt(&key(1), package, 0, BlobRef::of(b"input"), &outputs);
+    of(&opened()).sign(&key(1)).unwrap();
+    let huge = Some(Noted {
+        root: Digest::default(),
+        chunks: u32::MAX,
+        inferences: 1,
+    });
+    for (package, noted) in [(opened(), None), (opened(), huge), (package(), huge)] {
+        let mut receipt = of(&package);
+        receipt.opening.outcome.noted = noted;
+        let Assignment { id, job, shard, .. } = receipt.assignment;
+        receipt.commitment = Commitment::bind(id, job, shard, self::id(&key(1)), &receipt.opening);
+        let error = receipt.sign(&key(1)).unwrap_err().to_string();
+        assert!(error.contains("what was noted"), "{error}");
+    }
 }
 
 fn sample() -> Receipt {

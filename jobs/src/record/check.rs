@@ -20,6 +20,7 @@ use crate::verdict::{Verdict, judge, meters_agree};
 use crate::{items, merkle, output};
 
 mod audited;
+mod opened;
 
 /// What is known so far.
 pub(super) struct Check<'a> {
@@ -358,15 +359,19 @@ impl<'a> Check<'a> {
             _ => false,
         };
         let quorum = usize::from(package.replication.replicas);
-        let Verdict::Accepted { agreeing } = judge(answers.len(), quorum, agree) else {
-            let reason = format!("no {quorum} of its replicas agree without a rival set");
-            return Err(invalid(at, reason));
-        };
         let recorded = shard.replicas.iter().zip(0_usize..);
         let recorded: Vec<usize> = recorded
             .filter(|(replica, _)| replica.agreed)
             .map(|(_, index)| index)
             .collect();
+        if package.openings.is_some() {
+            let refused = opened::refused(&recorded, quorum, outcome, agree);
+            return refused.map_or(Ok(()), |reason| Err(invalid(at, reason)));
+        }
+        let Verdict::Accepted { agreeing } = judge(answers.len(), quorum, agree) else {
+            let reason = format!("no {quorum} of its replicas agree without a rival set");
+            return Err(invalid(at, reason));
+        };
         if recorded == agreeing {
             return Ok(());
         }

@@ -11,6 +11,8 @@ use crate::receipt::tests::{id, key, receipt};
 use crate::shares::Floor;
 use crate::{items, merkle, output, plan};
 
+mod opened;
+
 const FEE_BPS: u16 = 100;
 const AGGREGATOR: u8 = 99;
 

@@ -15,6 +15,7 @@ use crate::protocol::blob::BlobWire;
 use crate::protocol::cancel::CancelWire;
 use crate::protocol::commit::CommitWire;
 use crate::protocol::offer::OfferWire;
+use crate::protocol::open::OpenWire;
 use crate::protocol::reveal::RevealWire;
 use crate::{Error, Event, ReplyHandle, Role};
 
@@ -27,6 +28,7 @@ pub(crate) enum Command {
     Assign(Ask<AssignWire>),
     Commit(Ask<CommitWire>),
     Reveal(Ask<RevealWire>),
+    Open(Ask<OpenWire>),
     Cancel(Ask<CancelWire>),
     Blob(Ask<BlobWire>),
     Dial {
@@ -55,6 +57,7 @@ pub(crate) struct Lanes {
     assign: Lane<AssignWire>,
     commit: Lane<CommitWire>,
     reveal: Lane<RevealWire>,
+    open: Lane<OpenWire>,
     cancel: Lane<CancelWire>,
     blob: Lane<BlobWire>,
 }
@@ -118,6 +121,7 @@ route!(OfferWire, Offer, offer, OfferRequest, address);
 route!(AssignWire, Assign, assign, AssignRequest);
 route!(CommitWire, Commit, commit, CommitRequest);
 route!(RevealWire, Reveal, reveal, RevealRequest);
+route!(OpenWire, Open, open, OpenRequest);
 route!(CancelWire, Cancel, cancel, Cancel);
 route!(BlobWire, Blob, blob);
 
@@ -128,6 +132,7 @@ impl EventLoop {
             Command::Assign(ask) => self.ask(ask),
             Command::Commit(ask) => self.ask(ask),
             Command::Reveal(ask) => self.ask(ask),
+            Command::Open(ask) => self.ask(ask),
             Command::Cancel(ask) => self.ask(ask),
             Command::Blob(ask) => self.ask(ask),
             Command::Dial { address, answer } => {

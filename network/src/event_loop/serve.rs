@@ -25,6 +25,7 @@ use crate::protocol::blob::BlobWire;
 use crate::protocol::cancel::CancelWire;
 use crate::protocol::commit::CommitWire;
 use crate::protocol::offer::OfferWire;
+use crate::protocol::open::OpenWire;
 use crate::protocol::reveal::RevealWire;
 use crate::protocol::{BlobReply, Refusal, RefusalCode, Wire};
 
@@ -35,6 +36,7 @@ impl EventLoop {
             BehaviourEvent::Assign(event) => self.on_control::<AssignWire>(event),
             BehaviourEvent::Commit(event) => self.on_control::<CommitWire>(event),
             BehaviourEvent::Reveal(event) => self.on_control::<RevealWire>(event),
+            BehaviourEvent::Open(event) => self.on_control::<OpenWire>(event),
             BehaviourEvent::Cancel(event) => self.on_control::<CancelWire>(event),
             BehaviourEvent::Blob(event) => self.on_blob(event),
             BehaviourEvent::Ping(event) => self.on_ping(&event),

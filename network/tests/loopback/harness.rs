@@ -8,12 +8,14 @@ use jobs::commitment::{Commitment, Opening, Reveal};
 use jobs::digest::{BlobRef, Digest};
 use jobs::envelope::SignedPackage;
 use jobs::ids::{AssignmentId, JobId, ProviderId};
+use jobs::merkle::Proof;
 use jobs::money::Amount;
 use jobs::offer::{DeviceKind, DeviceSpec, Offer, Price};
+use jobs::openings::{CHUNK_BYTES, Opened};
 use jobs::outcome::{Fingerprint, Meters, Outcome};
 use jobs::receipt::Envelope;
 use jobs::time::Timestamp;
-use network::protocol::{AssignRequest, CommitRequest, OfferRequest};
+use network::protocol::{AssignRequest, CommitRequest, OfferRequest, OpenReply, OpenRequest};
 use network::{Client, Event, EventReceiver, Network, NetworkConfig, Role, public_key_of};
 use serde::de::DeserializeOwned;
 use tokio::task::JoinHandle;
@@ -185,6 +187,7 @@ pub(crate) fn reveal(byte: u8) -> Reveal {
         opening: Opening {
             nonce: [5; 32],
             outcome: Outcome {
+                noted: None,
                 placement: Vec::new(),
                 root: Digest::of(b"root"),
                 outputs: BlobRef::of(b"outputs"),
@@ -194,6 +197,31 @@ pub(crate) fn reveal(byte: u8) -> Reveal {
             },
         },
         receipt: Envelope("{\"payload\":\"\"}".repeat(5000)),
+    }
+}
+
+/// "Open what you noted."
+pub(crate) fn open(number: u8) -> OpenRequest {
+    OpenRequest {
+        assignment: id(number),
+        seeds: vec![Digest::of(b"one"), Digest::of(b"two")],
+        count: 16,
+    }
+}
+
+/// Chunks with their proofs.
+pub(crate) fn opened(number: u8) -> OpenReply {
+    let opened = Opened {
+        chunk: vec![7; CHUNK_BYTES],
+        proof: Proof {
+            index: 1,
+            count: 2,
+            siblings: vec![Digest::of(b"sibling")],
+        },
+    };
+    OpenReply::Opened {
+        assignment: id(number),
+        opened: vec![opened; 32],
     }
 }
 

@@ -98,6 +98,27 @@ async fn assign_commit_reveal_and_cancel_round_trip() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn values_are_asked_for_and_opened() {
+    let (mut provider, aggregator) = pair(TCP).await;
+    let (up, down) = (aggregator.client.local(), provider.client.local());
+    let request = harness::open(1);
+    let echo = request.clone();
+    let (asked, ()) = tokio::join!(aggregator.client.open(down, request), async {
+        let Event::OpenRequest {
+            from,
+            request,
+            reply,
+        } = provider.request().await
+        else {
+            panic!("not a request to open");
+        };
+        assert_eq!((from, request), (up, echo));
+        reply.send(harness::opened(1));
+    });
+    assert_eq!(asked.unwrap(), harness::opened(1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_answer_about_another_assignment_is_a_bad_answer() {
     let (mut provider, aggregator) = pair(TCP).await;
     let request = harness::assign(1);

@@ -25,10 +25,14 @@ use crate::journal::{Bounds, Failed, Journal, Order};
 use crate::offers::{self, Aggregators, Issued};
 use crate::report::{Outbox, send_report};
 use crate::shared::Shared;
+use crate::traces::Traces;
 use crate::{Error, ProviderConfig, identity, misbehave, serve};
 
 /// Folder of fetched blobs in the data directory: all of it that workers may read.
 const BLOBS: &str = "blobs";
+
+/// Folder of what executions noted.
+const TRACES: &str = "traces";
 
 /// What handing back everything that still runs may take when the daemon stops.
 const HAND_BACK: Duration = Duration::from_secs(2);
@@ -80,6 +84,7 @@ struct Opened {
     operator: Option<Signed<Operates>>,
     journal: Arc<Journal>,
     cache: Cache,
+    traces: Traces,
     issued: Issued,
 }
 
@@ -114,6 +119,7 @@ pub async fn start(mut config: ProviderConfig) -> Result<Running, Error> {
         pool,
         journal: opened.journal,
         cache: opened.cache,
+        traces: opened.traces,
         desk: Desk::new(config.workers),
         outbox: Outbox::new(),
         aggregators: Aggregators::new(),
@@ -161,6 +167,7 @@ fn open(config: &ProviderConfig) -> Result<Opened, Error> {
     let journal = Arc::new(journal);
     let store = BlobStore::open(data.join(BLOBS), config.cache_bytes)?;
     let cache = Cache::new(store, Arc::clone(&journal));
+    let traces = Traces::open(data.join(TRACES), Arc::clone(&journal), config.cache_bytes)?;
     let issued = Issued::open(&data.join("offer.issued"))?;
     Ok(Opened {
         lock,
@@ -169,6 +176,7 @@ fn open(config: &ProviderConfig) -> Result<Opened, Error> {
         operator,
         journal,
         cache,
+        traces,
         issued,
     })
 }

@@ -54,6 +54,16 @@ pub enum Error {
         /// The bound in bytes.
         max: usize,
     },
+    /// What was noted of open assignments fills its place.
+    #[error("noted values of {needed} bytes do not fit: {used} of {max} bytes are used")]
+    TracesFull {
+        /// What there should be room for, in bytes.
+        needed: u64,
+        /// Used, in bytes.
+        used: u64,
+        /// The bound in bytes.
+        max: u64,
+    },
     /// The assignment has ended another way.
     #[error("the assignment has already ended: {how}")]
     Ended {

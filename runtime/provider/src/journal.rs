@@ -295,6 +295,11 @@ impl Journal {
         self.inner().index.needs(digest, now)
     }
 
+    /// Whether what was noted for an assignment may still be asked for.
+    pub fn keeps(&self, id: AssignmentId, now: Timestamp) -> bool {
+        self.inner().index.keeps(id, now)
+    }
+
     /// Assignments with all they need to be revealed, and those remembered by id alone.
     pub fn remembered(&self) -> (usize, usize) {
         let inner = self.inner();

@@ -32,6 +32,7 @@ mod offers;
 mod report;
 mod serve;
 mod shared;
+mod traces;
 mod work;
 
 pub use config::{

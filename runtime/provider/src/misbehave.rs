@@ -3,6 +3,7 @@
 //! how answers are falsified, in [`statements`] what is signed that should not be.
 
 pub(crate) mod acts;
+mod invent;
 mod outputs;
 pub(crate) mod statements;
 

@@ -1,4 +1,4 @@
-//! What peers ask: assignments, reveals and cancellations.
+//! What peers ask: assignments, reveals, openings and cancellations.
 
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ use crate::error::blocking;
 use crate::journal::{Known, Report};
 use crate::report::{REPORTS_MAX, send_report};
 use crate::shared::Shared;
-use crate::{Refused, work};
+use crate::{Refused, traces, work};
 
 /// Requests being answered at the same time; one more waits in the network's own bounded queue,
 /// which answers "busy" when it is full.
@@ -67,6 +67,13 @@ async fn take(event: Event, shared: &Arc<Shared>) {
             reply,
         } => {
             reply.send(reveal(from, request.assignment, shared).await);
+        }
+        Event::OpenRequest {
+            from,
+            request,
+            reply,
+        } => {
+            reply.send(traces::open(from, request, shared).await);
         }
         Event::Cancel {
             from,
@@ -179,6 +186,10 @@ fn start(
     if let Some(what) = shared.journal.full() {
         return Err(Refused::JournalFull { what });
     }
+    if admitted.package.openings.is_some() && !has_room_to_note(shared)? {
+        let what = "values noted for openings";
+        return Err(Refused::JournalFull { what });
+    }
     if shared.outbox.count() >= REPORTS_MAX {
         let what = "reports that nobody takes";
         return Err(Refused::JournalFull { what });
@@ -186,6 +197,15 @@ fn start(
     let answer = ticket.subscribe();
     shared.spawn(work::carry(Arc::clone(shared), admitted, ticket));
     Ok(answer)
+}
+
+/// Whether everything that is held, and one more, could note as much as may be noted.
+fn has_room_to_note(shared: &Shared) -> Result<bool, Refused> {
+    let room = shared.traces.has_room_for(shared.desk.count());
+    room.map_err(|error| {
+        tracing::error!(%error, "could not make room for noted values");
+        Refused::Internal
+    })
 }
 
 /// Opens a commitment, to the aggregator it was made to.

@@ -17,6 +17,7 @@ use crate::desk::Desk;
 use crate::journal::Journal;
 use crate::offers::Aggregators;
 use crate::report::Outbox;
+use crate::traces::Traces;
 use crate::{Misbehaviour, ProviderConfig, misbehave};
 
 /// One provider. Shared by its tasks.
@@ -32,6 +33,7 @@ pub(crate) struct Shared {
     pub(crate) pool: WorkerPool,
     pub(crate) journal: Arc<Journal>,
     pub(crate) cache: Cache,
+    pub(crate) traces: Traces,
     pub(crate) desk: Arc<Desk>,
     pub(crate) outbox: Outbox,
     pub(crate) aggregators: Aggregators,

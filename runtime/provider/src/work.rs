@@ -11,7 +11,7 @@ use jobs::package::Package;
 use jobs::receipt::Receipt;
 use jobs::statement::Signed;
 use network::protocol::{AssignReply, FailureCode};
-use runtime::{Failure, FailureKind, ShardOutcome, ShardTask};
+use runtime::{Failure, FailureKind, Noting, ShardOutcome, ShardTask};
 
 use crate::admission::Admitted;
 use crate::clock::now;
@@ -114,6 +114,7 @@ pub(crate) async fn execute(
         models: materials.models,
         device: admitted.device,
         cpu_nodes: package.cpu_nodes,
+        noting: Noting::of(package),
         limits: package.limits,
     };
     let executed = shared.pool.execute(task, materials.items).await;
@@ -158,7 +159,8 @@ pub(crate) const fn code_of(kind: &FailureKind) -> FailureCode {
         | FailureKind::OutputLimit { .. }
         | FailureKind::OutputCount { .. }
         | FailureKind::LogLimit { .. }
-        | FailureKind::LogLines { .. } => FailureCode::Limit,
+        | FailureKind::LogLines { .. }
+        | FailureKind::NotesLimit { .. } => FailureCode::Limit,
         FailureKind::Deadline { .. } => FailureCode::Timeout,
         FailureKind::Blob { .. } => FailureCode::Blob,
         FailureKind::WorkerLost { .. } => FailureCode::WorkerLost,
@@ -195,6 +197,9 @@ async fn conclude(
         // Pinned until the journal says that they are needed.
         let _pins = task.cache.pin([done.outcome.outputs]);
         task.cache.put(&done.outputs)?;
+        if let (Some(noted), Some(trace)) = (&done.outcome.noted, &done.trace) {
+            task.traces.put(id, noted, trace)?;
+        }
         task.journal.sign_once(id, || match task.misbehaves() {
             Some(Misbehaviour::Copy) => misbehave::statements::unopenable(
                 &task.key,

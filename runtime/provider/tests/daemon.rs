@@ -20,6 +20,8 @@ mod honest;
 mod market;
 #[path = "daemon/misbehaviour.rs"]
 mod misbehaviour;
+#[path = "daemon/openings.rs"]
+mod openings;
 #[path = "daemon/refusals.rs"]
 mod refusals;
 #[path = "daemon/restarts.rs"]
@@ -46,6 +48,7 @@ fn main() -> std::process::ExitCode {
             restarts::CASES,
             rivals::CASES,
             misbehaviour::CASES,
+            openings::CASES,
         ]),
     }
 }

@@ -1,5 +1,6 @@
 //! A store's life: made, limited, run, read, dropped.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use jobs::digest::BlobRef;
@@ -10,6 +11,7 @@ use super::state::State;
 use crate::bindings::{InferencePre, JobError};
 use crate::failure::{Failure, FailureKind, GuestError};
 use crate::limits::{FUEL_YIELD_INTERVAL, ShardLimits};
+use crate::notes::Recorder;
 use crate::task::{SHARD_BYTES_MAX, ShardOutcome};
 
 /// A shard whose component is compiled and whose graphs are loaded.
@@ -17,6 +19,7 @@ pub struct Prepared<'a> {
     pub(super) engine: &'a Engine,
     pub(super) component: InferencePre<State>,
     pub(super) state: State,
+    pub(super) recorder: Option<Arc<Recorder>>,
     pub(super) limits: ShardLimits,
     pub(super) fingerprint: Fingerprint,
     pub(super) placement: Vec<Placement>,
@@ -60,12 +63,23 @@ impl Prepared<'_> {
         let peak = state.limiter.peak_memory_bytes();
         let meters = crate::meters::meters(fuel, peak, state.nn.meters());
         let log = state.log.into_lines();
-        match result.and_then(|outputs| finish(&outputs, meters, self.fingerprint, self.placement))
-        {
-            Ok((outcome, outputs)) => Ok(ShardOutcome {
+        let finished = result.and_then(|outputs| {
+            let noted = self
+                .recorder
+                .map(|recorder| recorder.finish())
+                .transpose()?;
+            let (mut outcome, outputs) =
+                finish(&outputs, meters, self.fingerprint, self.placement)?;
+            let (noted, trace) = noted.unzip();
+            outcome.noted = noted;
+            Ok((outcome, outputs, trace))
+        });
+        match finished {
+            Ok((outcome, outputs, trace)) => Ok(ShardOutcome {
                 outcome,
                 outputs,
                 log,
+                trace,
             }),
             Err(kind) => Err(Failure { kind, fuel, log }),
         }
@@ -154,6 +168,7 @@ fn finish(
     let encoded = jobs::items::encode(outputs).map_err(FailureKind::task)?;
     let outcome = Outcome {
         placement,
+        noted: None,
         root: jobs::merkle::root(outputs),
         outputs: BlobRef::of(&encoded),
         items: u32::try_from(outputs.len()).map_err(FailureKind::task)?,

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use host_gpu::{Graph, NnCtxView, NnState, NnView};
+use host_gpu::{Graph, NnCtxView, NnState, NnView, Notes};
 use jobs::ids::JobId;
 
 use crate::context::Context;
@@ -25,13 +25,15 @@ impl State {
         job: JobId,
         context: Context,
         graphs: BTreeMap<String, Arc<Graph>>,
+        notes: Option<Notes>,
     ) -> Self {
         Self {
             context,
             log: Log::new(limits.log_bytes),
             nn: NnState::new(graphs, limits.nn())
                 .for_tenant(tenant(job))
-                .on_its_own_thread(),
+                .on_its_own_thread()
+                .noting(notes),
             limiter: Limiter::new(limits),
         }
     }

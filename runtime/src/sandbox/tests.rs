@@ -39,6 +39,7 @@ fn task(dir: &Path, component: &[u8]) -> ShardTask {
         models: Vec::new(),
         device: DeviceKind::Cpu,
         cpu_nodes: false,
+        noting: None,
         limits: wide().job,
     }
 }

@@ -143,6 +143,8 @@ fn answer(
                     Ok(done) => {
                         let (outcome, log) = (done.outcome, done.log);
                         say(&mut output, &Response::Done { outcome, log }, done.outputs)?;
+                        let mut send = |piece| say(&mut output, &Response::Trace, piece);
+                        done.trace.map_or(Ok(()), |trace| trace.pieces(&mut send))?;
                     }
                     Err(failure) => say(&mut output, &Response::Failed(failure), Vec::new())?,
                 }

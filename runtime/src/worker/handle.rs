@@ -7,6 +7,8 @@ use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
+use jobs::openings::CHUNK_BYTES;
+use jobs::outcome::Outcome;
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio::time::timeout;
 
@@ -18,6 +20,7 @@ use super::relay::relay;
 use super::scratch::Scratch;
 use super::spawner;
 use crate::failure::{Failure, FailureKind};
+use crate::notes::{Trace, TraceWriter};
 use crate::sandbox::SandboxConfig;
 use crate::task::{ProbeReport, SHARD_BYTES_MAX, ShardOutcome, ShardTask};
 
@@ -35,6 +38,9 @@ pub const GRACE_MS: u64 = 2_000;
 
 /// The longest a killed worker may take to be gone, in milliseconds.
 const REAP_WALL_MS: u64 = 5_000;
+
+/// The longest that one part of what a worker noted may take on its way, in milliseconds.
+const TRACE_WALL_MS: u64 = 10_000;
 
 /// How workers are started.
 #[derive(Clone, Debug)]
@@ -92,6 +98,7 @@ pub struct WorkerHandle {
     input: ChildStdin,
     output: ChildStdout,
     scratch: Scratch,
+    scratch_dir: PathBuf,
     clean: bool,
     missing: Vec<String>,
 }
@@ -139,6 +146,7 @@ impl WorkerHandle {
             input,
             output,
             scratch,
+            scratch_dir: config.scratch_dir.clone(),
             clean: true,
             missing: Vec::new(),
         };
@@ -238,6 +246,7 @@ impl WorkerHandle {
         items: Vec<u8>,
     ) -> Result<ShardOutcome, Failure> {
         let wall = task.limits.wall_ms.saturating_add(GRACE_MS);
+        let noted = task.noting.is_some();
         let request = Request::Execute(task);
         let first = self
             .ask(&request, items, PREPARE_WALL_MS, "preparing the job")
@@ -247,14 +256,43 @@ impl WorkerHandle {
             other => other,
         };
         match answer {
-            (Response::Done { outcome, log }, outputs) => finish(ShardOutcome {
-                outcome,
-                outputs,
-                log,
-            }),
+            (Response::Done { outcome, log }, outputs) => {
+                let trace = self.trace(noted, &outcome).await?;
+                finish(ShardOutcome {
+                    outcome,
+                    outputs,
+                    log,
+                    trace,
+                })
+            }
             (Response::Failed(failure), _) => Err(failure),
             (other, _) => Err(unexpected(&other).into()),
         }
+    }
+
+    /// Takes the chunks that a worker noted, into a file of our own.
+    async fn trace(&mut self, asked: bool, outcome: &Outcome) -> Result<Option<Trace>, Failure> {
+        let said = match (asked, outcome.noted) {
+            (false, None) => return Ok(None),
+            (true, Some(noted)) if noted.is_bounded() => noted,
+            _ => return Err(FailureKind::lost("it notes something else than it should").into()),
+        };
+        let mut writer = TraceWriter::new(&self.scratch_dir).map_err(not_kept)?;
+        while writer.bytes() < said.trace_bytes() {
+            let (word, chunks) = self
+                .wait(TRACE_WALL_MS, "handing noted values over")
+                .await?;
+            let whole = !chunks.is_empty() && chunks.len().is_multiple_of(CHUNK_BYTES);
+            if word != Response::Trace || !whole {
+                return Err(unexpected(&word).into());
+            }
+            writer = take(writer, chunks).await?;
+        }
+        let (noted, trace) = writer.finish().map_err(not_kept)?;
+        if (noted.root, noted.chunks) != (said.root, said.chunks) {
+            return Err(FailureKind::lost("its outcome does not fit what it noted").into());
+        }
+        Ok(Some(trace))
     }
 
     pub(super) async fn ask(
@@ -313,6 +351,19 @@ impl WorkerHandle {
             tracing::debug!(%error, "worker is gone already");
         }
     }
+}
+
+/// Writes and hashes what came, away from the executor.
+async fn take(mut writer: TraceWriter, chunks: Vec<u8>) -> Result<TraceWriter, FailureKind> {
+    let written = tokio::task::spawn_blocking(move || writer.push(&chunks).map(|()| writer));
+    let written = written.await.map_err(FailureKind::lost)?;
+    written.map_err(not_kept)
+}
+
+/// Trouble of our own while a worker hands noted values over. What it has yet to say is in the pipe, so it is not a kind
+/// that leaves a worker clean.
+fn not_kept(error: impl std::fmt::Display) -> FailureKind {
+    FailureKind::engine(format!("noted values could not be kept: {error}"))
 }
 
 fn describe(status: ExitStatus) -> String {

@@ -9,6 +9,7 @@
 //! Execute(task) + items    ->
 //!                          <-    Prepared                compiled, models loaded; the wall clock starts
 //!                          <-    Done(outcome) + outputs
+//!                          <-    Trace + chunks          as often as it takes, where values were noted
 //!                                or Failed(failure), also in place of Prepared
 //! ```
 //!
@@ -71,6 +72,8 @@ pub enum Response {
         /// What the guest logged.
         log: Vec<LogLine>,
     },
+    /// The next of the chunks that the outcome before notes; they are the frame's body.
+    Trace,
     /// No outcome.
     Failed(Failure),
     /// What a model takes and gives.

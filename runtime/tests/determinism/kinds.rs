@@ -321,6 +321,7 @@ impl Kinds {
             models: kind.model.iter().map(model).collect(),
             device: DeviceKind::Cpu,
             cpu_nodes: false,
+            noting: None,
             limits: Limits {
                 fuel,
                 memory_bytes: 16 << 20,

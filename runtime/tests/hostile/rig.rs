@@ -274,6 +274,7 @@ fn task(dir: &Path, case: &Case, component: &[u8]) -> ShardTask {
         models: case.models.iter().map(model).collect(),
         device: DeviceKind::Cpu,
         cpu_nodes: false,
+        noting: None,
         limits: case.limits,
     }
 }

@@ -226,6 +226,7 @@ fn outcome(component: &[u8]) -> Result<(Vec<u8>, u64), (FailureKind, u64)> {
         models: Vec::new(),
         device: DeviceKind::Cpu,
         cpu_nodes: false,
+        noting: None,
         limits: Limits {
             fuel: 5_000_000,
             memory_bytes: 16 << 20,

@@ -75,6 +75,7 @@ pub(crate) fn task(dir: &Path, component: &[u8]) -> ShardTask {
         models: Vec::new(),
         device: DeviceKind::Cpu,
         cpu_nodes: false,
+        noting: None,
         limits: Limits {
             fuel: u64::MAX / 2,
             memory_bytes: 16 << 20,
@@ -328,6 +329,7 @@ fn a_whole_job_runs_locally_in_order() {
         limits: one.limits,
         device: DeviceKind::Cpu,
         cpu_nodes: false,
+        noting: None,
     };
     block_on(async {
         let mut seen = Vec::new();

@@ -95,6 +95,7 @@ async fn judge(
         }],
         device: DeviceKind::Cpu,
         cpu_nodes: false,
+        noting: None,
         limits: Limits {
             fuel: 10_000_000_000,
             memory_bytes: 256 << 20,

@@ -10,8 +10,10 @@ use jobs::envelope::SignedPackage;
 use jobs::game::report::{Played, ScoreReport};
 use jobs::game::{GameManifest, GameText, Measure};
 use jobs::ids::{AssignmentId, JobId, ProviderId};
+use jobs::merkle::Tree;
 use jobs::money::Amount;
 use jobs::offer::{DeviceKind, DeviceSpec, Offer, Price};
+use jobs::openings::{CHUNK_BYTES, Noted, Noter, Opened, chunks_of, places};
 use jobs::operator::Operates;
 use jobs::outcome::{Fingerprint, Meters, Outcome, Placement};
 use jobs::package::Package;
@@ -20,7 +22,7 @@ use jobs::statement::{Signed, Statement};
 use jobs::time::Timestamp;
 use network::protocol::{
     AssignRequest, BlobReply, BlobRequest, CancelRequest, CommitRequest, NAMES, OfferRequest,
-    RevealReply, RevealRequest,
+    OpenReply, OpenRequest, RevealReply, RevealRequest,
 };
 use runtime::worker::Confinement;
 use runtime::worker::frame::Frame;
@@ -102,8 +104,45 @@ fn fingerprint() -> Fingerprint {
     }
 }
 
+/// Five chunks of two inferences, and what was noted.
+fn noted() -> (Noted, Vec<[u8; CHUNK_BYTES]>) {
+    let mut noter = Noter::default();
+    let mut chunks = Vec::new();
+    for count in [200_u32, 64] {
+        let values: Vec<u8> = (0..count).flat_map(|v| (v as f32).to_le_bytes()).collect();
+        chunks.extend(chunks_of(noter.end_inference(), &values));
+    }
+    chunks.iter().for_each(|chunk| noter.push(chunk).unwrap());
+    (noter.noted(), chunks)
+}
+
+/// The chunks at so many places of a seed, as they are opened.
+fn opened(seed: &Digest, count: u16) -> Vec<Opened> {
+    let (noted, chunks) = noted();
+    let tree = Tree::of(&chunks);
+    let open = |place: u32| Opened {
+        chunk: chunks[place as usize].to_vec(),
+        proof: tree.prove(place).unwrap(),
+    };
+    places(seed, count, noted.chunks)
+        .into_iter()
+        .map(open)
+        .collect()
+}
+
+/// Openings that are proven, and those of another seed.
+fn openings() -> Vec<Seed> {
+    let [seed, other] = [Digest::of(b"seed"), Digest::of(b"other")];
+    let bytes = |opened: Vec<Opened>| encoded(&(noted().0, seed, 4_u16, opened));
+    vec![
+        ("openings", "four", bytes(opened(&seed, 4))),
+        ("openings", "broken-places", bytes(opened(&other, 4))),
+    ]
+}
+
 fn opening() -> Opening {
     let outcome = Outcome {
+        noted: Some(noted().0),
         root: Digest::of(b"root"),
         outputs: BlobRef::of(b"outputs"),
         items: 10,
@@ -235,6 +274,16 @@ fn messages(package: &SignedPackage) -> Vec<Seed> {
     };
     let reveal = RevealRequest { assignment: id };
     let cancel = CancelRequest { assignment: id };
+    let seeds = vec![digest, Digest::of(b"other")];
+    let open = OpenRequest {
+        assignment: id,
+        seeds,
+        count: 4,
+    };
+    let answer = OpenReply::Opened {
+        assignment: id,
+        opened: opened(&digest, 4),
+    };
     vec![
         ("message", "offer", message("/assay/offer/1", &offer)),
         ("message", "assign", message("/assay/assign/1", &assign)),
@@ -242,6 +291,8 @@ fn messages(package: &SignedPackage) -> Vec<Seed> {
         ("message", "reveal", message("/assay/reveal/1", &reveal)),
         ("message", "revealed", message("/assay/reveal/1", &revealed)),
         ("message", "cancel", message("/assay/cancel/1", &cancel)),
+        ("message", "open", message("/assay/open/1", &open)),
+        ("message", "opened", message("/assay/open/1", &answer)),
         ("message", "blob", message("/assay/blob/1", &asked)),
         ("message", "chunk", message("/assay/blob/1", &chunk)),
     ]
@@ -285,6 +336,7 @@ fn all() -> Vec<Seed> {
     let mut seeds = signed(&package, &key);
     seeds.extend(games);
     seeds.extend(statements());
+    seeds.extend(openings());
     seeds.extend(messages(&package));
     seeds.extend([
         ("manifest", "embed", read("examples/embed/job.toml")),

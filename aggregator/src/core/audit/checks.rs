@@ -73,6 +73,7 @@ impl Core {
         let Some(audit) = &shard.audit else {
             return;
         };
+        let opens = self.jobs.get(&id).is_some_and(|job| self.opens(job));
         let comparison = self.jobs.get(&id).map(|job| job.spec.comparison);
         let exact = comparison == Some(Comparison::Exact);
         let (mut found, mut unknown) = (Vec::new(), Vec::new());
@@ -86,7 +87,7 @@ impl Core {
             };
             let meters = same_meters(shard, audit.subject, at);
             match (check.is_whole(), same_root(shard, audit.subject, at)) {
-                (true, true) if meters => found.push((number, Finding::Agree)),
+                (true, true) if meters && !opens => found.push((number, Finding::Agree)),
                 // Fuel is deterministic: who claims another amount answers wrongly.
                 (true, _) if !meters => found.push((number, Finding::Differ)),
                 (true, false) if exact => found.push((number, Finding::Differ)),

@@ -101,7 +101,11 @@ fn agrees(job: &Job, shard: &Shard, left: u32, right: u32) -> bool {
     }
     let pair = (left.min(right), left.max(right));
     let compared = shard.comparisons.get(&pair) == Some(&Some(true));
-    l.root == r.root || job.spec.comparison == Comparison::Numeric && compared
+    let numeric = job.spec.comparison == Comparison::Numeric;
+    match job.spec.openings {
+        true => compared && (l.root == r.root || numeric),
+        false => l.root == r.root || numeric && compared,
+    }
 }
 
 fn is_clique(set: &[u32], agree: impl Fn(u32, u32) -> bool) -> bool {

@@ -9,9 +9,11 @@ use jobs::assignment::Assignment;
 use jobs::commitment::{Commitment, Opening, Reveal};
 use jobs::digest::BlobRef;
 use jobs::ids::{AggregatorId, AssignmentId, ProviderId};
+use jobs::merkle::Tree;
 use jobs::money::Amount;
 use jobs::offer::{DeviceKind, DeviceSpec, Offer, Price};
-use jobs::outcome::{Fingerprint, Meters, Outcome};
+use jobs::openings::{CHUNK_BYTES, Noted, Noter, Opened, chunks_of, places};
+use jobs::outcome::{Fingerprint, Meters, Outcome, Placement};
 use jobs::package::Package;
 use jobs::receipt::Receipt;
 use jobs::statement::Signed;
@@ -20,7 +22,7 @@ use jobs::{items, merkle};
 use network::blobs::BlobStore;
 use network::protocol::{
     AssignReply, AssignRequest, CancelReply, CommitReply, CommitRequest, OfferReply, OfferRequest,
-    Refusal, RefusalCode, RevealReply,
+    OpenReply, OpenRequest, Refusal, RefusalCode, RevealReply,
 };
 use network::{Event, EventReceiver, Network, NetworkConfig, Role};
 use tokio::sync::watch;
@@ -49,11 +51,20 @@ pub(super) enum Manner {
     Equivocating,
     /// Commits to what is no number.
     NotANumber,
+    /// Has the outputs from somebody, and makes up what it noted.
+    MadeUp,
+    /// Opens other chunks than it is asked for.
+    Misopening,
+    /// Does not open what it noted.
+    Closed,
     /// Accepts and is never heard of again.
     Silent,
     /// Does not even answer an assignment.
     Mute,
 }
+
+/// Encoded chunks of one execution.
+type Chunks = Vec<[u8; CHUNK_BYTES]>;
 
 struct Script {
     key: SigningKey,
@@ -61,6 +72,7 @@ struct Script {
     network: network::Client,
     blobs: BlobStore,
     reveals: Mutex<BTreeMap<AssignmentId, Reveal>>,
+    noted: Mutex<BTreeMap<AssignmentId, Chunks>>,
     /// Reveals wait until this is true.
     open: watch::Receiver<bool>,
     committed: watch::Sender<u32>,
@@ -104,6 +116,7 @@ impl Scripted {
             network: network.clone(),
             blobs,
             reveals: Mutex::default(),
+            noted: Mutex::default(),
             open: opened,
             committed: count,
         });
@@ -239,6 +252,7 @@ async fn serve(script: Arc<Script>, mut events: EventReceiver) {
                     });
                 });
             }
+            Event::OpenRequest { request, reply, .. } => drop(reply.send(script.opened(request))),
             Event::Cancel { request, reply, .. } => {
                 let assignment = request.assignment;
                 reply.send(CancelReply::Cancelled { assignment });
@@ -249,6 +263,59 @@ async fn serve(script: Arc<Script>, mut events: EventReceiver) {
 }
 
 impl Script {
+    /// What it noted of these items: of each a hundred numbers that only its bytes foretell.
+    fn note(&self, id: AssignmentId, inputs: &[&[u8]]) -> Noted {
+        let mut noter = Noter::default();
+        let mut all = Chunks::new();
+        for input in inputs {
+            let number = |at: u8| {
+                f32::from(
+                    input
+                        .iter()
+                        .fold(at, |sum, byte| sum.wrapping_mul(31) ^ byte),
+                )
+            };
+            let made_up = self.manner == Manner::MadeUp;
+            let values = (0..100).map(|at| if made_up { 0.0 } else { number(at) });
+            let bytes: Vec<u8> = values.flat_map(f32::to_le_bytes).collect();
+            let inference = noter.end_inference();
+            all.extend(chunks_of(inference, &bytes));
+        }
+        all.iter().for_each(|chunk| noter.push(chunk).unwrap());
+        self.noted.lock().unwrap().insert(id, all);
+        noter.noted()
+    }
+
+    fn opened(&self, request: OpenRequest) -> OpenReply {
+        let assignment = request.assignment;
+        if self.manner == Manner::Closed {
+            return OpenReply::Refused {
+                assignment,
+                refusal: Refusal::new(RefusalCode::Policy, "none of your business"),
+            };
+        }
+        let noted = self.noted.lock().unwrap();
+        let chunks = &noted[&assignment];
+        let tree = Tree::of(chunks);
+        let count = chunks.len() as u32;
+        let asked = request.seeds.iter();
+        let asked = asked.flat_map(|seed| places(seed, request.count, count));
+        let open = |place: u32| {
+            let place = match self.manner {
+                Manner::Misopening => (place + 1) % count,
+                _ => place,
+            };
+            Opened {
+                chunk: chunks[place as usize].to_vec(),
+                proof: tree.prove(place).unwrap(),
+            }
+        };
+        OpenReply::Opened {
+            assignment,
+            opened: asked.map(open).collect(),
+        }
+    }
+
     async fn execute(&self, aggregator: AggregatorId, request: AssignRequest) {
         let assignment = request.assignment.verify().unwrap();
         assert_eq!(assignment.signer, aggregator);
@@ -294,10 +361,17 @@ impl Script {
             .collect();
         let bytes = items::encode(&outputs).unwrap();
         self.blobs.put_bytes(&bytes).unwrap();
+        let models = package.models.iter().map(|model| Placement {
+            model: model.name.clone(),
+            execution_provider: "cpu".into(),
+            nodes: 1,
+        });
+        let noted = package.openings.as_ref();
         let opening = Opening {
             nonce: [7; 32],
             outcome: Outcome {
-                placement: Vec::new(),
+                noted: noted.map(|_| self.note(assignment.id, inputs)),
+                placement: models.collect(),
                 root: merkle::root(&outputs),
                 outputs: BlobRef::of(&bytes),
                 items: assignment.items,

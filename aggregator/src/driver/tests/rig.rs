@@ -12,7 +12,10 @@ use jobs::digest::BlobRef;
 use jobs::envelope::{ClientKey, SignedPackage, SignerPolicy};
 use jobs::ids::{JobId, ProviderId};
 use jobs::money::Amount;
-use jobs::package::{InputRef, Limits, OutputFormat, PACKAGE_SCHEMA, Package, Replication};
+use jobs::openings::OpeningsRule;
+use jobs::package::{
+    InputRef, Limits, ModelRef, OutputFormat, PACKAGE_SCHEMA, Package, Replication,
+};
 use ledger::FeeBps;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -305,6 +308,7 @@ impl TestJob {
             device: None,
             cpu_nodes: false,
             profile: None,
+            openings: None,
             nonce: "0".repeat(32),
             input: input.clone(),
         };
@@ -312,6 +316,24 @@ impl TestJob {
             package,
             blobs: vec![component, (input.blob, bytes)],
         }
+    }
+
+    /// The same with a model, of which replicas open what they note.
+    pub(super) fn opened(mut self) -> Self {
+        let model = (BlobRef::of(b"model"), b"model".to_vec());
+        self.package.models = vec![ModelRef {
+            name: "m".into(),
+            blob: model.0,
+        }];
+        self.package.openings = Some(OpeningsRule {
+            graph: "m".into(),
+            tensor: "hidden".into(),
+            count: 16,
+            atol: 1e-3,
+            rtol: 0.0,
+        });
+        self.blobs.push(model);
+        self
     }
 
     /// The same with another nonce: another job.

@@ -4,12 +4,11 @@ use jobs::accusation::Answer;
 use jobs::ids::{CaseId, ClientId};
 use jobs::money::Amount;
 
-use super::{Action, Event, Item, Movement, RequestId, World, plan};
-use crate::core::event::{Finding, JobSpec};
+use super::{Event, Item, Movement, RequestId, World, plan};
+use crate::core::event::JobSpec;
 use crate::core::liquidation::CaseEvent;
 use crate::core::{Reply, view::ReplicaParts};
-use crate::sim::peer::position;
-use crate::sim::plan::{Dice, JobPlan, TOLERANCE};
+use crate::sim::plan::{Dice, JobPlan};
 use jobs::ids::JobId;
 
 /// Latest opening of a case in simulated milliseconds, so that every one is over when the seed is.
@@ -229,53 +228,5 @@ impl World {
             })
         );
         self.counts.accused = self.counts.accused.saturating_add(u64::from(opened));
-    }
-
-    /// The aggregator compares where outputs lie.
-    pub(super) fn compare(&mut self, action: &Action) {
-        let (Action::Compare {
-            left_outputs,
-            right_outputs,
-            ..
-        }
-        | Action::CompareCase {
-            left_outputs,
-            right_outputs,
-            ..
-        }) = action
-        else {
-            return;
-        };
-        let apart = position(left_outputs).abs_diff(position(right_outputs));
-        let tolerance = TOLERANCE.unsigned_abs();
-        let finding = match apart {
-            _ if apart <= tolerance => Finding::Agree,
-            _ if apart <= tolerance.saturating_mul(2) => Finding::Unclear,
-            _ => Finding::Differ,
-        };
-        match *action {
-            Action::Compare {
-                job,
-                shard,
-                left,
-                right,
-                ..
-            } => self.local(Event::Compared {
-                job,
-                shard,
-                left,
-                right,
-                finding,
-            }),
-            Action::CompareCase {
-                case, left, right, ..
-            } => self.local(Event::Liquidation(CaseEvent::Compared {
-                case,
-                left,
-                right,
-                finding,
-            })),
-            _ => {}
-        }
     }
 }

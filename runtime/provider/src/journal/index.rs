@@ -34,6 +34,13 @@ struct Entry {
     settled: bool,
 }
 
+impl Entry {
+    /// Whether an aggregator may still ask for what came of it.
+    fn is_needed(&self, now: Timestamp) -> bool {
+        !self.settled || now < self.order.at.plus_ms(OUTPUTS_KEPT_MS)
+    }
+}
+
 #[derive(Debug, Default)]
 pub(super) struct Index {
     live: BTreeMap<AssignmentId, Entry>,
@@ -126,8 +133,11 @@ impl Index {
     }
 
     pub(super) fn needs(&self, digest: &Digest, now: Timestamp) -> bool {
-        self.having(digest)
-            .any(|entry| !entry.settled || now < entry.order.at.plus_ms(OUTPUTS_KEPT_MS))
+        self.having(digest).any(|entry| entry.is_needed(now))
+    }
+
+    pub(super) fn keeps(&self, id: AssignmentId, now: Timestamp) -> bool {
+        self.live.get(&id).is_some_and(|entry| entry.is_needed(now))
     }
 
     fn having(&self, digest: &Digest) -> impl Iterator<Item = &Entry> {

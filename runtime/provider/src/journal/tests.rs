@@ -50,6 +50,7 @@ impl Scene {
         assignment.id = AssignmentId::derive(id(&aggregator), job, 0, attempt, provider);
         let span = plan::span(6, 2, 0).unwrap();
         let outcome = Outcome {
+            noted: None,
             placement: Vec::new(),
             root: Digest::of(b"root"),
             outputs: BlobRef::of(&attempt.to_le_bytes()),

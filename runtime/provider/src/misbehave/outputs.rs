@@ -39,10 +39,12 @@ pub(super) fn change(
         meters,
         fingerprint,
         placement,
+        noted,
         ..
     } = done.outcome;
     done.outcome = Outcome {
         placement,
+        noted,
         ..outcome(&outputs, meters, fingerprint)?
     };
     done.outputs = items::encode(&outputs)?;
@@ -173,6 +175,7 @@ pub(super) fn fabricate(
         },
         outputs: items::encode(&outputs)?,
         log: Vec::new(),
+        trace: None,
     })
 }
 
@@ -183,6 +186,7 @@ fn outcome(
 ) -> Result<Outcome, jobs::Error> {
     Ok(Outcome {
         placement: Vec::new(),
+        noted: None,
         root: merkle::root(outputs),
         outputs: BlobRef::of(&items::encode(outputs)?),
         items: outputs.len() as u32,

@@ -20,9 +20,7 @@ fn kinds() -> Vec<FailureKind> {
             kind: GuestError::Failed,
             message: text(),
         },
-        FailureKind::Component {
-            reason: reason.clone(),
-        },
+        FailureKind::Component { reason: text() },
         FailureKind::Trap { what: text() },
         FailureKind::FuelExhausted { limit: 1 },
         FailureKind::MemoryLimit {
@@ -33,9 +31,7 @@ fn kinds() -> Vec<FailureKind> {
             wanted: 2,
             limit: 1,
         },
-        FailureKind::InstanceLimit {
-            reason: reason.clone(),
-        },
+        FailureKind::InstanceLimit { reason: text() },
         FailureKind::StackLimit { limit: 1 },
         FailureKind::HostcallLimit { limit: 1 },
         FailureKind::HandleLimit { limit: 1 },
@@ -54,6 +50,10 @@ fn kinds() -> Vec<FailureKind> {
             limit: 1,
         },
         FailureKind::LogLines { limit: 1 },
+        FailureKind::NotesLimit {
+            wanted: 2,
+            limit: 1,
+        },
         FailureKind::ModelRefused {
             name: text(),
             reason: reason.clone(),
@@ -177,6 +177,7 @@ fn package(comparator: Comparator) -> Package {
         device: None,
         cpu_nodes: false,
         profile: None,
+        openings: None,
         nonce: "0".repeat(32),
     }
 }

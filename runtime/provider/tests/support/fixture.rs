@@ -90,6 +90,7 @@ pub(crate) fn job(component: Vec<u8>) -> Job {
         device: None,
         cpu_nodes: false,
         profile: None,
+        openings: None,
         nonce: "0".repeat(32),
     };
     Job {
