@@ -35,6 +35,8 @@ pub struct Settings {
     pub honest: usize,
     /// Jobs of each case.
     pub jobs: u32,
+    /// Whether replicas open what their models made of the items.
+    pub openings: bool,
 }
 
 /// What one case came to.
@@ -156,7 +158,10 @@ fn row(case: &Case, settings: Settings, sums: &Sums, seen: &[Seen]) -> Row {
     Row {
         adversary: case.name.to_owned(),
         misbehave: case.misbehave.join(", ").replace("{}/", ""),
-        policy: settings.policy.to_string(),
+        policy: match settings.openings {
+            true => format!("{} with openings", settings.policy),
+            false => settings.policy.to_string(),
+        },
         honest: settings.honest,
         adversaries: case.misbehave.len(),
         jobs: settings.jobs,
@@ -189,7 +194,7 @@ fn trade(
             }
             let job = workload.job(case, number);
             let folder = market.dir().join("jobs");
-            let manifest = job.write(&folder, settings.policy)?;
+            let manifest = job.write(&folder, settings)?;
             let id = crate::submitted(market.submit_manifest(&manifest)?)?;
             let view = market.wait(&id)?;
             over.fetch_add(1, Ordering::SeqCst);

@@ -21,6 +21,9 @@ struct Args {
     /// Honest providers.
     #[arg(long, default_value_t = 4)]
     honest: usize,
+    /// Have replicas open values within their models to one another.
+    #[arg(long)]
+    openings: bool,
     /// Ten jobs a case: a look, not a figure to quote.
     #[arg(long)]
     quick: bool,
@@ -53,6 +56,7 @@ fn main() -> Result<()> {
         policy: args.policy,
         honest: args.honest,
         jobs: if args.quick { 10 } else { args.jobs },
+        openings: args.openings,
     };
     let machine = facts();
     eprintln!("executes every item honestly");

@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail, ensure};
 use jobs::digest::Digest;
 use serde_json::json;
 
-use super::Case;
+use super::{Case, Settings};
 use crate::component::{embed_component, generate_component};
 use crate::{Plan, assay, repository};
 
@@ -194,7 +194,13 @@ impl Part {
             items: &part.items,
             answers: &[],
         };
-        let manifest = whole.write(scratch.path(), Policy::Replicate)?;
+        let plain = Settings {
+            policy: Policy::Replicate,
+            honest: 0,
+            jobs: 1,
+            openings: false,
+        };
+        let manifest = whole.write(scratch.path(), plain)?;
         let result = scratch.path().join(kind.result());
         let out = result.to_string_lossy();
         let manifest = manifest.to_string_lossy();
@@ -264,6 +270,17 @@ impl Kind {
         ))
     }
 
+    const fn openings(self) -> &'static str {
+        match self {
+            Self::Generate => {
+                "\n[verify.openings]\ngraph = \"tinylm\"\ntensor = \"logits\"\ncount = 16\natol = 1e-3\nrtol = 0.0\n"
+            }
+            Self::Embed => {
+                "\n[verify.openings]\ngraph = \"minilm\"\ntensor = \"last_hidden_state\"\ncount = 16\natol = 1e-3\nrtol = 0.0\n"
+            }
+        }
+    }
+
     const fn format(self) -> (&'static str, &'static str) {
         match self {
             Self::Generate => ("format = \"jsonl\"\n", "comparator = \"exact\"\n"),
@@ -277,7 +294,7 @@ impl Kind {
 
 impl MatrixJob<'_> {
     /// Writes manifest and input; returns the manifest's path.
-    pub(super) fn write(&self, folder: &Path, policy: Policy) -> Result<PathBuf> {
+    pub(super) fn write(&self, folder: &Path, settings: Settings) -> Result<PathBuf> {
         fs::create_dir_all(folder)?;
         let Self { name, device, .. } = self;
         let (kind, component) = (self.part.kind, &self.part.component);
@@ -290,12 +307,17 @@ impl MatrixJob<'_> {
             "schema = 1\nname = \"{name}\"\ncomponent = {component:?}\n\n{model}\n\
              [input]\npath = \"{name}.txt\"\nsplit = \"lines\"\nitems_per_shard = {ITEMS_PER_SHARD}\n\n\
              [output]\n{format}\n\
-             [verify]\n{}{comparator}\n\
+             [verify]\n{}{comparator}{}\n\
              [limits]\nfuel = 4000000000\nmemory_bytes = 67108864\noutput_bytes_per_item = 4096\n\
              wall_ms = 20000\n\n\
              [price]\nmax = \"1.00\"\n\n\
              [schedule]\ndeadline_ms = 600000\ndevice = \"{device}\"\n",
-            policy.lines()
+            settings.policy.lines(),
+            if settings.openings {
+                kind.openings()
+            } else {
+                ""
+            },
         );
         let manifest = folder.join(format!("{name}.toml"));
         fs::write(&manifest, text)?;

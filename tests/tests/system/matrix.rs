@@ -8,6 +8,7 @@ fn adversaries_get_nothing_wrong_through_and_cost_no_honest_provider_anything() 
     let settings = Settings {
         policy: Policy::Replicate,
         honest: 2,
+        openings: false,
         jobs: 3,
     };
     let workload = Workload::new(settings.jobs, false)?;

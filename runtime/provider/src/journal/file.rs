@@ -13,7 +13,7 @@ use crate::Error;
 use crate::identity::sync_dir;
 
 /// What every file begins with.
-const MAGIC: &[u8; 8] = b"ASSAYJ01";
+const MAGIC: &[u8; 8] = b"ASSAYJ02";
 
 /// What every frame begins with: how damage is told from a torn end.
 const MARK: [u8; 4] = [0xa5, b'r', b'e', b'c'];
@@ -67,7 +67,12 @@ impl LogFile {
         }
         let found = log.bytes(0, HEADER)?;
         if found != header {
-            return Err(log.corrupt(0, "it is not the journal of this provider"));
+            let other = found.get(..MAGIC.len()) != Some(MAGIC.as_slice());
+            let reason = match other {
+                true => "it is of another version of this program",
+                false => "it is not the journal of this provider",
+            };
+            return Err(log.corrupt(0, reason));
         }
         log.scan(size, &mut visit)?;
         Ok(log)
