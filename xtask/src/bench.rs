@@ -144,12 +144,14 @@ pub(crate) fn matrix(stages: &mut Stages, args: &MatrixArgs) -> Result<ExitCode>
             .args(["--policy", &args.policy]);
         command.args((args.json || args.save.is_some()).then_some("--json"));
         command.args(args.quick.then_some("--quick"));
+        command.args(args.openings.then_some("--openings"));
         for only in &args.only {
             command.args(["--only", only]);
         }
         command.args(&args.rest).stdout(Stdio::piped());
         command.stderr(Stdio::inherit());
-        let bench = format!("matrix-{}", args.policy);
+        let openings = if args.openings { "-openings" } else { "" };
+        let bench = format!("matrix-{}{openings}", args.policy);
         measure(&mut command, args.json, args.save.as_deref(), &bench)
     })
 }

@@ -125,6 +125,9 @@ struct MatrixArgs {
     /// End with one line of JSON.
     #[arg(long)]
     json: bool,
+    /// Have replicas open values within their models to one another.
+    #[arg(long)]
+    openings: bool,
     /// Ten jobs an adversary: a look, not a figure to quote.
     #[arg(long)]
     quick: bool,

@@ -81,7 +81,8 @@ fn main() -> Result<()> {
     }
     print!("{}", table(&rows));
     if args.json {
-        let bench = format!("matrix-{}", settings.policy);
+        let openings = if settings.openings { "-openings" } else { "" };
+        let bench = format!("matrix-{}{openings}", settings.policy);
         println!(
             "{}",
             json!({ "bench": bench, "machine": machine, "rows": rows })
