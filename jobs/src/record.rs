@@ -50,9 +50,8 @@ pub struct ShardRecord {
     pub canonical: BlobRef,
     /// Root of the canonical outputs.
     pub canonical_root: Digest,
-    /// In an audited job, every execution that was paid for checking an answer of this shard, in order of
-    /// assignment: of the whole shard, or of a sample of its items. `agreed` says that the aggregator held it to be
-    /// right; it may have checked an answer that was taken back.
+    /// In an audited job, every execution that checked an answer of this shard and was held to be right, in order of
+    /// assignment: of the whole shard, or of a sample of its items. It may have checked an answer that was taken back.
     #[serde(default)]
     pub checks: Vec<ReplicaRecord>,
     /// In an audited job, whether the canonical outputs are what a check found, in place of an answer that did not

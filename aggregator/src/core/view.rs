@@ -190,7 +190,7 @@ pub struct ShardParts {
     pub input: BlobRef,
     /// Every replica that was judged, in order of assignment.
     pub replicas: Vec<ReplicaParts>,
-    /// Every execution that was paid for checking another.
+    /// Every execution that checked an answer and was held to be right.
     pub checks: Vec<ReplicaParts>,
     /// Canonical outputs.
     pub canonical: BlobRef,
@@ -429,7 +429,8 @@ fn shard_parts(shard: &Shard, index: u32) -> Option<ShardParts> {
         parts.flatten().collect::<Vec<_>>()
     };
     let mut checks = parts(checks);
-    checks.retain(|check| !check.paid.is_zero());
+    // Whoever asks nothing has checked all the same.
+    checks.retain(|check| check.agreed);
     Some(ShardParts {
         index,
         input: shard.input?,

@@ -216,6 +216,31 @@ fn a_client_that_doubts_an_item_has_its_shard_executed_again() {
 }
 
 #[test]
+fn a_check_is_recorded_whatever_its_price() {
+    let nothing = Price {
+        per_gfuel: Amount::ZERO,
+        per_device_second: Amount::ZERO,
+    };
+    for price in [nothing, offer(0, "class").price] {
+        let mut script = market(0, 0, true);
+        for index in 0..4 {
+            let offer = Offer {
+                price,
+                ..offer(index, "class")
+            };
+            script.offer(offer);
+        }
+        script.start(audited());
+        script.share();
+        script.answer_all(|_| "right");
+        script.outlive_finality(1);
+        for shard in script.core.record_parts(job()).unwrap().shards {
+            assert!(!shard.checks.is_empty(), "{price:?}");
+        }
+    }
+}
+
+#[test]
 fn who_checked_an_answer_that_is_gone_may_answer_and_check_the_next() {
     // Two workers and two referees: the liar's answers are undone one after the other, and somebody is left.
     let mut script = wrong_answers(2);
