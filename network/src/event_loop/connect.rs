@@ -204,13 +204,19 @@ impl Connector {
     }
 }
 
+/// A connection comes from a port of its own. From the one that is listened on, two peers that dial one another at the
+/// same moment would meet in one connection that both hold to be their own, and whose handshake fails.
 fn dial_opts(peer: Option<PeerId>, address: Multiaddr) -> DialOpts {
     match peer {
         Some(peer) => DialOpts::peer_id(peer)
             .condition(PeerCondition::Disconnected)
             .addresses(vec![address])
+            .allocate_new_port()
             .build(),
-        None => DialOpts::unknown_peer_id().address(address).build(),
+        None => DialOpts::unknown_peer_id()
+            .address(address)
+            .allocate_new_port()
+            .build(),
     }
 }
 

@@ -64,6 +64,19 @@ async fn nodes_find_each_other_through_a_bootstrap_node_and_talk() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_that_dial_one_another_at_once_are_connected() {
+    for round in 0..12_u8 {
+        let one = node(round * 2 + 100, Role::Aggregator, TCP).await;
+        let two = node(round * 2 + 101, Role::Provider, TCP).await;
+        let dials =
+            async { tokio::join!(one.client.dial(&two.address), two.client.dial(&one.address)) };
+        let (there, back) = within(dials).await;
+        let found = (there.unwrap(), back.unwrap());
+        assert_eq!(found, (two.client.local(), one.client.local()), "{round}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_peer_that_stops_abruptly_is_lost() {
     for listen in [TCP, QUIC] {
