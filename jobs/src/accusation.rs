@@ -7,6 +7,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::Error;
+use crate::canonical;
 use crate::digest::Digest;
 use crate::envelope::{ClientKey, verify_blob};
 use crate::ids::{AggregatorId, AssignmentId, CaseId, ClientId, JobId, ProviderId};
@@ -88,12 +89,7 @@ impl Accusation {
     /// # Errors
     /// If it cannot be encoded or is larger than [`ACCUSATION_MAX`].
     pub fn to_canonical(&self) -> Result<Vec<u8>, Error> {
-        let bytes = serde_json_canonicalizer::to_vec(self).map_err(|error| Error::Encode {
-            what: "accusation",
-            reason: error.to_string(),
-        })?;
-        check_size(bytes.len())?;
-        Ok(bytes)
+        canonical::encode(self, "accusation", ACCUSATION_MAX)
     }
 
     /// Parses canonical bytes; any other spelling of the same accusation is refused, so that a case has one id.
@@ -101,16 +97,7 @@ impl Accusation {
     /// # Errors
     /// If the bytes are too large, not an accusation, not canonical, or out of bounds.
     pub fn from_canonical(bytes: &[u8]) -> Result<Self, Error> {
-        check_size(bytes.len())?;
-        let refuse = |reason: String| Error::Decode {
-            what: "accusation",
-            reason,
-        };
-        let accusation: Self =
-            serde_json::from_slice(bytes).map_err(|error| refuse(error.to_string()))?;
-        if accusation.to_canonical()? != bytes {
-            return Err(refuse("not in canonical form".into()));
-        }
+        let accusation: Self = canonical::decode(bytes, "accusation", ACCUSATION_MAX)?;
         accusation.check()?;
         Ok(accusation)
     }
@@ -149,7 +136,7 @@ impl SignedAccusation {
     /// If any check fails.
     pub fn verify(&self) -> Result<VerifiedAccusation, Error> {
         let bytes = self.accusation.as_bytes();
-        check_size(bytes.len())?;
+        canonical::check_size(bytes.len(), "accusation", ACCUSATION_MAX)?;
         let client = verify_blob(bytes, &self.bundle, &self.public_key)?;
         let accusation = Accusation::from_canonical(bytes)?;
         if accusation.client != client {
@@ -182,17 +169,6 @@ impl ClientKey {
             public_key: self.public_key_pem(),
         })
     }
-}
-
-fn check_size(size: usize) -> Result<(), Error> {
-    if size > ACCUSATION_MAX {
-        return Err(Error::TooLarge {
-            what: "accusation",
-            size: size as u64,
-            max: ACCUSATION_MAX as u64,
-        });
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -52,6 +52,7 @@ pub mod profile;
 pub mod record;
 pub mod verdict;
 
+mod canonical;
 mod error;
 mod spelling;
 pub use error::Error;

@@ -4,6 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::Error;
+use crate::canonical;
 use crate::compare::Comparator;
 use crate::digest::{BlobRef, Digest};
 use crate::ids::JobId;
@@ -180,12 +181,7 @@ impl Package {
     /// # Errors
     /// If the package cannot be encoded or is larger than [`PACKAGE_MAX`].
     pub fn to_canonical(&self) -> Result<Vec<u8>, Error> {
-        let bytes = serde_json_canonicalizer::to_vec(self).map_err(|error| Error::Encode {
-            what: "package",
-            reason: error.to_string(),
-        })?;
-        check_size(bytes.len())?;
-        Ok(bytes)
+        canonical::encode(self, "package", PACKAGE_MAX)
     }
 
     /// Parses canonical bytes; any other spelling of the same package is refused, so that a job has
@@ -194,17 +190,7 @@ impl Package {
     /// # Errors
     /// If the bytes are too large, not a package, not canonical, or out of bounds.
     pub fn from_canonical(bytes: &[u8]) -> Result<Self, Error> {
-        check_size(bytes.len())?;
-        let package: Self = serde_json::from_slice(bytes).map_err(|error| Error::Decode {
-            what: "package",
-            reason: error.to_string(),
-        })?;
-        if package.to_canonical()? != bytes {
-            return Err(Error::Decode {
-                what: "package",
-                reason: "not in canonical form".into(),
-            });
-        }
+        let package: Self = canonical::decode(bytes, "package", PACKAGE_MAX)?;
         crate::manifest::check_bounds(&package)?;
         Ok(package)
     }
@@ -223,17 +209,6 @@ impl Package {
             .into_iter()
             .chain(self.models.iter().map(|m| m.blob))
     }
-}
-
-fn check_size(size: usize) -> Result<(), Error> {
-    if size > PACKAGE_MAX {
-        return Err(Error::TooLarge {
-            what: "package",
-            size: size as u64,
-            max: PACKAGE_MAX as u64,
-        });
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -271,7 +271,11 @@ impl Script {
             change(&mut opening.outcome.meters);
             (*assignment, opening)
         });
-        let openings: Vec<(&Assignment, Opening)> = openings.collect();
+        self.bind_and_reveal(openings.collect());
+    }
+
+    /// Commits to all of these, then reveals them.
+    fn bind_and_reveal(&mut self, openings: Vec<(&Assignment, Opening)>) {
         for (assignment, opening) in &openings {
             let Assignment { id, job, shard, .. } = **assignment;
             let commitment = Commitment::bind(id, job, shard, assignment.provider, opening);

@@ -43,21 +43,9 @@ impl Script {
         let openings = replicas.iter().map(|(assignment, output, noted)| {
             let mut opening = self.opening(assignment, output);
             opening.outcome.noted = *noted;
-            ((*assignment).clone(), opening)
+            (*assignment, opening)
         });
-        let openings: Vec<(Assignment, Opening)> = openings.collect();
-        for (assignment, opening) in &openings {
-            let Assignment { id, job, shard, .. } = *assignment;
-            let commitment = Commitment::bind(id, job, shard, assignment.provider, opening);
-            self.step(Event::Committed { commitment });
-        }
-        for (assignment, opening) in openings {
-            self.step(Event::Revealed {
-                assignment: assignment.id,
-                opening: Box::new(opening),
-                outputs_valid: true,
-            });
-        }
+        self.bind_and_reveal(openings.collect());
     }
 
     fn found(&mut self, left: AssignmentId, right: AssignmentId, finding: Finding) {
