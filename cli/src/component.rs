@@ -13,7 +13,7 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail, ensure};
-use jobs::component::{self, COMPONENT_BYTES_MAX, Summary};
+use jobs::component::{self, COMPONENT_BYTES_MAX, Profile, Summary};
 use jobs::digest::Digest;
 use serde::Serialize;
 
@@ -26,6 +26,8 @@ pub(crate) struct BuildReport {
     pub(crate) digest: String,
     /// Bytes.
     pub(crate) size: u64,
+    /// What it expects of its host, which follows from its imports.
+    pub(crate) profile: Profile,
     /// Imported interfaces, sorted.
     pub(crate) imports: Vec<String>,
     /// The compiler that made it. Other compilers make other bytes.
@@ -41,6 +43,8 @@ pub(crate) struct Inspection {
     pub(crate) digest: String,
     /// Bytes.
     pub(crate) size: u64,
+    /// What it expects of its host, which follows from its imports.
+    pub(crate) profile: Profile,
     /// Imported interfaces, sorted.
     pub(crate) imports: Vec<String>,
     /// Exported functions and interfaces, sorted.
@@ -76,6 +80,7 @@ pub(crate) fn build(project: &Path, out: Option<&Path>) -> Result<BuildReport> {
         component_path: out,
         digest: Digest::of(&component).to_string(),
         size: component.len() as u64,
+        profile: summary.profile,
         imports: summary.imports,
         toolchain: toolchain.to_string(),
     })
@@ -92,12 +97,16 @@ pub(crate) fn inspect(path: &Path) -> Result<Inspection> {
         bail!("{shown} has {size} bytes; a component has at most {COMPONENT_BYTES_MAX}");
     }
     let bytes = fs::read(path).with_context(|| format!("cannot read {shown}"))?;
-    let Summary { imports, exports } =
-        component::check(&bytes).with_context(|| format!("{shown} is not a job"))?;
+    let Summary {
+        profile,
+        imports,
+        exports,
+    } = component::check(&bytes).with_context(|| format!("{shown} is not a job"))?;
     Ok(Inspection {
         component_path: path.to_path_buf(),
         digest: Digest::of(&bytes).to_string(),
         size,
+        profile,
         imports,
         exports,
     })

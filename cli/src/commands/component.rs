@@ -33,10 +33,11 @@ pub(crate) fn run(command: &ComponentCommand, output: Output) -> Result<()> {
             let report = component::build(project, out.as_deref())?;
             output.data(&report, || {
                 format!(
-                    "component  {}\ndigest     {}\nsize       {} bytes\nimports    {}\ntoolchain  {}",
+                    "component  {}\ndigest     {}\nsize       {} bytes\nprofile    {}\nimports    {}\ntoolchain  {}",
                     report.component_path.display(),
                     report.digest,
                     report.size,
+                    report.profile,
                     report.imports.join(", "),
                     report.toolchain,
                 )
@@ -46,10 +47,11 @@ pub(crate) fn run(command: &ComponentCommand, output: Output) -> Result<()> {
             let found = component::inspect(component)?;
             output.data(&found, || {
                 format!(
-                    "component  {}\ndigest     {}\nsize       {} bytes\nimports    {}\nexports    {}",
+                    "component  {}\ndigest     {}\nsize       {} bytes\nprofile    {}\nimports    {}\nexports    {}",
                     found.component_path.display(),
                     found.digest,
                     found.size,
+                    found.profile,
                     found.imports.join(", "),
                     found.exports.join(", "),
                 )
