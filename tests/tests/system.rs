@@ -23,6 +23,8 @@ mod end_to_end;
 mod game;
 #[path = "system/generate.rs"]
 mod generate;
+#[path = "system/languages.rs"]
+mod languages;
 #[path = "system/liars.rs"]
 mod liars;
 #[path = "system/liquidation.rs"]

@@ -234,3 +234,93 @@ fn forget_oldest(kept: &Path) -> Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn project(files: &[(&str, &str)]) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        for (path, text) in files {
+            let path = folder.path().join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        }
+        folder
+    }
+
+    #[test]
+    fn code_beside_the_job_goes_in_and_nothing_else_does() {
+        let folder = project(&[
+            ("job.py", "run = None"),
+            ("deep/er/module.py", ""),
+            ("words.json", "{}"),
+            ("job.toml", ""),
+            ("README.md", ""),
+            ("data/lines.txt", ""),
+            ("target/old.py", ""),
+            ("node_modules/a/index.js", ""),
+            (".venv/lib/site.py", ""),
+        ]);
+        let found = sources(folder.path(), Language::Python).unwrap();
+        let mut given: Vec<&str> = WIT.iter().chain(&PYTHON).map(|(name, _)| *name).collect();
+        given.extend(["job.py", "deep/er/module.py", "words.json"]);
+        given.sort_unstable();
+        let mut names: Vec<String> = found
+            .iter()
+            .map(|(path, _)| path.to_str().unwrap().to_owned())
+            .collect();
+        names.sort_unstable();
+        assert_eq!(names, given);
+    }
+
+    #[test]
+    fn a_build_is_known_by_everything_that_goes_in() {
+        let first = [("job.js", "1"), ("a/b.js", "2")];
+        let key =
+            |files: &[(&str, &str)]| key(&sources(project(files).path(), Language::Js).unwrap());
+        let known = key(&first);
+        assert_eq!(key(&first), known);
+        for other in [
+            [("job.js", "2"), ("a/b.js", "2")],
+            [("job.js", "1"), ("a/c.js", "2")],
+            [("job.js", "1"), ("b.js", "2")],
+        ] {
+            assert_ne!(key(&other), known, "{other:?}");
+        }
+    }
+
+    #[test]
+    fn sources_that_are_too_large_or_take_a_name_are_refused() {
+        let large = "x".repeat(usize::try_from(SOURCE_BYTES_MAX).unwrap());
+        for (name, text, words) in [
+            ("words.txt", large.as_str(), "16777216 bytes"),
+            ("assay.js", "", "brings itself"),
+            ("wit/world.json", "", ""),
+        ] {
+            let folder = project(&[("job.js", "1"), (name, text)]);
+            let found = sources(folder.path(), Language::Js);
+            match words {
+                "" => drop(found.unwrap()),
+                words => {
+                    let error = found.unwrap_err().to_string();
+                    assert!(error.contains(words), "{error}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_tools_of_a_build_are_those_that_are_pinned() {
+        let js = tools::versions(Language::Js).unwrap();
+        let python = tools::versions(Language::Python).unwrap();
+        for (report, name) in [(js, "componentize-js "), (python, "componentize-py ")] {
+            let version = report.strip_prefix(name).unwrap();
+            assert!(
+                version.split('.').all(|part| part.parse::<u32>().is_ok()),
+                "{report}"
+            );
+            assert_eq!(version.split('.').count(), 3, "{report}");
+        }
+    }
+}

@@ -145,3 +145,66 @@ fn dependency(given: Option<&Path>) -> Result<String> {
 fn toml_string(text: &str) -> String {
     serde_json::Value::from(text).to_string()
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::ValueEnum as _;
+
+    use super::*;
+
+    #[test]
+    fn a_new_job_is_whole_and_known_by_its_language() {
+        let parent = tempfile::tempdir().unwrap();
+        for language in Language::value_variants() {
+            let name = format!("first-{language}").to_lowercase();
+            let made = create(parent.path(), &name, *language, None).unwrap();
+            assert_eq!(Language::of(&made.project).unwrap(), *language);
+            for file in &made.files {
+                let text = fs::read_to_string(made.project.join(file)).unwrap();
+                assert!(!text.contains("{{"), "{file} of {language}: {text}");
+            }
+            let manifest = fs::read_to_string(made.project.join("job.toml")).unwrap();
+            let manifest = jobs::manifest::Manifest::parse(&manifest).unwrap();
+            assert_eq!(manifest.name, name);
+            let left = fs::read_dir(parent.path()).unwrap().count();
+            fs::remove_dir_all(&made.project).unwrap();
+            assert_eq!(left, 1, "something else was left behind");
+        }
+    }
+
+    #[test]
+    fn nothing_is_overwritten_and_a_name_is_what_a_folder_a_package_and_a_job_take() {
+        let parent = tempfile::tempdir().unwrap();
+        fs::write(parent.path().join("taken"), "mine").unwrap();
+        let long = "a".repeat(NAME_BYTES_MAX + 1);
+        for (name, words) in [
+            ("taken", "nothing is overwritten"),
+            ("", "1 to 64 lower-case letters"),
+            ("Upper", "\"Upper\" must be 1 to 64"),
+            ("two words", "lower-case letters"),
+            ("../out", "lower-case letters"),
+            ("9lives", "the first a letter"),
+            (&long, "1 to 64"),
+        ] {
+            let error = create(parent.path(), name, Language::Js, None).unwrap_err();
+            assert!(error.to_string().contains(words), "{name:?}: {error}");
+        }
+        let no_sdk = create(parent.path(), "job", Language::Rust, Some(parent.path()));
+        let error = no_sdk.unwrap_err().to_string();
+        assert!(error.contains("has no Cargo.toml"), "{error}");
+        assert_eq!(fs::read_dir(parent.path()).unwrap().count(), 1);
+        assert_eq!(fs::read(parent.path().join("taken")).unwrap(), b"mine");
+    }
+
+    #[test]
+    fn a_folder_is_in_exactly_one_language() {
+        let folder = tempfile::tempdir().unwrap();
+        let error = Language::of(folder.path()).unwrap_err().to_string();
+        assert!(error.contains("has none of them"), "{error}");
+        for marker in ["job.js", "job.py"] {
+            fs::write(folder.path().join(marker), "").unwrap();
+        }
+        let error = Language::of(folder.path()).unwrap_err().to_string();
+        assert!(error.contains("a job.js and a job.py"), "{error}");
+    }
+}
