@@ -41,7 +41,9 @@ mod settlement;
 
 mod recover;
 
+pub mod census;
 pub mod check;
+pub mod progress;
 pub mod summary;
 pub mod view;
 

@@ -29,6 +29,7 @@ pub(crate) fn setup(stages: &mut Stages, args: &SetupArgs) -> Result<ExitCode> {
     let wanted = Wanted {
         gpu: args.gpu,
         reference: args.reference,
+        browser: args.browser,
         generate: args.generate,
         interpreters: args.interpreters,
         magika: args.magika,
@@ -74,6 +75,7 @@ pub(crate) fn test(stages: &mut Stages, args: &TestArgs) -> Result<ExitCode> {
     stages.run("set-up", || {
         setup::run(Wanted {
             reference: !args.quick,
+            browser: !args.quick,
             generate: !args.quick,
             magika: !args.quick,
             ..Wanted::default()
