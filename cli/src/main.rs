@@ -49,7 +49,7 @@ enum Command {
     /// Manage the key that signs your jobs.
     #[command(subcommand)]
     Key(key::KeyCommand),
-    /// Build and inspect job components.
+    /// Begin, build and inspect job components.
     #[command(subcommand)]
     Component(commands::component::ComponentCommand),
     /// Check, run, submit and follow jobs.

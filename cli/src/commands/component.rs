@@ -22,8 +22,10 @@ pub(crate) enum ComponentCommand {
         #[arg(long, value_name = "FOLDER")]
         sdk: Option<PathBuf>,
     },
-    /// Compile a job to a component: a Cargo.toml is Rust, a job.js JavaScript, a job.py Python. Two builds of one Rust
-    /// source are byte-identical; those of JavaScript and Python are, on one machine, while their files stay as they are.
+    /// Compile a job in Rust, JavaScript or Python to a component.
+    ///
+    /// A Cargo.toml is Rust, a job.js JavaScript, a job.py Python. Two builds of one source in Rust are byte-identical; in
+    /// the others they are on one machine, while their files stay as they are.
     Build {
         /// Directory with the job's Cargo.toml, job.js or job.py.
         #[arg(default_value = ".")]
