@@ -189,3 +189,36 @@ fn charge(store: &mut StoreContextMut<'_, State>, work: u64) -> wasmtime::Result
 fn trap(what: String) -> wasmtime::Error {
     LimitHit(FailureKind::Trap { what }).into()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_served_may_be_imported_and_the_rest_is_refused_by_intent() {
+        let allowed = jobs::component::WASI_INTERFACES;
+        let served: Vec<&str> = SERVED.iter().map(|interface| interface.name).collect();
+        assert!(served.is_sorted(), "{served:?}");
+        for name in &served {
+            assert!(allowed.contains(name), "{name} is served and not allowed");
+        }
+        let refused: Vec<&&str> = allowed
+            .iter()
+            .filter(|name| !served.contains(name))
+            .collect();
+        let expected = [
+            "wasi:cli/terminal-input",
+            "wasi:cli/terminal-output",
+            "wasi:filesystem/types",
+            "wasi:io/error",
+            "wasi:sockets/instance-network",
+            "wasi:sockets/ip-name-lookup",
+            "wasi:sockets/network",
+            "wasi:sockets/tcp",
+            "wasi:sockets/tcp-create-socket",
+            "wasi:sockets/udp",
+            "wasi:sockets/udp-create-socket",
+        ];
+        assert_eq!(refused, expected.each_ref());
+    }
+}
