@@ -10,6 +10,7 @@ use network::Client;
 use network::blobs::{BlobSource, BlobStore, OpenBlob};
 
 use crate::clock::now;
+use crate::control::BlobView;
 use crate::journal::Journal;
 
 /// Components remembered as checked.
@@ -145,6 +146,45 @@ impl Cache {
         books.used.remove(&digest);
         self.store.remove(&digest)?;
         Ok(true)
+    }
+
+    /// Every blob, and whether somebody needs it.
+    pub(crate) fn list(&self) -> Vec<BlobView> {
+        let (books, time) = (lock(&self.books), now());
+        let blobs = self.store.list().into_iter();
+        let views = blobs.map(|blob| BlobView {
+            blob: blob.digest,
+            bytes: blob.size,
+            needed: books.pins.contains_key(&blob.digest) || self.journal.needs(&blob.digest, time),
+        });
+        views.collect()
+    }
+
+    /// Removes what nobody needs, the least recently used first, until at most `keep` bytes are used. Returns how many
+    /// blobs went. Blocks on the disk.
+    pub(crate) fn prune(&self, keep: u64) -> Result<usize, network::Error> {
+        let mut removed = 0_usize;
+        for _ in 0..self.store.list().len() {
+            if self.store.usage().used <= keep || !self.evict()? {
+                break;
+            }
+            removed = removed.saturating_add(1);
+        }
+        Ok(removed)
+    }
+
+    /// Removes one blob. `false`: somebody needs it; nothing: it is not there. Blocks on the disk.
+    pub(crate) fn remove(&self, digest: &Digest) -> Result<Option<bool>, network::Error> {
+        let mut books = lock(&self.books);
+        if !self.store.contains(digest) {
+            return Ok(None);
+        }
+        if books.pins.contains_key(digest) || self.journal.needs(digest, now()) {
+            return Ok(Some(false));
+        }
+        books.used.remove(digest);
+        self.store.remove(digest)?;
+        Ok(Some(true))
     }
 
     /// Whether the component was found to be a job before.

@@ -106,6 +106,7 @@ async fn assign(from: AggregatorId, request: AssignRequest, shared: &Arc<Shared>
     match decide(from, request, shared).await {
         Ok(reply) => reply,
         Err(refused) => {
+            shared.note_refused();
             tracing::info!(%assignment, aggregator = %from, code = refused.code(), reason = %refused, "assignment refused");
             AssignReply::Refused {
                 assignment,
@@ -123,7 +124,7 @@ async fn decide(
     let id = request.id;
     let standing = standing(from, id, shared)?;
     // Who sent it is checked before anything is said about it.
-    let admitted = admission::admit(&shared.terms, from, &request)?;
+    let admitted = admission::admit(&shared.terms(), from, &request)?;
     if ended(id, from, shared)? {
         return Ok(AssignReply::Accepted { assignment: id });
     }
@@ -183,6 +184,10 @@ fn start(
     if shared.is_stopping() {
         return Err(Refused::Stopping);
     }
+    if let Some(rest) = shared.rest() {
+        let why = rest.to_string();
+        return Err(Refused::Resting { why });
+    }
     if let Some(what) = shared.journal.full() {
         return Err(Refused::JournalFull { what });
     }
@@ -194,6 +199,7 @@ fn start(
         let what = "reports that nobody takes";
         return Err(Refused::JournalFull { what });
     }
+    ticket.describe(&admitted.assignment, now());
     let answer = ticket.subscribe();
     shared.spawn(work::carry(Arc::clone(shared), admitted, ticket));
     Ok(answer)
