@@ -42,6 +42,7 @@ mod settlement;
 mod recover;
 
 pub mod check;
+pub mod progress;
 pub mod summary;
 pub mod view;
 

@@ -33,6 +33,7 @@ mod liquidations;
 mod peers;
 mod prefix;
 mod records;
+mod shards;
 mod views;
 
 #[cfg(test)]

@@ -11,7 +11,8 @@ use tokio::io::AsyncRead;
 
 use crate::types::{
     AssignmentView, BalanceView, CaseReply, CaseView, ChallengeRequest, DepositRequest, EpochView,
-    Health, JobView, Problem, ProviderView, ScoresReply, ScoresRequest, SubmitReply, TieReply,
+    Health, JobView, Problem, ProviderView, ScoresReply, ScoresRequest, ShardMap, ShardView,
+    SubmitReply, TieReply,
 };
 
 /// The result of every request.
@@ -67,6 +68,12 @@ pub trait Backend: Send + Sync + 'static {
 
     /// Every assignment of a job that has ended.
     fn assignments(&self, job: JobId) -> impl Future<Output = Answer<Vec<AssignmentView>>> + Send;
+
+    /// How far a job's shards are, in at most `cells` runs of neighbours.
+    fn shards(&self, job: JobId, cells: u32) -> impl Future<Output = Answer<ShardMap>> + Send;
+
+    /// One shard of a job. Who executed it is shown once the job has ended.
+    fn shard(&self, job: JobId, index: u32) -> impl Future<Output = Answer<ShardView>> + Send;
 
     /// Takes a validator's report. The very same one may come again; another one for the same epoch
     /// is refused with 409, and kept.

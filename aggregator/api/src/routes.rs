@@ -1,6 +1,7 @@
 //! One function a route: parse, ask the backend, answer.
 
 mod cases;
+mod shards;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -52,6 +53,8 @@ pub(crate) fn router<B: Backend>(backend: B, token: OperatorToken) -> Router {
             put(put_blob::<B>).get(record_blob::<B>),
         )
         .route("/jobs/{job}/assignments", get(assignments::<B>))
+        .route("/jobs/{job}/shards", get(shards::map::<B>))
+        .route("/jobs/{job}/shards/{shard}", get(shards::shard::<B>))
         .route(
             "/liquidations",
             post(cases::accuse::<B>).get(cases::list::<B>),
@@ -70,6 +73,7 @@ pub(crate) fn router<B: Backend>(backend: B, token: OperatorToken) -> Router {
         .with_state(Arc::new(App { backend, token }));
     Router::new()
         .nest("/api/v1", api)
+        .merge(crate::dashboard::router())
         .route("/livez", get(|| async { "ok" }))
         .fallback(|request: Request| async move {
             Problem::not_found(format!("route {}", request.uri().path()))

@@ -10,7 +10,7 @@ use api::backend::{Answer, Backend};
 use api::types::{
     AssignmentView, BalanceView, CaseReply, CaseView, ChallengeRequest, DepositRequest, EpochView,
     Health, JobView, Problem, ProviderView, RECORD_BYTES_MAX, REFERENCE_MAX, ScoresReply,
-    ScoresRequest, SubmitReply, TieReply,
+    ScoresRequest, ShardMap, ShardView, SubmitReply, TieReply,
 };
 use jobs::accusation::SignedAccusation;
 use jobs::digest::{BlobRef, Digest, Domain};
@@ -29,7 +29,7 @@ use problems::chance;
 
 use super::error::Error;
 use super::rows::{PACKAGES, Row};
-use super::{Shared, audits, games, liquidations, prepare, records, views};
+use super::{Shared, audits, games, liquidations, prepare, records, shards, views};
 use crate::core::event::Chance;
 use crate::core::view::JobStatus;
 use crate::core::{Core, Event, JobSpec, Movement, Reply};
@@ -217,6 +217,14 @@ impl Backend for Driver {
 
     async fn assignments(&self, job: JobId) -> Answer<Vec<AssignmentView>> {
         games::assignments(self, job).await
+    }
+
+    async fn shards(&self, job: JobId, cells: u32) -> Answer<ShardMap> {
+        shards::map(self, job, cells).await
+    }
+
+    async fn shard(&self, job: JobId, index: u32) -> Answer<ShardView> {
+        shards::shard(self, job, index).await
     }
 
     async fn scores(&self, scores: ScoresRequest) -> Answer<ScoresReply> {
