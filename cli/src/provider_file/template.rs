@@ -3,6 +3,7 @@
 use jobs::money::Amount;
 
 use super::SCHEMA;
+use crate::commands::provider::DRAIN_SECONDS_DEFAULT;
 
 /// What `assay provider init` chose for this machine.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
@@ -21,23 +22,8 @@ fn list(items: &[String]) -> String {
     format!("[{}]", quoted.join(", "))
 }
 
-/// The file. `notes` say where the chosen values come from, a line each.
-pub(crate) fn render(chosen: &Chosen, notes: &[String]) -> String {
-    let notes: String = notes
-        .iter()
-        .map(|note| format!("{}\n", format!("# {note}").trim_end()))
-        .collect();
-    let Chosen {
-        aggregators,
-        workers,
-        memory_max,
-        cache_max,
-        price_per_gfuel,
-        price_per_device_second,
-    } = chosen;
-    let aggregators = list(aggregators);
-    format!(
-        r#"# How this machine is rented out. `assay provider start` reads it; ASSAY_PROVIDER_... variables and flags go
+/// The file; what is in braces is filled in.
+const TEXT: &str = r#"# How this machine is rented out. `assay provider start` reads it; ASSAY_PROVIDER_... variables and flags go
 # before it, and so does what was changed with `assay provider price set`, `mode` and `policy` while it ran.
 # A key with a # in front has the value that is shown.
 {notes}
@@ -92,8 +78,29 @@ cache_max = {cache_max}
 
 # Keep this last line: a file without it is taken for one that was cut short.
 complete = true
-"#,
-        idle = provider::IDLE_CPU_PERCENT_DEFAULT,
-        drain = super::super::commands::provider::DRAIN_SECONDS_DEFAULT,
-    )
+"#;
+
+/// The file. `notes` say where the chosen values come from, a line each.
+pub(crate) fn render(chosen: &Chosen, notes: &[String]) -> String {
+    let notes: Vec<String> = notes
+        .iter()
+        .map(|note| format!("# {note}").trim_end().to_owned())
+        .collect();
+    let values: [(&str, String); 10] = [
+        ("{notes}", notes.join("\n")),
+        ("{SCHEMA}", SCHEMA.to_string()),
+        ("{aggregators}", list(&chosen.aggregators)),
+        ("{workers}", chosen.workers.to_string()),
+        ("{memory_max}", chosen.memory_max.to_string()),
+        ("{cache_max}", chosen.cache_max.to_string()),
+        ("{price_per_gfuel}", chosen.price_per_gfuel.to_string()),
+        (
+            "{price_per_device_second}",
+            chosen.price_per_device_second.to_string(),
+        ),
+        ("{idle}", provider::IDLE_CPU_PERCENT_DEFAULT.to_string()),
+        ("{drain}", DRAIN_SECONDS_DEFAULT.to_string()),
+    ];
+    let fill = |text: String, (name, value): &(&str, String)| text.replace(name, value);
+    values.iter().fold(TEXT.to_owned(), fill)
 }

@@ -4,11 +4,12 @@
 //! claims, never more than the assignment could earn. Nothing depends on the file, so a line that cannot be written is
 //! a warning.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use jobs::assignment::Assignment;
 use jobs::ids::{AggregatorId, AssignmentId, JobId};
@@ -20,11 +21,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::Error;
 
-/// Size in bytes at which a book is put aside; the one before it is forgotten then.
-const BOOK_BYTES_MAX: u64 = 8 << 20;
+/// Size in bytes at which the lines of the file are replaced by the sums of their days.
+const BOOK_BYTES_MAX: u64 = 4 << 20;
 
-/// Longest line that is read, in bytes.
-const LINE_BYTES_MAX: usize = 4096;
+/// Days that are remembered at most: ten years.
+const DAYS_MAX: usize = 3653;
 
 /// Milliseconds of a day.
 const DAY_MS: u64 = 24 * 60 * 60 * 1000;
@@ -37,23 +38,24 @@ const MICROS_PER_PRICE: u128 = 1_000_000;
 
 /// What was asked for one commitment.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Asked {
+#[serde(deny_unknown_fields)]
+pub(crate) struct Asked {
     /// When it was made.
-    pub at: Timestamp,
+    pub(crate) at: Timestamp,
     /// About which assignment.
-    pub assignment: AssignmentId,
+    pub(crate) assignment: AssignmentId,
     /// Of which job.
-    pub job: JobId,
+    pub(crate) job: JobId,
     /// Which shard of it.
-    pub shard: u32,
+    pub(crate) shard: u32,
     /// Who gave it.
-    pub aggregator: AggregatorId,
+    pub(crate) aggregator: AggregatorId,
     /// Fuel that it took.
-    pub fuel: u64,
+    pub(crate) fuel: u64,
     /// Device time that it took, in microseconds.
-    pub device_us: u64,
+    pub(crate) device_us: u64,
     /// The price of that, at most what the assignment could earn.
-    pub asked: Amount,
+    pub(crate) asked: Amount,
 }
 
 impl Asked {
@@ -81,6 +83,7 @@ impl Asked {
 
 /// What was asked on one day.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Day {
     /// When it began, in Universal Time.
     pub start: Timestamp,
@@ -95,79 +98,124 @@ pub struct Day {
 }
 
 impl Day {
-    fn add(&mut self, asked: &Asked) {
-        self.shards = self.shards.saturating_add(1);
-        self.fuel = self.fuel.saturating_add(asked.fuel);
-        self.device_us = self.device_us.saturating_add(asked.device_us);
-        self.asked = self.asked.checked_add(asked.asked).unwrap_or(self.asked);
+    fn of(asked: &Asked) -> Self {
+        Self {
+            start: day_of(asked.at),
+            shards: 1,
+            fuel: asked.fuel,
+            device_us: asked.device_us,
+            asked: asked.asked,
+        }
+    }
+
+    fn add(&mut self, more: &Self) {
+        self.start = more.start;
+        self.shards = self.shards.saturating_add(more.shards);
+        self.fuel = self.fuel.saturating_add(more.fuel);
+        self.device_us = self.device_us.saturating_add(more.device_us);
+        self.asked = self.asked.checked_add(more.asked).unwrap_or(self.asked);
     }
 }
 
-/// The file of what was asked.
+/// A line of the file: one commitment, or the sum of a day from before the file was rewritten.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Line {
+    Asked(Asked),
+    Day(Day),
+}
+
+/// What was asked, by the day.
 #[derive(Debug)]
 pub(crate) struct Book {
     path: PathBuf,
-    turn: Mutex<()>,
+    days: Mutex<BTreeMap<Timestamp, Day>>,
 }
 
 impl Book {
-    pub(crate) fn new(data: &Path) -> Self {
-        Self {
-            path: data.join("asked.jsonl"),
-            turn: Mutex::default(),
+    /// Reads what was asked before. A line that cannot be read was torn, and is left out. Blocks on the disk.
+    pub(crate) fn open(data: &Path) -> Result<Self, Error> {
+        let path = data.join("asked.jsonl");
+        let mut days = BTreeMap::new();
+        let file = match File::open(&path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+            file => Some(file.map_err(Error::io("open", &path))?),
+        };
+        for line in file
+            .into_iter()
+            .flat_map(|file| BufReader::new(file).split(b'\n'))
+        {
+            let line = line.map_err(Error::io("read", &path))?;
+            match serde_json::from_slice(&line) {
+                Ok(Line::Asked(asked)) => note(&mut days, &Day::of(&asked)),
+                Ok(Line::Day(day)) => note(&mut days, &day),
+                Err(_) => {}
+            }
         }
+        Ok(Self {
+            path,
+            days: Mutex::new(days),
+        })
     }
 
     /// Adds a line. Blocks on the disk.
     pub(crate) fn add(&self, asked: &Asked) -> Result<(), Error> {
-        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut days = self.days();
+        note(&mut days, &Day::of(asked));
         let path = &self.path;
+        if fs::metadata(path).is_ok_and(|file| file.len() > BOOK_BYTES_MAX) {
+            return self.rewrite(&days);
+        }
         let mut options = OpenOptions::new();
         options.append(true).create(true).mode(0o600);
-        if fs::metadata(path).is_ok_and(|file| file.len() > BOOK_BYTES_MAX) {
-            fs::rename(path, self.before()).map_err(Error::io("put aside", path))?;
-        }
-        let line =
-            serde_json::to_string(asked).map_err(|error| Error::io("write", path)(error.into()))?;
         let mut file = options.open(path).map_err(Error::io("open", path))?;
-        // A line that was torn by a full disk does not spoil the next one.
-        let written = file.write_all(format!("{line}\n").as_bytes());
+        let written = file.write_all(&line_of(asked)?);
         written.map_err(|error| {
+            // What was torn by a full disk does not spoil the next line.
             let _ = file.write_all(b"\n");
             Error::io("write", path)(error)
         })
     }
 
-    /// What was asked since a time, day by day, oldest first. Blocks on the disk.
-    pub(crate) fn days(&self, since: Timestamp) -> Result<Vec<Day>, Error> {
-        let mut days = std::collections::BTreeMap::<u64, Day>::new();
-        for path in [self.before(), self.path.clone()] {
-            let file = match File::open(&path) {
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
-                file => file.map_err(Error::io("open", &path))?,
-            };
-            for line in BufReader::new(file).split(b'\n') {
-                let line = line.map_err(Error::io("read", &path))?;
-                if line.len() > LINE_BYTES_MAX {
-                    continue;
-                }
-                let Ok(asked) = serde_json::from_slice::<Asked>(&line) else {
-                    continue;
-                };
-                if asked.at >= since {
-                    let start = asked.at.0 - asked.at.0 % DAY_MS;
-                    let day = days.entry(start).or_default();
-                    day.start = Timestamp(start);
-                    day.add(&asked);
-                }
-            }
-        }
-        Ok(days.into_values().collect())
+    /// Puts the sums of the days in the place of their lines.
+    fn rewrite(&self, days: &BTreeMap<Timestamp, Day>) -> Result<(), Error> {
+        let part = self.path.with_extension("part");
+        let lines = days.values().map(line_of).collect::<Result<Vec<_>, _>>()?;
+        let written = File::create(&part).and_then(|mut file| {
+            file.write_all(&lines.concat())?;
+            file.sync_all()
+        });
+        written.map_err(Error::io("write", &part))?;
+        fs::rename(&part, &self.path).map_err(Error::io("write", &self.path))
     }
 
-    fn before(&self) -> PathBuf {
-        self.path.with_extension("before.jsonl")
+    /// What was asked on the days since a time, that of the time included, oldest first.
+    pub(crate) fn since(&self, time: Timestamp) -> Vec<Day> {
+        let days = self.days();
+        days.range(day_of(time)..)
+            .map(|(_, day)| day.clone())
+            .collect()
     }
+
+    fn days(&self) -> MutexGuard<'_, BTreeMap<Timestamp, Day>> {
+        self.days.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Adds to a day; beyond [`DAYS_MAX`] the oldest is forgotten.
+fn note(days: &mut BTreeMap<Timestamp, Day>, more: &Day) {
+    let day = days.entry(more.start).or_default();
+    day.add(more);
+    if days.len() > DAYS_MAX {
+        days.pop_first();
+    }
+}
+
+fn line_of(value: &impl Serialize) -> Result<Vec<u8>, Error> {
+    let mut line = serde_json::to_vec(value)
+        .map_err(|error| Error::io("write", Path::new("a line"))(error.into()))?;
+    line.push(b'\n');
+    Ok(line)
 }
 
 /// When the day of `now` began, in Universal Time.
@@ -212,34 +260,36 @@ mod tests {
     }
 
     #[test]
-    fn what_was_asked_is_summed_by_day_and_a_torn_line_spoils_no_other() {
+    fn what_was_asked_is_summed_by_day_and_outlives_torn_lines_and_a_rewrite() {
         let dir = tempfile::tempdir().unwrap();
-        let book = Book::new(dir.path());
-        assert_eq!(book.days(Timestamp(0)).unwrap(), []);
+        let book = Book::open(dir.path()).unwrap();
+        assert_eq!(book.since(Timestamp(0)), []);
+        let price = crate::ProviderConfig::new("/".into(), "/".into(), Vec::new()).price;
         let asked = |at, amount| Asked {
             asked: Amount(amount),
-            ..Asked::of(
-                Timestamp(at),
-                &assignment(),
-                crate::ProviderConfig::new("/".into(), "/".into(), Vec::new()).price,
-                Meters::default(),
-            )
+            ..Asked::of(Timestamp(at), &assignment(), price, Meters::default())
+        };
+        let sums = |book: &Book, since| -> Vec<_> {
+            let days = book.since(Timestamp(since)).into_iter();
+            days.map(|day| (day.start.0, day.shards, day.asked.0))
+                .collect()
         };
         book.add(&asked(5, 1)).unwrap();
         book.add(&asked(DAY_MS - 1, 2)).unwrap();
         let mut file = OpenOptions::new().append(true).open(&book.path).unwrap();
         file.write_all(b"{\"at\": 6, \"assi\n").unwrap();
         book.add(&asked(DAY_MS + 3, 4)).unwrap();
-        fs::rename(&book.path, book.before()).unwrap();
+        let expected = [(0, 2, 3), (DAY_MS, 1, 4)];
+        assert_eq!(sums(&book, 0), expected);
+        let book = Book::open(dir.path()).unwrap();
+        assert_eq!(sums(&book, 0), expected);
+        // Rewritten, it says the same in fewer bytes.
+        let large = vec![b'\n'; usize::try_from(BOOK_BYTES_MAX).unwrap() + 1];
+        file.write_all(&large).unwrap();
         book.add(&asked(DAY_MS + 4, 8)).unwrap();
-        let sums = |since| -> Vec<_> {
-            let days = book.days(Timestamp(since)).unwrap();
-            days.iter()
-                .map(|day| (day.start.0, day.shards, day.asked.0))
-                .collect()
-        };
-        assert_eq!(sums(0), [(0, 2, 3), (DAY_MS, 2, 12)]);
-        assert_eq!(sums(DAY_MS + 4), [(DAY_MS, 1, 8)]);
-        assert_eq!(day_of(Timestamp(DAY_MS + 3)), Timestamp(DAY_MS));
+        assert!(fs::metadata(&book.path).unwrap().len() < 1000);
+        let book = Book::open(dir.path()).unwrap();
+        assert_eq!(sums(&book, 0), [(0, 2, 3), (DAY_MS, 2, 12)]);
+        assert_eq!(sums(&book, DAY_MS + 4), [(DAY_MS, 2, 12)]);
     }
 }

@@ -2,6 +2,7 @@
 //! needs.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jobs::digest::{BlobRef, Digest};
@@ -25,6 +26,8 @@ pub(crate) struct Cache {
     store: BlobStore,
     journal: Arc<Journal>,
     books: Arc<Mutex<Books>>,
+    /// Requests of others for blobs, so far.
+    served: Arc<AtomicU64>,
 }
 
 #[derive(Debug, Default)]
@@ -69,7 +72,13 @@ impl Cache {
             store,
             journal,
             books: Arc::new(Mutex::new(books)),
+            served: Arc::default(),
         }
+    }
+
+    /// Requests of others for blobs, so far.
+    pub(crate) fn served(&self) -> u64 {
+        self.served.load(Ordering::Relaxed)
     }
 
     pub(crate) const fn store(&self) -> &BlobStore {
@@ -215,6 +224,7 @@ impl BlobSource for Cache {
         if !self.journal.may_fetch(from, digest) {
             return None;
         }
+        self.served.fetch_add(1, Ordering::Relaxed);
         self.store.open(from, digest)
     }
 }

@@ -188,6 +188,8 @@ pub struct StatusView {
     pub workers: u16,
     /// Assignments under way.
     pub held: usize,
+    /// Commitments that are still to be revealed.
+    pub unrevealed: usize,
     /// Workers that wait for one.
     pub workers_idle: usize,
     /// Largest memory of a guest, in bytes.
@@ -222,13 +224,13 @@ pub struct StatusView {
 
 impl StatusView {
     /// The word for what it is doing.
-    pub(crate) fn state_of(stopping: bool, rest: Option<&Rest>, busy: bool) -> &'static str {
-        match (stopping, rest, busy) {
-            (true, ..) => "stopping",
-            (false, None, _) => "working",
-            (false, Some(Rest::Draining), true) => "draining",
-            (false, Some(Rest::Draining), false) => "drained",
-            (false, Some(_), _) => "resting",
+    pub(crate) const fn state_of(rest: Option<&Rest>, busy: bool) -> &'static str {
+        match (rest, busy) {
+            (None, _) => "working",
+            (Some(Rest::Stopping), _) => "stopping",
+            (Some(Rest::Draining), true) => "draining",
+            (Some(Rest::Draining), false) => "drained",
+            (Some(Rest::Never | Rest::InUse(_)), _) => "resting",
         }
     }
 }

@@ -14,7 +14,7 @@ use network::{Network, NetworkConfig, Role};
 use runtime::{DeviceReport, ProbeReport, SandboxConfig, WorkerConfig, WorkerPool};
 use serde::Serialize;
 use tokio::sync::{mpsc, watch};
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tracing::Instrument;
 
 use crate::admission::Terms;
@@ -27,6 +27,7 @@ use crate::desk::Desk;
 use crate::error::blocking;
 use crate::journal::{Bounds, Failed, Journal, Order};
 use crate::offers::{self, Aggregators, Issued};
+use crate::owed::Owed;
 use crate::report::{Outbox, send_report};
 use crate::shared::Shared;
 use crate::traces::Traces;
@@ -40,6 +41,9 @@ const TRACES: &str = "traces";
 
 /// What handing back everything that still runs may take when the daemon stops.
 const HAND_BACK: Duration = Duration::from_secs(2);
+
+/// Pause without a request for outputs after which nobody fetches any.
+const FETCH_PAUSE: Duration = Duration::from_millis(300);
 
 /// What the last tasks may take to end.
 const END_WALL: Duration = Duration::from_secs(5);
@@ -92,6 +96,7 @@ struct Opened {
     traces: Traces,
     issued: Issued,
     desired: Desired,
+    book: Book,
     control: Socket,
 }
 
@@ -130,12 +135,14 @@ pub async fn start(mut config: ProviderConfig) -> Result<Running, Error> {
         traces: opened.traces,
         desk: Desk::new(config.workers),
         outbox: Outbox::new(),
+        owed: Owed::default(),
         aggregators: Aggregators::new(),
         misbehaved: misbehave::acts::Memory::default(),
         desired: opened.desired,
-        book: Book::new(&config.data),
+        book: opened.book,
         started: Instant::now(),
         listens: addrs.clone(),
+        ending: watch::Sender::new(false),
         stopping: watch::Sender::new(false),
         draining: watch::Sender::new(false),
         // In mode `auto` nothing is taken before the first comparison of two looks.
@@ -192,6 +199,7 @@ fn open(config: &ProviderConfig) -> Result<Opened, Error> {
     let traces = Traces::open(data.join(TRACES), Arc::clone(&journal), config.cache_bytes)?;
     let issued = Issued::open(&data.join("offer.issued"))?;
     let desired = Desired::open(config)?;
+    let book = Book::open(data)?;
     let control = Socket::bind(data)?;
     Ok(Opened {
         lock,
@@ -203,6 +211,7 @@ fn open(config: &ProviderConfig) -> Result<Opened, Error> {
         traces,
         issued,
         desired,
+        book,
         control,
     })
 }
@@ -310,6 +319,20 @@ async fn resume(shared: &Arc<Shared>) -> Result<(), Error> {
     Ok(())
 }
 
+/// Waits until nothing is under way, everything is revealed, and nobody fetches outputs any more.
+async fn finished(shared: &Shared) {
+    shared.desk.empty().await;
+    shared.outbox.empty().await;
+    shared.owed.none(now).await;
+    loop {
+        let before = shared.cache.served();
+        sleep(FETCH_PAUSE).await;
+        if shared.cache.served() == before {
+            return;
+        }
+    }
+}
+
 impl Running {
     /// Waits until an aggregator has accepted its offer.
     pub async fn offered(&self) {
@@ -365,13 +388,15 @@ impl Running {
     /// As [`Running::stop`]; the grace is over as soon as `at_once` is.
     pub async fn stop_or(mut self, at_once: impl Future<Output = ()>) {
         let shared = &self.shared;
-        shared.stopping.send_replace(true);
+        shared.ending.send_replace(true);
+        // Aggregators hear that nothing more is taken while they can still be told what came of the rest.
+        shared.renew_offers();
         let grace = shared.config.stop_grace;
         let finished = tokio::select! {
-            finished = timeout(grace, shared.desk.empty()) => finished.is_ok(),
+            finished = timeout(grace, finished(shared)) => finished.is_ok(),
             () = at_once => false,
         };
-        if !finished {
+        if !finished && shared.desk.count() > 0 {
             tracing::warn!(held = shared.desk.count(), "hands back what still runs");
             shared.desk.halt_all();
         }
@@ -383,6 +408,7 @@ impl Running {
             let unreported = shared.outbox.count();
             tracing::warn!(unreported, "will be told after the next start");
         }
+        shared.stopping.send_replace(true);
         shared.client.shutdown().await;
         shared.over.send_replace(true);
         drop(self.shared);

@@ -133,6 +133,9 @@ impl Error {
 
     /// Whether the operator must change something, so that no retry can help.
     pub const fn is_callers_fault(&self) -> bool {
+        if let Self::Network(error) = self {
+            return error.is_callers_fault();
+        }
         matches!(
             self,
             Self::Config { .. }

@@ -33,13 +33,14 @@ mod daemon;
 mod misbehave;
 mod mode;
 mod offers;
+mod owed;
 mod report;
 mod serve;
 mod shared;
 mod traces;
 mod work;
 
-pub use book::{Asked, Day};
+pub use book::Day;
 pub use config::{
     ADDRESSES_MAX, CACHE_BYTES_DEFAULT, CACHE_BYTES_MIN, PRICE_DEFAULT, ProviderConfig,
     STOP_GRACE_DEFAULT, STOP_GRACE_MAX, WORKERS_MAX,

@@ -33,6 +33,8 @@ const IDLE_LOOKS: u32 = 3;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Rest {
+    /// It finishes what it has, and stops.
+    Stopping,
     /// The operator drains it.
     Draining,
     /// Its mode is `never`.
@@ -44,6 +46,7 @@ pub enum Rest {
 impl fmt::Display for Rest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Stopping => f.write_str("it stops"),
             Self::Draining => f.write_str("it is drained"),
             Self::Never => f.write_str("its mode is never"),
             Self::InUse(why) => write!(f, "its mode is auto, and {why}"),
@@ -54,6 +57,9 @@ impl fmt::Display for Rest {
 impl Shared {
     /// Why no work is taken now, if none is.
     pub(crate) fn rest(&self) -> Option<Rest> {
+        if self.is_ending() {
+            return Some(Rest::Stopping);
+        }
         if *self.draining.borrow() {
             return Some(Rest::Draining);
         }
@@ -78,7 +84,16 @@ pub(crate) async fn keep(shared: Arc<Shared>) {
         }
         if shared.desired.get().mode_at(now()) == Mode::Auto {
             pause = if looker.has_seen() { LOOK } else { LOOK_FIRST };
-            if let Some(found) = looker.look() {
+            let look = tokio::task::spawn_blocking(move || {
+                let found = looker.look();
+                (looker, found)
+            });
+            // A look that dies is the last: what was found stays.
+            let Ok((back, found)) = look.await else {
+                return;
+            };
+            looker = back;
+            if let Some(found) = found {
                 idle = if found.is_some() {
                     0
                 } else {

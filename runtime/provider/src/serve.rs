@@ -181,7 +181,7 @@ fn start(
     admitted: Admitted,
     shared: &Arc<Shared>,
 ) -> Result<tokio::sync::watch::Receiver<crate::desk::Answer>, Refused> {
-    if shared.is_stopping() {
+    if shared.is_ending() {
         return Err(Refused::Stopping);
     }
     if let Some(rest) = shared.rest() {
@@ -221,6 +221,7 @@ async fn reveal(from: AggregatorId, id: AssignmentId, shared: &Arc<Shared>) -> R
     let (code, reason) = match report {
         Ok(Some(Report::Work(work))) if work.order.aggregator == from => {
             tracing::debug!(assignment = %id, "revealed");
+            shared.owed.settle(id);
             return RevealReply::Revealed(Box::new(Reveal {
                 assignment: id,
                 opening: work.opening,
@@ -250,7 +251,12 @@ async fn reveal(from: AggregatorId, id: AssignmentId, shared: &Arc<Shared>) -> R
 
 /// Stops an assignment. One that has ended needs no stopping.
 fn cancel(from: AggregatorId, id: AssignmentId, shared: &Shared) -> CancelReply {
-    match shared.desk.cancel(id, from) {
+    let stopped = shared.desk.cancel(id, from);
+    if stopped.is_none() && !shared.journal.is_anothers(id, from) {
+        // Nobody will ask what it came to.
+        shared.owed.settle(id);
+    }
+    match stopped {
         Some(false) => CancelReply::Refused {
             assignment: id,
             refusal: Refusal::new(

@@ -20,6 +20,7 @@ use crate::choices::Desired;
 use crate::desk::Desk;
 use crate::journal::Journal;
 use crate::offers::Aggregators;
+use crate::owed::Owed;
 use crate::report::Outbox;
 use crate::traces::Traces;
 use crate::{Misbehaviour, ProviderConfig, misbehave};
@@ -46,10 +47,13 @@ pub(crate) struct Shared {
     pub(crate) traces: Traces,
     pub(crate) desk: Arc<Desk>,
     pub(crate) outbox: Outbox,
+    pub(crate) owed: Owed,
     pub(crate) aggregators: Aggregators,
     /// What a misbehaving one remembers.
     pub(crate) misbehaved: misbehave::acts::Memory,
-    /// Whether the daemon takes no more assignments.
+    /// Whether the daemon finishes what it has and then stops.
+    pub(crate) ending: watch::Sender<bool>,
+    /// Whether everything that looks for work ends now.
     pub(crate) stopping: watch::Sender<bool>,
     /// Whether the operator lets it finish and take nothing more.
     pub(crate) draining: watch::Sender<bool>,
@@ -75,11 +79,17 @@ impl Shared {
         tokio::spawn(task.instrument(self.span.clone()));
     }
 
-    pub(crate) fn is_stopping(&self) -> bool {
-        *self.stopping.borrow()
+    pub(crate) fn is_ending(&self) -> bool {
+        *self.ending.borrow()
     }
 
-    /// Waits until the daemon stops.
+    /// Waits until the daemon is asked to stop.
+    pub(crate) async fn ends(&self) {
+        // The sender lives as long as we do.
+        let _ = self.ending.subscribe().wait_for(|ending| *ending).await;
+    }
+
+    /// Waits until nothing looks for work any more.
     pub(crate) async fn stopped(&self) {
         // The sender lives as long as we do.
         let _ = self

@@ -19,7 +19,7 @@ use crate::clock::now;
 use crate::desk::{Halt, Ticket};
 use crate::error::blocking;
 use crate::fetch::{Materials, fetch};
-use crate::journal::{Failed, Order, Work};
+use crate::journal::{Failed, Order, REPORT_GRACE_MS, Work};
 use crate::report::send_report;
 use crate::shared::Shared;
 use crate::{Error, Misbehaviour, Refused, misbehave};
@@ -223,7 +223,17 @@ async fn conclude(
         Ok(())
     });
     match signed.await {
-        Ok(()) => Ok(()),
+        Ok(()) => {
+            let Order {
+                assignment,
+                at,
+                due_ms,
+                ..
+            } = order(&admitted.assignment);
+            let until = at.plus_ms(due_ms).plus_ms(REPORT_GRACE_MS);
+            shared.owed.add(assignment, until);
+            Ok(())
+        }
         Err(error) => {
             tracing::error!(assignment = %admitted.assignment.id, %error, "could not commit");
             let reason = (

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::os::unix::net::UnixDatagram;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -108,8 +108,22 @@ fn a_second_signal_hands_back_what_a_first_one_waits_for() -> Result<()> {
     ensure!(status.code() == Some(0), "it ended with {status}");
     market.providers[0].restart()?;
     let now = ask(&data, &["status"])?;
-    ensure!(now["failed_today"] == 1 && now["done_today"] == 0, "{now}");
+    ensure!(
+        now["failed_today"].as_u64() > Some(0) && now["done_today"] == 0,
+        "{now}"
+    );
     Ok(())
+}
+
+/// A process that does not outlive its test.
+struct Ended(Child);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        // Usually it has ended.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }
 
 #[test]
@@ -118,15 +132,20 @@ fn a_service_manager_hears_that_a_provider_serves_lives_and_stops() -> Result<()
     let path = folder.path().join("notify");
     let socket = UnixDatagram::bind(&path)?;
     socket.set_read_timeout(Some(PATIENCE))?;
-    let mut daemon = Command::new(assay_binary()?)
-        .args(["provider", "start", "--listen=none", "--data"])
-        .arg(folder.path().join("p"))
-        .env("NOTIFY_SOCKET", &path)
-        .env("WATCHDOG_USEC", "200000")
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()?;
+    // Whom the watchdog is for is said by the process's own number.
+    let mut daemon = Ended(
+        Command::new("sh")
+            .args(["-ec", "export WATCHDOG_PID=$$; exec \"$0\" \"$@\""])
+            .arg(assay_binary()?)
+            .args(["provider", "start", "--listen=none", "--data"])
+            .arg(folder.path().join("p"))
+            .env("NOTIFY_SOCKET", &path)
+            .env("WATCHDOG_USEC", "200000")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()?,
+    );
     let mut heard = BTreeSet::new();
     let mut hear = |wanted: &str| -> Result<()> {
         let deadline = Deadline::after(PATIENCE);
@@ -141,8 +160,10 @@ fn a_service_manager_hears_that_a_provider_serves_lives_and_stops() -> Result<()
     };
     hear("READY=1")?;
     hear("WATCHDOG=1")?;
-    Command::new("kill").arg(daemon.id().to_string()).status()?;
+    Command::new("kill")
+        .arg(daemon.0.id().to_string())
+        .status()?;
     hear("STOPPING=1")?;
-    ensure!(daemon.wait()?.code() == Some(0), "it did not end well");
+    ensure!(daemon.0.wait()?.code() == Some(0), "it did not end well");
     Ok(())
 }

@@ -116,7 +116,7 @@ const OUTSIDE: &str = "10.213.77.1";
 fn sh(line: &str) -> Result<()> {
     let output = Command::new("sh").args(["-ec", line]).output()?;
     let said = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.success(), "{line}: {said}");
+    ensure!(output.status.success(), "{said} from {line}");
     Ok(())
 }
 
@@ -136,18 +136,18 @@ impl Nat {
         let Self { inside, router } = &nat;
         sh(&format!(
             "ip netns add {inside}; ip netns add {router}
-             ip link add an-o{pid} type veth peer name up netns {router}
+             ip link add an-o{pid} type veth peer name wan netns {router}
              ip addr add {OUTSIDE}/24 dev an-o{pid}; ip link set an-o{pid} up
-             ip -n {router} addr add 10.213.77.2/24 dev up; ip -n {router} link set up up
-             ip -n {router} link add down type veth peer name eth netns {inside}
-             ip -n {router} addr add 192.168.213.1/24 dev down; ip -n {router} link set down up
+             ip -n {router} addr add 10.213.77.2/24 dev wan; ip -n {router} link set wan up
+             ip -n {router} link add lan type veth peer name eth netns {inside}
+             ip -n {router} addr add 192.168.213.1/24 dev lan; ip -n {router} link set lan up
              ip -n {inside} addr add 192.168.213.2/24 dev eth; ip -n {inside} link set eth up
              ip -n {inside} link set lo up
              ip -n {inside} route add default via 192.168.213.1
              ip netns exec {router} sysctl -qw net.ipv4.ip_forward=1
              ip netns exec {router} nft add table ip nat
              ip netns exec {router} nft add chain ip nat post '{{ type nat hook postrouting priority 100; }}'
-             ip netns exec {router} nft add rule ip nat post oifname up masquerade"
+             ip netns exec {router} nft add rule ip nat post oifname wan masquerade"
         ))?;
         Ok(Some(nat))
     }

@@ -27,7 +27,7 @@ pub(crate) struct Asked {
     data: DataDir,
     /// URL of an aggregator's HTTP interface, to ask what it says of this provider
     /// [default: the first URL among the configured aggregators; nobody if there is none].
-    #[arg(long, value_name = "URL", env = "ASSAY_PROVIDER_STATUS_AGGREGATOR")]
+    #[arg(long, value_name = "URL", env = "ASSAY_AGGREGATOR")]
     aggregator: Option<String>,
 }
 
@@ -140,31 +140,7 @@ pub(super) async fn status(args: Status, output: Output) -> Result<()> {
 }
 
 fn describe(status: &StatusView) -> Vec<(&'static str, String)> {
-    let listens = match status.listens.as_slice() {
-        [] => "nowhere: over the connections that it makes".to_owned(),
-        listens => listens.join("\n             "),
-    };
-    let aggregators: Vec<String> = status
-        .aggregators
-        .iter()
-        .map(|aggregator| {
-            let listed = if aggregator.listed {
-                "has the offer"
-            } else {
-                "has no offer"
-            };
-            format!("{} {listed}", aggregator.id.short())
-        })
-        .collect();
-    let aggregators = match aggregators.is_empty() {
-        true => "none".to_owned(),
-        false => aggregators.join("\n             "),
-    };
-    let sandbox = match &status.sandbox_missing {
-        None => "no worker was started yet".to_owned(),
-        Some(missing) if missing.is_empty() => "whole".to_owned(),
-        Some(missing) => format!("workers go without {}", missing.join("; ")),
-    };
+    let price = status.price;
     let mut rows = vec![
         ("provider", status.provider.to_string()),
         ("mode", control::mode_line(status)),
@@ -182,15 +158,15 @@ fn describe(status: &StatusView) -> Vec<(&'static str, String)> {
         (
             "workers",
             format!(
-                "{}: {} assignments held, {} idle",
-                status.workers, status.held, status.workers_idle
+                "{}: {} assignments held, {} idle; {} to be revealed",
+                status.workers, status.held, status.workers_idle, status.unrevealed
             ),
         ),
         (
             "price",
             format!(
                 "{} for 10^9 fuel, {} for a device second",
-                status.price.per_gfuel, status.price.per_device_second
+                price.per_gfuel, price.per_device_second
             ),
         ),
         (
@@ -206,16 +182,40 @@ fn describe(status: &StatusView) -> Vec<(&'static str, String)> {
             "cache",
             format!("{} of {} bytes", status.cache_bytes, status.cache_bytes_max),
         ),
-        ("sandbox", sandbox),
-        ("listens", listens),
-        ("aggregators", aggregators),
     ];
-    if let Some(why) = &status.no_models {
-        rows.push(("models", format!("cannot be used: {why}")));
-    }
-    if let Some(how) = &status.misbehaves {
-        rows.push(("CHEATS", how.clone()));
-    }
+    rows.extend(surroundings(status));
+    rows
+}
+
+/// What keeps its jobs in, and who is around.
+fn surroundings(status: &StatusView) -> Vec<(&'static str, String)> {
+    let below = |lines: Vec<String>, none: &str| match lines.is_empty() {
+        true => none.to_owned(),
+        false => lines.join("\n             "),
+    };
+    let aggregators = status.aggregators.iter().map(|aggregator| {
+        let listed = if aggregator.listed {
+            "has the offer"
+        } else {
+            "has no offer"
+        };
+        format!("{} {listed}", aggregator.id.short())
+    });
+    let sandbox = match &status.sandbox_missing {
+        None => "no worker was started yet".to_owned(),
+        Some(missing) if missing.is_empty() => "whole".to_owned(),
+        Some(missing) => format!("workers go without {}", missing.join("; ")),
+    };
+    let nowhere = "nowhere: over the connections that it makes";
+    let mut rows = vec![
+        ("sandbox", sandbox),
+        ("listens", below(status.listens.clone(), nowhere)),
+        ("aggregators", below(aggregators.collect(), "none")),
+    ];
+    let models = status.no_models.as_ref();
+    rows.extend(models.map(|why| ("models", format!("cannot be used: {why}"))));
+    let cheats = status.misbehaves.clone();
+    rows.extend(cheats.map(|how| ("CHEATS", how)));
     rows
 }
 

@@ -52,7 +52,10 @@ pub(super) async fn drain(args: Drain, output: Output) -> Result<()> {
         status = args.data.ask(Ask::Status).await?;
     }
     output.data(&status, || match status.state.as_str() {
-        "draining" => format!("draining: {} shards still run", status.held),
+        "draining" => format!(
+            "draining: {} shards still run, {} are to be revealed",
+            status.held, status.unrevealed
+        ),
         state => state.to_owned(),
     })
 }

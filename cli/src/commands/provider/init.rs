@@ -72,6 +72,17 @@ struct Made {
 }
 
 pub(super) async fn run(settings: Init, output: Output) -> Result<()> {
+    for at in &settings.aggregator {
+        if !(at.starts_with('/') || at.starts_with("http://")) {
+            return fail(
+                Exit::Usage,
+                format!(
+                    "--aggregator {at:?}: expected a multiaddress, such as /ip4/192.0.2.1/tcp/7701, or a URL, such as \
+                     http://192.0.2.1:7700"
+                ),
+            );
+        }
+    }
     let data = settings.data.path()?;
     let data = std::path::absolute(&data).with_context(|| data.display().to_string())?;
     let existing = data.join(provider_file::FILE);

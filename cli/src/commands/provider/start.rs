@@ -248,7 +248,7 @@ fn config(flags: Start, file: ProviderFile) -> Result<(ProviderConfig, Vec<Strin
         .unwrap_or_default();
     let (urls, addresses) = aggregators
         .into_iter()
-        .partition(|at| at.starts_with("http"));
+        .partition(|at| at.starts_with("http://"));
     config.aggregators = addresses;
     if let Some(listen) = said(flags.listen).or(file.listen) {
         config.listen = listening(listen)?;
@@ -324,7 +324,7 @@ fn listening(listen: Vec<String>) -> Result<Vec<String>> {
 pub(super) fn configured_url(data: &std::path::Path) -> Result<Option<String>> {
     let file = ProviderFile::load(data).context("the provider's configuration")?;
     let mut named = file.aggregators.into_iter().flatten();
-    Ok(named.find(|at| at.starts_with("http")))
+    Ok(named.find(|at| at.starts_with("http://")))
 }
 
 #[cfg(test)]

@@ -25,6 +25,19 @@ fn what_was_changed_goes_before_the_configuration_and_survives_a_restart() {
 }
 
 #[test]
+fn what_cannot_be_written_is_not_changed() {
+    let dir = tempfile::tempdir().unwrap();
+    let desired = Desired::open(&config(dir.path())).unwrap();
+    let before = desired.get();
+    // In the way of the file as a full disk would be, for root too.
+    fs::create_dir(dir.path().join("changes.json.part")).unwrap();
+    let refused = desired.change(|changes, _| changes.mode = Some(Mode::Never));
+    assert!(matches!(refused, Err(Error::Io { .. })), "{refused:?}");
+    assert_eq!(desired.get(), before);
+    assert_eq!(desired.changes(), Changes::default());
+}
+
+#[test]
 fn a_damaged_file_of_changes_is_refused_by_name() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join(CHANGES_FILE);

@@ -21,12 +21,12 @@ const PREFIX_MIN: usize = 4;
 
 pub(super) async fn act(ask: Ask, shared: &Arc<Shared>) -> Result<Value, Denial> {
     match ask {
-        Ask::Status => status(shared).await,
+        Ask::Status => status(shared),
         Ask::Drain { undo } => {
             shared.draining.send_replace(!undo);
             tracing::info!(draining = !undo, "the operator says so");
             shared.renew_offers();
-            status(shared).await
+            status(shared)
         }
         Ask::Mode { mode, for_ms } => mode_for(shared, mode, for_ms).await,
         Ask::Choices => choices(shared),
@@ -50,10 +50,7 @@ pub(super) async fn act(ask: Ask, shared: &Arc<Shared>) -> Result<Value, Denial>
         Ask::Policy(what) => policy(shared, what).await,
         Ask::Tasks => json(&shared.desk.list()),
         Ask::Abort { assignment } => abort(shared, &assignment),
-        Ask::Earnings { since } => {
-            let task = Arc::clone(shared);
-            json(&on_disk(move || task.book.days(since)).await?)
-        }
+        Ask::Earnings { since } => json(&shared.book.since(since)),
         Ask::Cache => {
             let task = Arc::clone(shared);
             json(&on_disk(move || Ok(cache(&task, 0))).await?)
@@ -131,7 +128,7 @@ async fn mode_for(shared: &Arc<Shared>, mode: Mode, for_ms: Option<u64>) -> Resu
         None => (changes.mode, changes.spell) = (Some(mode), None),
     })
     .await?;
-    status(shared).await
+    status(shared)
 }
 
 async fn policy(shared: &Arc<Shared>, what: PolicyChange) -> Result<Value, Denial> {
@@ -240,10 +237,9 @@ fn cache(shared: &Shared, removed: usize) -> CacheView {
     }
 }
 
-async fn status(shared: &Arc<Shared>) -> Result<Value, Denial> {
+fn status(shared: &Shared) -> Result<Value, Denial> {
     let today = day_of(now());
-    let task = Arc::clone(shared);
-    let days = on_disk(move || task.book.days(today)).await?;
+    let days = shared.book.since(today);
     let asked = days.first().map_or(Amount::ZERO, |day| day.asked);
     json(&view(shared, today, asked))
 }
@@ -251,6 +247,7 @@ async fn status(shared: &Arc<Shared>) -> Result<Value, Denial> {
 fn view(shared: &Shared, today: Timestamp, asked_today: Amount) -> StatusView {
     let (config, choices) = (&shared.config, shared.desired.get());
     let (rest, held) = (shared.rest(), shared.desk.count());
+    let unrevealed = shared.owed.count(now());
     let (done_today, failed_today) = shared.journal.since(today);
     let device = &shared.device;
     let usage = shared.cache.store().usage();
@@ -260,7 +257,7 @@ fn view(shared: &Shared, today: Timestamp, asked_today: Amount) -> StatusView {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         process: std::process::id(),
         uptime_s: shared.started.elapsed().as_secs(),
-        state: StatusView::state_of(shared.is_stopping(), rest.as_ref(), held > 0).to_owned(),
+        state: StatusView::state_of(rest.as_ref(), held + unrevealed > 0).to_owned(),
         why: rest.map(|rest| rest.to_string()),
         mode: choices.mode_at(now()),
         mode_until: spell.map(|spell| spell.until),
@@ -274,6 +271,7 @@ fn view(shared: &Shared, today: Timestamp, asked_today: Amount) -> StatusView {
         price: choices.price,
         workers: config.workers,
         held,
+        unrevealed,
         workers_idle: usize::from(config.workers).saturating_sub(held),
         memory_bytes_max: config.memory_bytes_max,
         fuel_max: config.fuel_max,
