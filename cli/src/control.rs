@@ -24,7 +24,12 @@ const ANSWER_WALL: Duration = LINE_WALL.saturating_mul(3);
 pub(crate) struct DataDir {
     /// Directory of its key, configuration, journal and caches
     /// [default: $XDG_DATA_HOME/assay/provider, that is ~/.local/share/assay/provider].
-    #[arg(long = "data", value_name = "DIR", env = "ASSAY_PROVIDER_DATA")]
+    #[arg(
+        long = "data",
+        value_name = "DIR",
+        env = "ASSAY_PROVIDER_DATA",
+        global = true
+    )]
     data: Option<PathBuf>,
 }
 

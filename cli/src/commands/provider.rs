@@ -45,19 +45,15 @@ pub(crate) enum ProviderCommand {
     /// Say when to work: `auto` only while nobody else uses the machine, `always`, or `never`. Kept over restarts.
     Mode(control::ModeArgs),
     /// Show or change what is asked for work. A change is announced at once and kept over restarts.
-    #[command(subcommand)]
-    Price(control::PriceCommand),
+    Price(control::Of<control::PriceCommand>),
     /// Show or change whose jobs are executed, and which. Kept over restarts.
-    #[command(subcommand)]
-    Policy(control::PolicyCommand),
+    Policy(control::Of<control::PolicyCommand>),
     /// Show what is being executed, or hand it back.
-    #[command(subcommand)]
-    Tasks(control::TasksCommand),
+    Tasks(control::Of<control::TasksCommand>),
     /// Show what was asked for work day by day, and what an aggregator paid.
     Earnings(accounts::Earnings),
     /// Show what is kept on disk, or remove what nobody needs.
-    #[command(subcommand)]
-    Cache(control::CacheCommand),
+    Cache(control::Of<control::CacheCommand>),
     /// Try to break out of a worker in every way that is known, and to disagree with itself. Ends with code 1 if anything
     /// succeeds.
     Selftest,
@@ -71,11 +67,11 @@ pub(crate) async fn run(command: ProviderCommand, output: Output) -> Result<()> 
         ProviderCommand::Status(args) => accounts::status(args, output).await,
         ProviderCommand::Drain(args) => control::drain(args, output).await,
         ProviderCommand::Mode(args) => control::mode(args, output).await,
-        ProviderCommand::Price(command) => control::price(command, output).await,
-        ProviderCommand::Policy(command) => control::policy(command, output).await,
-        ProviderCommand::Tasks(command) => control::tasks(command, output).await,
+        ProviderCommand::Price(of) => control::price(of, output).await,
+        ProviderCommand::Policy(of) => control::policy(of, output).await,
+        ProviderCommand::Tasks(of) => control::tasks(of, output).await,
         ProviderCommand::Earnings(args) => accounts::earnings(args, output).await,
-        ProviderCommand::Cache(command) => control::cache(command, output).await,
+        ProviderCommand::Cache(of) => control::cache(of, output).await,
         ProviderCommand::Selftest => selftest::run(output).await,
     }
 }

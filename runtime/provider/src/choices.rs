@@ -85,13 +85,33 @@ pub struct Spell {
     pub until: Timestamp,
 }
 
+/// Whose jobs are executed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Allowed {
+    /// Anyone's.
+    Anyone,
+    /// Those of these clients alone; of nobody, if there are none.
+    These(BTreeSet<ClientId>),
+}
+
+impl Allowed {
+    /// The clients that are named.
+    pub fn named(&self) -> BTreeSet<ClientId> {
+        match self {
+            Self::Anyone => BTreeSet::new(),
+            Self::These(clients) => clients.clone(),
+        }
+    }
+}
+
 /// Everything that may be chosen anew.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Choices {
     /// What it asks.
     pub price: Price,
-    /// Whose jobs it executes; nobody named: anyone's.
-    pub allow: BTreeSet<ClientId>,
+    /// Whose jobs it executes.
+    pub allow: Allowed,
     /// Whose jobs it refuses, whoever is allowed.
     pub deny: BTreeSet<ClientId>,
     /// Smallest reward it works for.
@@ -110,8 +130,8 @@ impl Choices {
         Self {
             price: config.price,
             allow: match &config.signers {
-                SignerPolicy::Any => BTreeSet::new(),
-                SignerPolicy::Trusted(clients) => clients.clone(),
+                SignerPolicy::Any => Allowed::Anyone,
+                SignerPolicy::Trusted(clients) => Allowed::These(clients.clone()),
             },
             deny: config.denied.clone(),
             reward_min: config.reward_min,
@@ -134,10 +154,10 @@ impl Choices {
 
     /// Whose jobs are taken, those denied aside.
     pub(crate) fn signers(&self) -> SignerPolicy {
-        if self.allow.is_empty() {
-            return SignerPolicy::Any;
+        match &self.allow {
+            Allowed::Anyone => SignerPolicy::Any,
+            Allowed::These(clients) => SignerPolicy::Trusted(clients.clone()),
         }
-        SignerPolicy::Trusted(self.allow.clone())
     }
 }
 
@@ -153,7 +173,7 @@ pub struct Changes {
     pub per_device_second: Option<Amount>,
     /// See [`Choices::allow`].
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub allow: Option<BTreeSet<ClientId>>,
+    pub allow: Option<Allowed>,
     /// See [`Choices::deny`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub deny: Option<BTreeSet<ClientId>>,

@@ -7,7 +7,7 @@ use clap::{Args, Subcommand};
 use jobs::digest::Digest;
 use jobs::ids::ClientId;
 use jobs::money::Amount;
-use provider::choices::Mode;
+use provider::choices::{Allowed, Mode};
 use provider::control::{Ask, CacheView, ChoicesView, PolicyChange, StatusView};
 use provider::{Stage, TaskView};
 use serde_json::json;
@@ -20,6 +20,15 @@ use crate::{bytes, period};
 
 /// Pause between two looks while a provider finishes.
 const DRAIN_POLL: Duration = Duration::from_millis(250);
+
+/// A command of a group, and which provider it asks.
+#[derive(Debug, Args)]
+pub(crate) struct Of<C: Subcommand> {
+    #[command(flatten)]
+    data: DataDir,
+    #[command(subcommand)]
+    command: C,
+}
 
 /// How to drain.
 #[derive(Debug, Args)]
@@ -109,10 +118,7 @@ pub(super) fn mode_line(status: &StatusView) -> String {
 #[derive(Debug, Subcommand)]
 pub(crate) enum PriceCommand {
     /// Show what is asked.
-    Get {
-        #[command(flatten)]
-        data: DataDir,
-    },
+    Get,
     /// Ask another price, from the next assignment on.
     Set {
         /// Of 10^9 units of fuel, in units with up to six decimals.
@@ -124,28 +130,23 @@ pub(crate) enum PriceCommand {
         /// Go back to what the configuration says, but for the prices given here.
         #[arg(long)]
         reset: bool,
-        #[command(flatten)]
-        data: DataDir,
     },
 }
 
-pub(super) async fn price(command: PriceCommand, output: Output) -> Result<()> {
-    let view: ChoicesView = match command {
-        PriceCommand::Get { data } => data.ask(Ask::Choices).await?,
+pub(super) async fn price(of: Of<PriceCommand>, output: Output) -> Result<()> {
+    let ask = match of.command {
+        PriceCommand::Get => Ask::Choices,
         PriceCommand::Set {
             per_gfuel,
             per_device_second,
             reset,
-            data,
-        } => {
-            let ask = Ask::Price {
-                per_gfuel,
-                per_device_second,
-                reset,
-            };
-            data.ask(ask).await?
-        }
+        } => Ask::Price {
+            per_gfuel,
+            per_device_second,
+            reset,
+        },
     };
+    let view: ChoicesView = of.data.ask(ask).await?;
     let (price, changes) = (view.choices.price, &view.changes);
     let value = json!({
         "per_gfuel": price.per_gfuel,
@@ -188,67 +189,51 @@ const fn origin(changed: bool) -> &'static str {
 #[derive(Debug, Subcommand)]
 pub(crate) enum PolicyCommand {
     /// Show whose jobs are executed, and which.
-    Show {
-        #[command(flatten)]
-        data: DataDir,
-    },
+    Show,
     /// Execute jobs of this client; once anybody is named, of nobody else. `anyone`: of anybody who is not denied.
     Allow {
         /// The client's id, or `anyone`.
         client: String,
-        #[command(flatten)]
-        data: DataDir,
     },
     /// Execute no jobs of this client.
     Deny {
         /// The client's id.
         client: ClientId,
-        #[command(flatten)]
-        data: DataDir,
     },
     /// Neither allow nor deny this client by name.
     Forget {
         /// The client's id.
         client: ClientId,
-        #[command(flatten)]
-        data: DataDir,
     },
     /// Accept models up to this size, for example 500MiB.
     ModelMax {
         /// The size.
         #[arg(value_parser = bytes::parse)]
         size: u64,
-        #[command(flatten)]
-        data: DataDir,
     },
     /// Work for no smaller reward than this.
     RewardMin {
         /// In units with up to six decimals.
         amount: Amount,
-        #[command(flatten)]
-        data: DataDir,
     },
     /// Go back to what the configuration says.
-    Reset {
-        #[command(flatten)]
-        data: DataDir,
-    },
+    Reset,
 }
 
-pub(super) async fn policy(command: PolicyCommand, output: Output) -> Result<()> {
-    let (data, change) = match command {
-        PolicyCommand::Show { data } => (data, None),
-        PolicyCommand::Allow { client, data } if client == "anyone" => {
-            (data, Some(PolicyChange::AllowAnyone))
+pub(super) async fn policy(of: Of<PolicyCommand>, output: Output) -> Result<()> {
+    let ask = match of.command {
+        PolicyCommand::Show => Ask::Choices,
+        PolicyCommand::Allow { client } if client == "anyone" => {
+            Ask::Policy(PolicyChange::AllowAnyone)
         }
-        PolicyCommand::Allow { client, data } => (data, Some(PolicyChange::Allow(client.parse()?))),
-        PolicyCommand::Deny { client, data } => (data, Some(PolicyChange::Deny(client))),
-        PolicyCommand::Forget { client, data } => (data, Some(PolicyChange::Forget(client))),
-        PolicyCommand::ModelMax { size, data } => (data, Some(PolicyChange::ModelMax(size))),
-        PolicyCommand::RewardMin { amount, data } => (data, Some(PolicyChange::RewardMin(amount))),
-        PolicyCommand::Reset { data } => (data, Some(PolicyChange::Reset)),
+        PolicyCommand::Allow { client } => Ask::Policy(PolicyChange::Allow(client.parse()?)),
+        PolicyCommand::Deny { client } => Ask::Policy(PolicyChange::Deny(client)),
+        PolicyCommand::Forget { client } => Ask::Policy(PolicyChange::Forget(client)),
+        PolicyCommand::ModelMax { size } => Ask::Policy(PolicyChange::ModelMax(size)),
+        PolicyCommand::RewardMin { amount } => Ask::Policy(PolicyChange::RewardMin(amount)),
+        PolicyCommand::Reset => Ask::Policy(PolicyChange::Reset),
     };
-    let view: ChoicesView = data.ask(change.map_or(Ask::Choices, Ask::Policy)).await?;
+    let view: ChoicesView = of.data.ask(ask).await?;
     output.data(&view, || policy_table(&view))
 }
 
@@ -269,11 +254,15 @@ fn policy_table(view: &ChoicesView) -> String {
             changes.reward_min.is_some(),
         ),
     ];
-    if choices.allow.is_empty() {
-        rows.push(row("allow", "anyone".into(), changes.allow.is_some()));
+    let named = choices.allow.named();
+    if named.is_empty() {
+        let who = match choices.allow {
+            Allowed::Anyone => "anyone",
+            Allowed::These(_) => "nobody",
+        };
+        rows.push(row("allow", who.to_owned(), changes.allow.is_some()));
     }
-    let allowed = choices
-        .allow
+    let allowed = named
         .iter()
         .map(|client| ("allow", client, changes.allow.is_some()));
     let denied = choices
@@ -292,22 +281,18 @@ fn policy_table(view: &ChoicesView) -> String {
 #[derive(Debug, Subcommand)]
 pub(crate) enum TasksCommand {
     /// Show every assignment under way.
-    List {
-        #[command(flatten)]
-        data: DataDir,
-    },
+    List,
     /// Hand an assignment back. Its aggregator holds that against the provider, as any failure.
     Abort {
         /// Its id, or the first digits of it.
         assignment: String,
-        #[command(flatten)]
-        data: DataDir,
     },
 }
 
-pub(super) async fn tasks(command: TasksCommand, output: Output) -> Result<()> {
-    match command {
-        TasksCommand::List { data } => {
+pub(super) async fn tasks(of: Of<TasksCommand>, output: Output) -> Result<()> {
+    let data = of.data;
+    match of.command {
+        TasksCommand::List => {
             let tasks: Vec<TaskView> = data.ask(Ask::Tasks).await?;
             output.data(&tasks, || {
                 let rows: Vec<Vec<String>> = tasks.iter().map(task_row).collect();
@@ -326,7 +311,7 @@ pub(super) async fn tasks(command: TasksCommand, output: Output) -> Result<()> {
                 )
             })
         }
-        TasksCommand::Abort { assignment, data } => {
+        TasksCommand::Abort { assignment } => {
             let aborted: bool = data.ask(Ask::Abort { assignment }).await?;
             let text = if aborted {
                 "handed back"
@@ -359,35 +344,27 @@ fn task_row(task: &TaskView) -> Vec<String> {
 #[derive(Debug, Subcommand)]
 pub(crate) enum CacheCommand {
     /// Show the blobs on disk, the largest first.
-    List {
-        #[command(flatten)]
-        data: DataDir,
-    },
+    List,
     /// Remove what no assignment needs, the least recently used first.
     Prune {
         /// Stop when no more than this is left, for example 5GiB [default: remove all that can go].
         #[arg(long, value_parser = bytes::parse, default_value = "0")]
         keep: u64,
-        #[command(flatten)]
-        data: DataDir,
     },
     /// Remove one blob.
     Rm {
         /// Its digest.
         blob: Digest,
-        #[command(flatten)]
-        data: DataDir,
     },
 }
 
-pub(super) async fn cache(command: CacheCommand, output: Output) -> Result<()> {
-    let (view, lists): (CacheView, bool) = match command {
-        CacheCommand::List { data } => (data.ask(Ask::Cache).await?, true),
-        CacheCommand::Prune { keep, data } => {
-            (data.ask(Ask::CachePrune { keep_bytes: keep }).await?, false)
-        }
-        CacheCommand::Rm { blob, data } => (data.ask(Ask::CacheRemove { blob }).await?, false),
+pub(super) async fn cache(of: Of<CacheCommand>, output: Output) -> Result<()> {
+    let (ask, lists) = match of.command {
+        CacheCommand::List => (Ask::Cache, true),
+        CacheCommand::Prune { keep } => (Ask::CachePrune { keep_bytes: keep }, false),
+        CacheCommand::Rm { blob } => (Ask::CacheRemove { blob }, false),
     };
+    let view: CacheView = of.data.ask(ask).await?;
     output.data(&view, || {
         let used = format!(
             "{} blobs, {} of {} bytes used",

@@ -297,7 +297,11 @@ mod tests {
         let default = choose(Vec::new(), &machine, Some(&speed), None).unwrap();
         assert_eq!(default.price_per_gfuel, provider::PRICE_DEFAULT);
         let absurd = Some((AMOUNT_MAX, 100_000));
-        let error = choose(Vec::new(), &machine, Some(&speed), absurd).unwrap_err();
+        let slow = Speed {
+            fuel_per_second: 1.0,
+            model: None,
+        };
+        let error = choose(Vec::new(), &machine, Some(&slow), absurd).unwrap_err();
         assert!(error.to_string().contains("at most"), "{error}");
     }
 }

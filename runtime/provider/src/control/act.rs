@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use jobs::ids::AssignmentId;
+use jobs::ids::{AssignmentId, ClientId};
 use jobs::money::{AMOUNT_MAX, Amount};
 use jobs::offer::DeviceSpec;
 use jobs::time::Timestamp;
@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::{Ask, BLOBS_MAX, CacheView, ChoicesView, Denial, PolicyChange, StatusView};
 use crate::Error;
 use crate::book::day_of;
-use crate::choices::{CLIENTS_MAX, Changes, Choices, Mode, SPELL_MS_MAX, Spell};
+use crate::choices::{Allowed, CLIENTS_MAX, Changes, Choices, Mode, SPELL_MS_MAX, Spell};
 use crate::clock::now;
 use crate::error::blocking;
 use crate::shared::Shared;
@@ -143,7 +143,7 @@ async fn policy(shared: &Arc<Shared>, what: PolicyChange) -> Result<Value, Denia
         }
         PolicyChange::RewardMin(amount) => at_most("the smallest reward", *amount, AMOUNT_MAX)?,
         PolicyChange::Allow(_) | PolicyChange::Deny(_)
-            if held.allow.len().max(held.deny.len()) >= CLIENTS_MAX =>
+            if held.allow.named().len().max(held.deny.len()) >= CLIENTS_MAX =>
         {
             let message = format!("{CLIENTS_MAX} clients are named, which is the most");
             return Err(Denial::new("value", message));
@@ -160,21 +160,20 @@ fn edit_policy(what: PolicyChange, changes: &mut Changes, held: &Choices) {
     let (mut allow, mut deny) = (held.allow.clone(), held.deny.clone());
     match what {
         PolicyChange::Allow(client) => {
-            allow.insert(client);
+            let mut clients = allow.named();
+            clients.insert(client);
+            allow = Allowed::These(clients);
             deny.remove(&client);
         }
         PolicyChange::Deny(client) => {
-            // Whoever was the only one allowed stays so, or everybody would be.
-            if allow.len() > 1 {
-                allow.remove(&client);
-            }
+            remove(&mut allow, client);
             deny.insert(client);
         }
         PolicyChange::Forget(client) => {
-            allow.remove(&client);
+            remove(&mut allow, client);
             deny.remove(&client);
         }
-        PolicyChange::AllowAnyone => allow.clear(),
+        PolicyChange::AllowAnyone => allow = Allowed::Anyone,
         PolicyChange::ModelMax(bytes) => return changes.model_bytes_max = Some(bytes),
         PolicyChange::RewardMin(amount) => return changes.reward_min = Some(amount),
         PolicyChange::Reset => {
@@ -188,6 +187,13 @@ fn edit_policy(what: PolicyChange, changes: &mut Changes, held: &Choices) {
     }
     if deny != held.deny {
         changes.deny = Some(deny);
+    }
+}
+
+/// Takes a client off a list. When the last one goes, nobody is left: never everybody.
+fn remove(allow: &mut Allowed, client: ClientId) {
+    if let Allowed::These(clients) = allow {
+        clients.remove(&client);
     }
 }
 
@@ -295,7 +301,6 @@ mod tests {
     use std::collections::BTreeSet;
 
     use jobs::digest::Digest;
-    use jobs::ids::ClientId;
 
     use super::*;
     use crate::ProviderConfig;
@@ -310,21 +315,26 @@ mod tests {
         let config = ProviderConfig::new("/tmp".into(), "/bin/true".into(), Vec::new());
         let base = Choices::of(&config);
         let (a, b) = (client(1), client(2));
+        let these = |clients: &[ClientId]| Allowed::These(clients.iter().copied().collect());
         for (script, allowed, denied) in [
-            (vec![Allow(a)], vec![a], vec![]),
-            (vec![Allow(a), Allow(b)], vec![a, b], vec![]),
-            (vec![Deny(a)], vec![], vec![a]),
-            (vec![Deny(a), Allow(a)], vec![a], vec![]),
-            (vec![Allow(a), Allow(b), Deny(a)], vec![b], vec![a]),
-            // Else everybody but `a` would be taken.
-            (vec![Allow(a), Deny(a)], vec![a], vec![a]),
+            (vec![Allow(a)], these(&[a]), vec![]),
+            (vec![Allow(a), Allow(b)], these(&[a, b]), vec![]),
+            (vec![Deny(a)], Allowed::Anyone, vec![a]),
+            (vec![Deny(a), Allow(a)], these(&[a]), vec![]),
+            (vec![Allow(a), Allow(b), Deny(a)], these(&[b]), vec![a]),
+            // Nobody is left; never everybody.
+            (vec![Allow(a), Deny(a)], these(&[]), vec![a]),
             (
                 vec![Allow(a), Deny(b), Forget(a), Forget(b)],
-                vec![],
+                these(&[]),
                 vec![],
             ),
-            (vec![Allow(a), Deny(b), AllowAnyone], vec![], vec![b]),
-            (vec![Allow(a), Deny(b), Reset], vec![], vec![]),
+            (
+                vec![Allow(a), Deny(b), AllowAnyone],
+                Allowed::Anyone,
+                vec![b],
+            ),
+            (vec![Allow(a), Deny(b), Reset], Allowed::Anyone, vec![]),
         ] {
             let mut changes = Changes::default();
             for what in script.clone() {
@@ -332,7 +342,7 @@ mod tests {
                 edit_policy(what, &mut changes, &held);
             }
             let held = changes.over(&base);
-            assert_eq!(held.allow, BTreeSet::from_iter(allowed), "{script:?}");
+            assert_eq!(held.allow, allowed, "{script:?}");
             assert_eq!(held.deny, BTreeSet::from_iter(denied), "{script:?}");
         }
     }
