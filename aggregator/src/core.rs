@@ -41,6 +41,7 @@ mod settlement;
 
 mod recover;
 
+pub mod census;
 pub mod check;
 pub mod progress;
 pub mod summary;

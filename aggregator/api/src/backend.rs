@@ -5,14 +5,14 @@ use std::path::PathBuf;
 use jobs::accusation::SignedAccusation;
 use jobs::digest::{BlobRef, Digest};
 use jobs::envelope::SignedPackage;
-use jobs::ids::{CaseId, JobId};
+use jobs::ids::{CaseId, JobId, ProviderId};
 use jobs::policy::Share;
 use tokio::io::AsyncRead;
 
 use crate::types::{
-    AssignmentView, BalanceView, CaseReply, CaseView, ChallengeRequest, DepositRequest, EpochView,
-    Health, JobView, Problem, ProviderView, ScoresReply, ScoresRequest, ShardMap, ShardView,
-    SubmitReply, TieReply,
+    AssignmentView, BackupView, BalanceView, CaseReply, CaseView, ChallengeRequest, DepositRequest,
+    EpochView, Health, JobView, JournalView, Problem, ProviderView, ScoresReply, ScoresRequest,
+    ShardMap, ShardView, SubmitReply, TieReply,
 };
 
 /// The result of every request.
@@ -115,6 +115,26 @@ pub trait Backend: Send + Sync + 'static {
 
     /// An operator's deposit; answers whether it was new.
     fn deposit(&self, deposit: DepositRequest) -> impl Future<Output = Answer<bool>> + Send;
+
+    /// Bans a provider by the operator's word, or readmits it.
+    fn set_banned(
+        &self,
+        provider: ProviderId,
+        banned: bool,
+    ) -> impl Future<Output = Answer<()>> + Send;
+
+    /// Writes a backup into a new folder.
+    fn backup(&self, to: PathBuf) -> impl Future<Output = Answer<BackupView>> + Send;
+
+    /// Entries of the ledger's journal after number `after`, at most `limit`.
+    fn journal(
+        &self,
+        after: u64,
+        limit: usize,
+    ) -> impl Future<Output = Answer<Vec<JournalView>>> + Send;
+
+    /// What instruments read, in the text format of OpenMetrics.
+    fn metrics(&self) -> impl Future<Output = Answer<String>> + Send;
 
     /// Health.
     fn health(&self) -> impl Future<Output = Answer<Health>> + Send;
