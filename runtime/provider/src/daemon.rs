@@ -146,7 +146,7 @@ pub async fn start(mut config: ProviderConfig) -> Result<Running, Error> {
         stopping: watch::Sender::new(false),
         draining: watch::Sender::new(false),
         // In mode `auto` nothing is taken before the first comparison of two looks.
-        in_use: watch::Sender::new(Some("it was not looked at yet".into())),
+        in_use: watch::Sender::new(Some("nobody has looked at the machine yet".into())),
         offer_news: watch::Sender::new(0),
         refused: AtomicU64::new(0),
         over: watch::Sender::new(false),

@@ -305,7 +305,7 @@ const NOBODY: u32 = 65_534;
 #[test]
 fn another_user_is_refused_by_the_file_and_by_the_daemon() -> Result<()> {
     if Command::new("id").arg("-u").output()?.stdout != b"0\n" {
-        println!("NOT CHECKED: only root can be somebody else");
+        eprintln!("NOT CHECKED: only root can be somebody else");
         return Ok(());
     }
     let market = Market::up(&Plan::honest(1))?;

@@ -125,7 +125,7 @@ impl Nat {
     fn build() -> Result<Option<Self>> {
         let probe = "test \"$(id -u)\" = 0 && command -v nft && command -v ip";
         if let Err(error) = sh(probe) {
-            println!("NOT CHECKED: needs root, ip and nft ({error:#})");
+            eprintln!("NOT CHECKED: needs root, ip and nft ({error:#})");
             return Ok(None);
         }
         let pid = std::process::id();
