@@ -29,12 +29,14 @@ pub mod state;
 
 mod admission;
 mod audit;
+mod cancel;
 mod deadline;
 mod dispatch;
 mod draw;
 mod ending;
 mod judge;
 mod offers;
+mod quoting;
 mod replica;
 mod reveal;
 mod settlement;
@@ -62,6 +64,7 @@ pub use config::Config;
 #[cfg(any(test, feature = "sabotage"))]
 pub use config::Sabotage;
 pub use event::{Code, Comparison, Event, Failure, JobSpec, Movement, RequestId};
+pub use quoting::{Estimate, Suitor};
 pub use refusal::{Need, Refusal};
 use state::{Job, Place, Provider, Replica, Shard};
 

@@ -2,6 +2,7 @@
 //! terminates TLS.
 
 mod cases;
+mod orders;
 
 use std::path::Path;
 use std::sync::Arc;

@@ -1,6 +1,7 @@
 //! One function a route: parse, ask the backend, answer.
 
 mod cases;
+mod orders;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -45,6 +46,8 @@ pub(crate) fn router<B: Backend>(backend: B, token: OperatorToken) -> Router {
         .route("/jobs/{job}", get(job::<B>))
         .route("/jobs/{job}/share", put(share::<B>))
         .route("/jobs/{job}/challenges", post(challenge::<B>))
+        .route("/jobs/{job}/cancel", post(orders::cancel::<B>))
+        .route("/quotes", post(orders::quote::<B>))
         .route("/jobs/{job}/result", get(result::<B>))
         .route("/jobs/{job}/record", get(record::<B>))
         .route(

@@ -1,6 +1,7 @@
 //! What travels over HTTP, as JSON. Field names are part of the contract of `/api/v1`.
 
 mod cases;
+mod orders;
 
 use std::fmt;
 
@@ -16,6 +17,7 @@ use jobs::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
 pub use cases::{CasePhase, CaseReply, CaseView, TestimonyView, TieReply, VotesView};
+pub use orders::{CancelRequest, QuoteView, SUITORS_MAX, SuitorView};
 
 /// An answer to a submitted job.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -8,9 +8,9 @@ use std::sync::{Arc, Weak};
 
 use api::backend::{Answer, Backend};
 use api::types::{
-    AssignmentView, BalanceView, CaseReply, CaseView, ChallengeRequest, DepositRequest, EpochView,
-    Health, JobView, Problem, ProviderView, RECORD_BYTES_MAX, REFERENCE_MAX, ScoresReply,
-    ScoresRequest, SubmitReply, TieReply,
+    AssignmentView, BalanceView, CancelRequest, CaseReply, CaseView, ChallengeRequest,
+    DepositRequest, EpochView, Health, JobView, Problem, ProviderView, QuoteView, RECORD_BYTES_MAX,
+    REFERENCE_MAX, ScoresReply, ScoresRequest, SubmitReply, TieReply,
 };
 use jobs::accusation::SignedAccusation;
 use jobs::digest::{BlobRef, Digest, Domain};
@@ -29,7 +29,7 @@ use problems::chance;
 
 use super::error::Error;
 use super::rows::{PACKAGES, Row};
-use super::{Shared, audits, games, liquidations, prepare, records, views};
+use super::{Shared, audits, games, liquidations, orders, prepare, records, views};
 use crate::core::event::Chance;
 use crate::core::view::JobStatus;
 use crate::core::{Core, Event, JobSpec, Movement, Reply};
@@ -136,6 +136,15 @@ impl Backend for Driver {
             Some(Err(refusal)) => Err(problem(&refusal)),
             _ => Err(Problem::internal()),
         }
+    }
+
+    async fn cancel(&self, job: JobId, cancel: CancelRequest) -> Answer<JobView> {
+        orders::cancel(&*self.shared()?, job, &cancel).await?;
+        self.job(job).await
+    }
+
+    async fn quote(&self, package: Package) -> Answer<QuoteView> {
+        orders::quote(&*self.shared()?, package).await
     }
 
     async fn put_blob(

@@ -1,0 +1,29 @@
+//! Before and while a job runs: what it would cost, and giving it up.
+
+use hyper::Method;
+use jobs::ids::JobId;
+use jobs::package::Package;
+
+use super::{Client, Error, json_body};
+use crate::types::{CancelRequest, JobView, QuoteView};
+
+impl Client {
+    /// Gives a job up; answers how it stands then.
+    ///
+    /// # Errors
+    /// If refused or unreachable.
+    pub async fn cancel(&self, job: JobId, cancel: &CancelRequest) -> Result<JobView, Error> {
+        let request = self.json(Method::POST, &format!("/jobs/{job}/cancel"), cancel)?;
+        self.answer(self.finish(request, json_body(cancel)?)?).await
+    }
+
+    /// What a job would cost now, and who could take it.
+    ///
+    /// # Errors
+    /// If refused or unreachable.
+    pub async fn quote(&self, package: &Package) -> Result<QuoteView, Error> {
+        let request = self.json(Method::POST, "/quotes", package)?;
+        self.answer(self.finish(request, json_body(package)?)?)
+            .await
+    }
+}
