@@ -2,6 +2,8 @@
 
 pub(crate) mod aggregator;
 pub(crate) mod component;
+pub(crate) mod config;
+pub(crate) mod context;
 pub(crate) mod demo;
 pub(crate) mod devnet;
 pub(crate) mod economics;

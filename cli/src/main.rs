@@ -6,14 +6,19 @@ mod calibrate;
 mod canaries;
 mod commands;
 mod component;
+mod config;
 mod devnet;
 mod draws;
 mod exit;
+mod hints;
 mod home;
 mod job;
+mod keys;
 mod machine;
 mod output;
 mod patience;
+mod place;
+mod problems;
 mod read;
 mod shares;
 mod submission;
@@ -40,15 +45,24 @@ struct Cli {
     /// Say nothing on stderr but errors.
     #[arg(long, short, global = true)]
     quiet: bool,
+    /// Mean the aggregator and key of this context (`assay context list`).
+    #[arg(long, global = true, value_name = "NAME")]
+    context: Option<String>,
     #[command(subcommand)]
     command: Command,
 }
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Manage the key that signs your jobs.
+    /// Manage the keys that sign your jobs.
     #[command(subcommand)]
     Key(key::KeyCommand),
+    /// Show and change what is configured.
+    #[command(subcommand)]
+    Config(commands::config::ConfigCommand),
+    /// Give aggregators names, and choose which one commands mean.
+    #[command(subcommand)]
+    Context(commands::context::ContextCommand),
     /// Build and inspect job components.
     #[command(subcommand)]
     Component(commands::component::ComponentCommand),
@@ -103,9 +117,9 @@ fn main() -> ExitCode {
         return runtime::worker::main();
     }
     if let Err(error) = home::make_variables_absolute() {
-        eprintln!("error: {error:#}");
-        return ExitCode::from(exit::code_of(&error) as u8);
+        return report(&error);
     }
+    config::choose_context(cli.context);
     start_logging();
     let output = Output {
         json: cli.json,
@@ -113,11 +127,17 @@ fn main() -> ExitCode {
     };
     match run(cli.command, output) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error:#}");
-            ExitCode::from(exit::code_of(&error) as u8)
-        }
+        Err(error) => report(&error),
     }
+}
+
+/// Says what is wrong and, where it is known, what mends it.
+fn report(error: &anyhow::Error) -> ExitCode {
+    eprintln!("error: {error:#}");
+    if let Some(fix) = hints::of(error) {
+        eprintln!("fix: {fix}");
+    }
+    ExitCode::from(exit::code_of(error) as u8)
 }
 
 /// Logs go to stderr: warnings by default, more with `ASSAY_LOG=info` or finer filters.
@@ -146,6 +166,8 @@ fn run(command: Command, output: Output) -> anyhow::Result<()> {
     // Commands that need no async executor run without one.
     match command {
         Command::Key(command) => return key::run(&command, output),
+        Command::Config(command) => return commands::config::run(&command, output),
+        Command::Context(command) => return commands::context::run(&command, output),
         Command::Component(command) => return commands::component::run(&command, output),
         Command::Sim(command) => return sim::run(&command, output),
         Command::Game(command) => return game::run(&command, output),
@@ -166,6 +188,8 @@ fn run(command: Command, output: Output) -> anyhow::Result<()> {
             Command::Liquidation(command) => liquidation::run(command, output).await,
             Command::Devnet(command) => devnet_command::run(command, output).await,
             Command::Key(_)
+            | Command::Config(_)
+            | Command::Context(_)
             | Command::Component(_)
             | Command::Sim(_)
             | Command::Game(_)

@@ -17,13 +17,12 @@ use jobs::policy::Policy;
 use serde_json::json;
 
 use crate::canaries::CANARIES_MAX;
-use crate::commands::key;
-use crate::commands::ledger::At;
 use crate::exit::{Exit, fail};
 use crate::home;
 use crate::job::{Prepared, prepare};
 use crate::output::{Output, table};
 use crate::patience::patiently;
+use crate::place::{At, Signer};
 use crate::shares::{self, Kept};
 use crate::submission::Submission;
 
@@ -62,9 +61,8 @@ pub(crate) enum JobCommand {
         manifest: PathBuf,
         #[command(flatten)]
         at: At,
-        /// The key that signs and pays.
-        #[arg(long, default_value = "assay.key", env = "ASSAY_KEY")]
-        key: PathBuf,
+        #[command(flatten)]
+        signer: Signer,
         /// Wait until the job ends.
         #[arg(long)]
         wait: bool,
@@ -130,15 +128,15 @@ pub(crate) async fn run(command: JobCommand, output: Output) -> Result<()> {
         JobCommand::Submit {
             manifest,
             at,
-            key,
+            signer,
             wait,
             out,
             canaries,
         } => {
             let prepared = prepare(&manifest)?;
-            let key = key::load(&key)?;
-            let client = at.client();
-            let job = submit(&client, &at.aggregator, &prepared, &key, output).await?;
+            let key = signer.load()?;
+            let client = at.client()?;
+            let job = submit(&client, &at.url()?, &prepared, &key, output).await?;
             if !wait {
                 return output.data(&json!({ "job": job }), || job.to_string());
             }
@@ -149,21 +147,21 @@ pub(crate) async fn run(command: JobCommand, output: Output) -> Result<()> {
             )
         }
         JobCommand::Status { job, at } => {
-            let view = at.client().job(job).await?;
+            let view = at.client()?.job(job).await?;
             output.data(&view, || describe(&view))
         }
-        JobCommand::Watch { job, at } => finish(&watch(&at.client(), job, output).await?, output),
+        JobCommand::Watch { job, at } => finish(&watch(&at.client()?, job, output).await?, output),
         JobCommand::Challenge { job, at, items } => {
-            challenge(&at.client(), job, &items, output).await
+            challenge(&at.client()?, job, &items, output).await
         }
-        JobCommand::List { at } => list(&at.client().jobs().await?, output),
+        JobCommand::List { at } => list(&at.client()?.jobs().await?, output),
         JobCommand::Result {
             job,
             at,
             out,
             provisional,
         } => {
-            let client = at.client();
+            let client = at.client()?;
             let view = client.job(job).await?;
             if let (true, JobPhase::Provisional, Some(result)) =
                 (provisional, view.phase, view.result)

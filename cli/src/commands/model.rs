@@ -12,9 +12,9 @@ use serde_json::json;
 
 use crate::calibrate::samples::Source;
 use crate::calibrate::{self, Plan};
-use crate::commands::key;
 use crate::exit::{Coded, Exit};
 use crate::output::{Output, table};
+use crate::place::Signer;
 use crate::read;
 
 /// The least estimate of a rate that is shown as a number.
@@ -89,9 +89,8 @@ pub(crate) struct Calibrate {
     /// Write the signed profile here.
     #[arg(long)]
     out: Option<PathBuf>,
-    /// With --out: the key that signs it.
-    #[arg(long, default_value = "assay.key", env = "ASSAY_KEY")]
-    key: PathBuf,
+    #[command(flatten)]
+    signer: Signer,
 }
 
 /// A processor's name goes into another program's command line.
@@ -113,7 +112,7 @@ pub(crate) async fn run(command: ModelCommand, output: Output) -> Result<()> {
 async fn calibrate(settings: Calibrate, output: Output) -> Result<()> {
     // What would fail at the end fails at once.
     let key = match &settings.out {
-        Some(out) => Some((key::load(&settings.key)?, out.clone())),
+        Some(out) => Some((settings.signer.load()?, out.clone())),
         None => None,
     };
     let asked = Settings {

@@ -1,0 +1,84 @@
+//! Which aggregator and which key a command means: flags, else what is configured.
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use clap::Args;
+use jobs::envelope::ClientKey;
+
+use crate::exit::{Exit, Fix, fail};
+use crate::{config, keys};
+
+/// Where the aggregator is.
+#[derive(Clone, Debug, Default, Args)]
+pub(crate) struct At {
+    /// The aggregator's HTTP interface [default: the context in use, else what is configured, else
+    /// http://127.0.0.1:7700].
+    #[arg(long, value_name = "URL")]
+    aggregator: Option<String>,
+}
+
+impl At {
+    /// Its address.
+    pub(crate) fn url(&self) -> Result<String> {
+        let url = match &self.aggregator {
+            Some(url) => url.clone(),
+            None => config::load()?
+                .value("aggregator")
+                .unwrap_or_default()
+                .to_owned(),
+        };
+        check_url(&url)?;
+        Ok(url)
+    }
+
+    /// A client of it.
+    pub(crate) fn client(&self) -> Result<api::client::Client> {
+        Ok(api::client::Client::new(&self.url()?))
+    }
+}
+
+/// An aggregator's interface is plain HTTP.
+pub(crate) fn check_url(url: &str) -> Result<()> {
+    let refused = |reason: &str| {
+        fail(
+            Exit::Usage,
+            format!("the aggregator's address {url:?} {reason}"),
+        )
+    };
+    if url.starts_with("https://") {
+        return refused("asks for TLS, which this client does not speak to aggregators")
+            .fix("reach it through a local proxy or tunnel that does, and give that one's http:// address");
+    }
+    match config::setting::url(url) {
+        Ok(()) => Ok(()),
+        Err(reason) => {
+            let bare = url.rsplit("://").next().unwrap_or_default();
+            refused(&reason).fix(format!("write it as http://{bare}"))
+        }
+    }
+}
+
+/// Who signs and pays.
+#[derive(Clone, Debug, Default, Args)]
+pub(crate) struct Signer {
+    /// The key that signs and pays: a file, or a name of `assay key list` [default: the context's, else what is
+    /// configured, else assay.key, else the key named `default`].
+    #[arg(long, value_name = "KEY")]
+    key: Option<String>,
+}
+
+impl Signer {
+    /// Where the key is.
+    pub(crate) fn path(&self) -> Result<PathBuf> {
+        match &self.key {
+            Some(key) => keys::locate(key),
+            None => keys::locate(config::load()?.value("key").unwrap_or_default()),
+        }
+    }
+
+    /// The key.
+    pub(crate) fn load(&self) -> Result<ClientKey> {
+        keys::load(&self.path()?)
+    }
+}
