@@ -28,6 +28,8 @@ pub(crate) struct Prepared {
     pub(crate) files: Vec<(BlobRef, PathBuf)>,
     /// The items of the input.
     pub(crate) items: Vec<Vec<u8>>,
+    /// The manifest that all of this is from, if it is from one.
+    pub(crate) manifest: Option<PathBuf>,
     /// Models by name.
     pub(crate) models: Vec<(String, BlobRef, PathBuf)>,
     /// Holds the encoded input, if nothing else does; removed with this value.
@@ -70,6 +72,7 @@ pub(crate) fn prepare(manifest_path: &Path) -> Result<Prepared> {
     files.extend(models.iter().map(|(_, blob, path)| (*blob, path.clone())));
     Ok(Prepared {
         share: Some(share),
+        manifest: Some(home::absolute(manifest_path)),
         package,
         files,
         items,
@@ -122,6 +125,7 @@ impl Prepared {
         Ok(Self {
             // Whoever chose the nonce kept what it promises, or drew it from nothing.
             share: None,
+            manifest: None,
             package,
             files,
             items,

@@ -4,6 +4,7 @@
 mod bytes;
 mod calibrate;
 mod canaries;
+mod clock;
 mod commands;
 mod component;
 mod config;
@@ -66,7 +67,7 @@ enum Command {
     /// Build and inspect job components.
     #[command(subcommand)]
     Component(commands::component::ComponentCommand),
-    /// Check, run, submit and follow jobs.
+    /// Make, price, submit and follow jobs.
     #[command(subcommand)]
     Job(job_command::JobCommand),
     /// Measure how far honest answers of a model are apart, and check what others measured.

@@ -196,6 +196,9 @@ pub struct AssignmentView {
     pub accepted: Option<Timestamp>,
     /// When its commitment arrived.
     pub committed: Option<Timestamp>,
+    /// Why it came to nothing, if it did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cause: Option<String>,
 }
 
 /// Where the game is.

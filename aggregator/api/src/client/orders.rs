@@ -17,6 +17,14 @@ impl Client {
         self.answer(self.finish(request, json_body(cancel)?)?).await
     }
 
+    /// The newest jobs, so many of them at most.
+    ///
+    /// # Errors
+    /// If refused or unreachable.
+    pub async fn newest_jobs(&self, limit: u32) -> Result<Vec<JobView>, Error> {
+        self.get(&format!("/jobs?limit={limit}")).await
+    }
+
     /// What a job would cost now, and who could take it.
     ///
     /// # Errors
