@@ -47,6 +47,11 @@ pub(crate) struct Inspection {
     pub(crate) exports: Vec<String>,
 }
 
+/// Which compiler would make components here.
+pub(crate) fn toolchain_line(project: &Path) -> Result<String> {
+    Ok(toolchain::find(project)?.to_string())
+}
+
 /// Compiles the crate in `project` and makes it a component, at `out` or else at
 /// `<project>/target/<package>.component.wasm`. The compiler's talk goes to stderr.
 pub(crate) fn build(project: &Path, out: Option<&Path>) -> Result<BuildReport> {

@@ -9,6 +9,7 @@ mod commands;
 mod component;
 mod config;
 mod devnet;
+mod doctor;
 mod draws;
 mod exit;
 mod hints;
@@ -20,6 +21,7 @@ mod output;
 mod patience;
 mod place;
 mod problems;
+mod pull;
 mod read;
 mod shares;
 mod submission;
@@ -27,13 +29,14 @@ mod validator;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
 use crate::commands::{
     aggregator, devnet as devnet_command, game, job as job_command, key, ledger, liquidation,
     model, provider, receipt, sim, validator as validator_command,
 };
+use crate::exit::{Exit, Fix, fail};
 use crate::output::Output;
 
 /// Runs AI inference on machines nobody has to trust, and pays only for answers that check out.
@@ -70,7 +73,7 @@ enum Command {
     /// Make, price, submit and follow jobs.
     #[command(subcommand)]
     Job(job_command::JobCommand),
-    /// Measure how far honest answers of a model are apart, and check what others measured.
+    /// Fetch models, measure how far honest answers of one are apart, and check what others measured.
     #[command(subcommand)]
     Model(model::ModelCommand),
     /// Rent out this machine.
@@ -100,6 +103,21 @@ enum Command {
     /// Run a whole market on this machine.
     #[command(subcommand)]
     Devnet(devnet_command::DevnetCommand),
+    /// Look for what is missing here, and say what mends it. Ends with code 1 if something fails.
+    Doctor(commands::doctor::Doctor),
+    /// Say what an exit code or the code of a refusal means, and what to do.
+    Explain(commands::explain::Explain),
+    /// Print completions for a shell.
+    ///
+    /// bash: assay completions bash > ~/.local/share/bash-completion/completions/assay
+    /// zsh: assay completions zsh > ~/.zfunc/_assay (with ~/.zfunc in fpath)
+    /// fish: assay completions fish > ~/.config/fish/completions/assay.fish
+    #[command(verbatim_doc_comment)]
+    Completions(commands::shell::Completions),
+    /// Print the manual page, or write one for every command.
+    Man(commands::shell::Manual),
+    /// Print which program this is.
+    Version,
     /// Execute shards for a provider, over stdin and stdout. Started by `assay provider`.
     #[command(hide = true)]
     Worker,
@@ -170,6 +188,12 @@ fn run(command: Command, output: Output) -> anyhow::Result<()> {
         Command::Config(command) => return commands::config::run(&command, output),
         Command::Context(command) => return commands::context::run(&command, output),
         Command::Component(command) => return commands::component::run(&command, output),
+        Command::Explain(command) => return commands::explain::run(&command, output),
+        Command::Completions(wanted) => {
+            return commands::shell::completions(&wanted, Cli::command(), output);
+        }
+        Command::Man(wanted) => return commands::shell::manual(&wanted, Cli::command(), output),
+        Command::Version => return commands::shell::version(output),
         Command::Sim(command) => return sim::run(&command, output),
         Command::Game(command) => return game::run(&command, output),
         _ => {}
@@ -179,8 +203,9 @@ fn run(command: Command, output: Output) -> anyhow::Result<()> {
         .build()?;
     executor.block_on(async {
         match command {
-            Command::Job(command) => job_command::run(command, output).await,
-            Command::Model(command) => model::run(command, output).await,
+            Command::Job(command) => unless_interrupted(job_command::run(command, output)).await,
+            Command::Model(command) => unless_interrupted(model::run(command, output)).await,
+            Command::Doctor(command) => commands::doctor::run(&command, output).await,
             Command::Provider(command) => provider::run(command, output).await,
             Command::Aggregator(command) => aggregator::run(command, output).await,
             Command::Validator(command) => validator_command::run(command, output).await,
@@ -192,12 +217,30 @@ fn run(command: Command, output: Output) -> anyhow::Result<()> {
             | Command::Config(_)
             | Command::Context(_)
             | Command::Component(_)
+            | Command::Explain(_)
+            | Command::Completions(_)
+            | Command::Man(_)
+            | Command::Version
             | Command::Sim(_)
             | Command::Game(_)
             | Command::Worker => Ok(()),
         }
     })
 }
+
+/// Does the work unless Ctrl-C comes first; then what the work holds is dropped, which ends its processes.
+async fn unless_interrupted(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
+    tokio::select! {
+        done = work => done,
+        interrupted = tokio::signal::ctrl_c() => {
+            interrupted?;
+            fail(Exit::Interrupted, "interrupted").fix("run it again: what was begun is taken up")
+        }
+    }
+}
+
+#[cfg(test)]
+mod golden;
 
 #[cfg(test)]
 mod tests {
