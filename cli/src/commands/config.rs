@@ -3,8 +3,8 @@
 use anyhow::Result;
 use clap::Subcommand;
 use serde_json::json;
-use toml_edit::value;
 
+use crate::config::file::Text;
 use crate::config::{self, setting};
 use crate::exit::{Coded, Exit, fail};
 use crate::output::{Output, table};
@@ -59,11 +59,9 @@ pub(crate) fn run(command: &ConfigCommand, output: Output) -> Result<()> {
         ConfigCommand::Unset { setting } => {
             let setting = setting::find(setting)?;
             let path = config::user_file()?;
-            config::file::edit(&path, |document| {
-                document.remove(setting.name);
-                Ok(())
-            })?;
             let name = setting.name;
+            let gone = |text: &Text| text.value(name).is_none();
+            config::file::edit(&path, |lines| lines.set(name, None), gone)?;
             output.data(&json!({ "unset": name, "file": path }), || {
                 format!("{name} is not set in {}", path.display())
             })
@@ -91,10 +89,8 @@ fn set(name: &str, text: &str, output: Output) -> Result<()> {
         .map_err(|reason| anyhow::anyhow!("{name} = {text:?}: {reason}"))
         .code(Exit::Usage)?;
     let path = config::user_file()?;
-    config::file::edit(&path, |document| {
-        document[setting.name] = value(text);
-        Ok(())
-    })?;
+    let there = |file: &Text| file.value(name) == Some(text);
+    config::file::edit(&path, |lines| lines.set(setting.name, Some(text)), there)?;
     output.data(
         &json!({ "setting": name, "value": text, "file": path }),
         || format!("{name} = {text}  in {}", path.display()),

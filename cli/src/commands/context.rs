@@ -3,9 +3,8 @@
 use anyhow::Result;
 use clap::Subcommand;
 use serde_json::json;
-use toml_edit::{DocumentMut, Item, Table, value};
 
-use crate::config::file::{CONTEXTS, ContextText};
+use crate::config::file::{ContextText, Lines, Text};
 use crate::config::{self, setting};
 use crate::exit::{Coded, Exit, Fix, fail};
 use crate::home;
@@ -58,10 +57,8 @@ pub(crate) fn run(command: &ContextCommand, output: Output) -> Result<()> {
         } => create(name, url, key.as_deref(), *force, output),
         ContextCommand::Use { name } => {
             find(name)?;
-            edit(|document| {
-                document["context"] = value(name);
-                Ok(())
-            })?;
+            let used = |text: &Text| text.value("context") == Some(name);
+            edit(|lines| lines.set("context", Some(name)), used)?;
             output.data(&json!({ "context": name }), || format!("uses {name}"))
         }
         ContextCommand::List => list(output),
@@ -87,8 +84,13 @@ pub(crate) fn run(command: &ContextCommand, output: Output) -> Result<()> {
     }
 }
 
-fn edit(change: impl FnOnce(&mut DocumentMut) -> Result<()>) -> Result<()> {
-    config::file::edit(&config::user_file()?, change)
+fn edit(change: impl FnOnce(&mut Lines), is_done: impl FnOnce(&Text) -> bool) -> Result<()> {
+    config::file::edit(&config::user_file()?, change, is_done)
+}
+
+/// What the user's own file says.
+fn own() -> Result<Text> {
+    Ok(Text::read(&config::user_file()?)?.unwrap_or_default())
 }
 
 /// The contexts of every file, also where the one in use is missing.
@@ -139,21 +141,16 @@ fn create(name: &str, url: &str, key: Option<&str>, force: bool, output: Output)
         url: url.trim_end_matches('/').to_owned(),
         key,
     };
-    let mut is_used = false;
-    edit(|document| {
-        let table = contexts_of(document)?;
-        let mut entry = Table::new();
-        entry["url"] = value(&context.url);
-        if let Some(key) = &context.key {
-            entry["key"] = value(key);
-        }
-        table.insert(name, Item::Table(entry));
-        is_used = !document.contains_key("context");
-        if is_used {
-            document["context"] = value(name);
-        }
-        Ok(())
-    })?;
+    let is_used = own()?.value("context").is_none();
+    edit(
+        |lines| {
+            lines.context(name, Some(&context));
+            if is_used {
+                lines.set("context", Some(name));
+            }
+        },
+        |text| text.contexts.get(name) == Some(&context),
+    )?;
     output.data(&described(name, &context, is_used), || {
         let used = if is_used {
             ", which commands mean now"
@@ -162,18 +159,6 @@ fn create(name: &str, url: &str, key: Option<&str>, force: bool, output: Output)
         };
         format!("context {name}: {}{used}", context.url)
     })
-}
-
-fn contexts_of(document: &mut DocumentMut) -> Result<&mut Table> {
-    let contexts = document.entry(CONTEXTS).or_insert_with(|| {
-        let mut table = Table::new();
-        table.set_implicit(true);
-        Item::Table(table)
-    });
-    match contexts.as_table_mut() {
-        Some(table) => Ok(table),
-        None => fail(Exit::Usage, "contexts must be a table of tables"),
-    }
 }
 
 fn described(name: &str, context: &ContextText, used: bool) -> serde_json::Value {
@@ -205,17 +190,19 @@ fn list(output: Output) -> Result<()> {
 
 fn remove(name: &str, output: Output) -> Result<()> {
     find(name)?;
-    edit(|document| {
-        let was_there = contexts_of(document)?.remove(name).is_some();
-        if !was_there {
-            let reason = format!("context {name:?} is not in your own configuration file");
-            return fail(Exit::Usage, reason).fix("the administrator put it into the system's");
-        }
-        let in_use = document.get("context").and_then(Item::as_str);
-        if in_use == Some(name) {
-            document.remove("context");
-        }
-        Ok(())
-    })?;
+    let own = own()?;
+    if !own.contexts.contains_key(name) {
+        let reason = format!("context {name:?} is not in your own configuration file");
+        return fail(Exit::Usage, reason).fix("the administrator put it into the system's");
+    }
+    edit(
+        |lines| {
+            lines.context(name, None);
+            if own.value("context") == Some(name) {
+                lines.set("context", None);
+            }
+        },
+        |text| !text.contexts.contains_key(name),
+    )?;
     output.data(&json!({ "removed": name }), || format!("removed  {name}"))
 }

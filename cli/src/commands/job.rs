@@ -87,6 +87,9 @@ pub(crate) enum JobCommand {
         job: JobId,
         #[command(flatten)]
         at: At,
+        /// Give up after so many seconds, with code 8. The job goes on.
+        #[arg(long, value_name = "SECONDS")]
+        timeout: Option<u64>,
     },
     /// Show what happened to a job, in order of time, with the reason of every failure.
     ///
@@ -188,7 +191,11 @@ pub(crate) async fn run(command: JobCommand, output: Output) -> Result<()> {
             output.data(&view, || show::describe(&view))
         }
         JobCommand::Describe { job, at } => show::full(&at.client()?, job, output).await,
-        JobCommand::Watch { job, at } => finish(&watch(&at.client()?, job, output).await?, output),
+        JobCommand::Watch { job, at, timeout } => {
+            let client = at.client()?;
+            let watching = watch(&client, job, output);
+            finish(&follow::in_time(timeout, watching).await?, output)
+        }
         JobCommand::Logs { job, at, follow } => {
             show::logs(&at.client()?, job, follow, output).await
         }

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
-use toml_edit::{DocumentMut, Item, TableLike};
+use toml::{Table, Value};
 
 use super::setting::{self, SETTINGS, nearest};
 use crate::exit::{Coded, Exit, Fix, fail};
@@ -43,59 +43,76 @@ pub(crate) struct Text {
 impl Text {
     /// What the file says; `None` if there is none.
     pub(crate) fn read(path: &Path) -> Result<Option<Self>> {
-        let Some(document) = document(path)? else {
-            return Ok(None);
-        };
-        Self::of(&document)
-            .with_context(|| path.display().to_string())
-            .map(Some)
+        match text(path)? {
+            Some(text) => Self::parse(path, &text).map(Some),
+            None => Ok(None),
+        }
     }
 
-    fn of(document: &DocumentMut) -> Result<Self> {
+    fn parse(path: &Path, text: &str) -> Result<Self> {
+        let named = || format!("{} cannot be read as TOML", path.display());
+        let fix = format!(
+            "correct the line that is named, or move {} away and start anew",
+            path.display()
+        );
+        let table = text.parse::<Table>().with_context(named);
+        let table = table.code(Exit::Usage).fix(fix)?;
+        Self::of(&table).with_context(|| path.display().to_string())
+    }
+
+    fn of(table: &Table) -> Result<Self> {
         let mut text = Self::default();
-        for (name, item) in document.iter() {
+        for (name, value) in table {
             if name == CONTEXTS {
-                text.contexts = contexts(item)?;
+                text.contexts = contexts(value)?;
                 continue;
             }
             let Some(setting) = SETTINGS.iter().find(|setting| setting.name == name) else {
                 return setting::unknown(name);
             };
-            text.values.push((setting.name, string(name, item)?));
+            text.values.push((setting.name, string(name, value)?));
         }
         Ok(text)
     }
+
+    /// What the file itself says of a setting.
+    pub(crate) fn value(&self, name: &str) -> Option<&str> {
+        let found = self.values.iter().find(|(known, _)| *known == name);
+        found.map(|(_, value)| value.as_str())
+    }
 }
 
-fn contexts(item: &Item) -> Result<BTreeMap<String, ContextText>> {
-    let Some(table) = item.as_table_like() else {
+fn contexts(value: &Value) -> Result<BTreeMap<String, ContextText>> {
+    let Some(table) = value.as_table() else {
         return fail(Exit::Usage, "contexts must be a table of tables");
     };
     let mut contexts = BTreeMap::new();
-    for (name, item) in table.iter() {
+    for (name, value) in table {
         let dotted = format!("{CONTEXTS}.{name}");
         setting::name(name)
             .map_err(|reason| anyhow::anyhow!("{dotted}: {reason}"))
             .code(Exit::Usage)?;
-        let Some(context) = item.as_table_like() else {
+        let Some(context) = value.as_table() else {
             return fail(Exit::Usage, format!("{dotted} must be a table"));
         };
-        contexts.insert(name.to_owned(), one_context(&dotted, context)?);
+        contexts.insert(name.clone(), one_context(&dotted, context)?);
     }
     Ok(contexts)
 }
 
-fn one_context(dotted: &str, context: &dyn TableLike) -> Result<ContextText> {
-    for (key, _) in context.iter() {
-        if !CONTEXT_KEYS.contains(&key) {
-            let near = nearest(key, CONTEXT_KEYS);
-            let fix = format!("did you mean {}?", near.unwrap_or("url or key"));
-            return fail(Exit::Usage, format!("there is no setting {dotted}.{key}")).fix(fix);
-        }
+fn one_context(dotted: &str, context: &Table) -> Result<ContextText> {
+    let unknown = context
+        .keys()
+        .find(|key| !CONTEXT_KEYS.contains(&key.as_str()));
+    if let Some(key) = unknown {
+        let near = nearest(key, CONTEXT_KEYS);
+        let fix = format!("did you mean {}?", near.unwrap_or("url or key"));
+        return fail(Exit::Usage, format!("there is no setting {dotted}.{key}")).fix(fix);
     }
     let text = |key: &str| {
-        let item = context.get(key);
-        item.map(|item| string(&format!("{dotted}.{key}"), item))
+        let value = context.get(key);
+        value
+            .map(|value| string(&format!("{dotted}.{key}"), value))
             .transpose()
     };
     let Some(url) = text("url")? else {
@@ -108,41 +125,126 @@ fn one_context(dotted: &str, context: &dyn TableLike) -> Result<ContextText> {
     Ok(ContextText { url, key })
 }
 
-fn string(name: &str, item: &Item) -> Result<String> {
-    match item.as_str() {
+fn string(name: &str, value: &Value) -> Result<String> {
+    match value.as_str() {
         Some(text) => Ok(text.to_owned()),
         None => {
-            let reason = format!(
-                "{name} = {}: must be a text in quotes",
-                item.to_string().trim()
-            );
+            let reason = format!("{name} = {value}: must be a text in quotes");
             fail(Exit::Usage, reason)
         }
     }
 }
 
-/// The file's text, with its comments; `None` if there is none.
-fn document(path: &Path) -> Result<Option<DocumentMut>> {
+/// The file's text; `None` if there is none.
+fn text(path: &Path) -> Result<Option<String>> {
     if !path.exists() {
         return Ok(None);
     }
     let bytes = read::bounded(path, "a configuration", FILE_BYTES_MAX)?;
-    let named = || format!("{} cannot be read as TOML", path.display());
-    let text = String::from_utf8(bytes).with_context(named);
-    let fix = format!(
-        "correct the line that is named, or move {} away and start anew",
-        path.display()
-    );
-    let parsed = text.and_then(|text| text.parse::<DocumentMut>().with_context(named));
-    parsed.code(Exit::Usage).fix(fix).map(Some)
+    let text = String::from_utf8(bytes);
+    let text = text.with_context(|| format!("{} is no text", path.display()));
+    text.code(Exit::Usage).map(Some)
 }
 
-/// Changes a file by `change`, checks that the result is a configuration, and replaces the file in one step.
-pub(crate) fn edit(path: &Path, change: impl FnOnce(&mut DocumentMut) -> Result<()>) -> Result<()> {
-    let mut document = document(path)?.unwrap_or_default();
-    change(&mut document)?;
-    Text::of(&document).with_context(|| path.display().to_string())?;
-    replace(path, document.to_string().as_bytes())
+/// A change of a file's lines. Others, comments among them, stay as they are.
+#[derive(Debug, Default)]
+pub(crate) struct Lines(Vec<String>);
+
+impl Lines {
+    /// Whether the line opens a table.
+    fn opens_table(line: &str) -> bool {
+        line.trim_start().starts_with('[')
+    }
+
+    /// Where the first table begins: settings stand before it.
+    fn first_table(&self) -> usize {
+        let found = self.0.iter().position(|line| Self::opens_table(line));
+        found.unwrap_or(self.0.len())
+    }
+
+    /// Sets a setting, where it stood or before the first table; or takes it out.
+    pub(crate) fn set(&mut self, name: &str, value: Option<&str>) {
+        let line = value.map(|value| format!("{name} = {}", quoted(value)));
+        let is_it = |line: &String| {
+            let key = line.split_once('=').map(|(key, _)| key.trim());
+            key == Some(name)
+        };
+        let end = self.first_table();
+        let settings = self.0.get(..end).unwrap_or_default();
+        match (settings.iter().position(is_it), line) {
+            (Some(at), Some(line)) => {
+                self.0.splice(at..=at, [line]);
+            }
+            (Some(at), None) => {
+                self.0.remove(at);
+            }
+            (None, Some(line)) => {
+                // Above the blank lines and comments that belong to the table.
+                let above = |line: &&String| line.trim().is_empty() || line.starts_with('#');
+                let back = match end == self.0.len() {
+                    true => 0,
+                    false => settings.iter().rev().take_while(above).count(),
+                };
+                self.0.insert(end.saturating_sub(back), line);
+            }
+            (None, None) => {}
+        }
+    }
+
+    /// Puts a context at the end, in place of one of this name; or takes it out.
+    pub(crate) fn context(&mut self, name: &str, context: Option<&ContextText>) {
+        let headings = [
+            format!("[{CONTEXTS}.{name}]"),
+            format!("[{CONTEXTS}.\"{name}\"]"),
+        ];
+        let is_it = |line: &String| headings.iter().any(|heading| line.trim() == heading);
+        if let Some(from) = self.0.iter().position(is_it) {
+            let after = self.0.iter().skip(from.saturating_add(1));
+            let length = after.take_while(|line| !Self::opens_table(line)).count();
+            self.0.drain(from..=from.saturating_add(length));
+        }
+        let Some(context) = context else {
+            return;
+        };
+        if !self.0.is_empty() {
+            self.0.push(String::new());
+        }
+        let [_, heading] = headings;
+        self.0.push(heading);
+        self.0.push(format!("url = {}", quoted(&context.url)));
+        let key = context.key.as_deref();
+        self.0
+            .extend(key.map(|key| format!("key = {}", quoted(key))));
+    }
+}
+
+fn quoted(text: &str) -> String {
+    Value::String(text.to_owned()).to_string()
+}
+
+/// Changes a file by `change` and replaces it in one step, if it then says what `is_done` looks for. It may not where
+/// somebody wrote it in a way that lines do not show.
+pub(crate) fn edit(
+    path: &Path,
+    change: impl FnOnce(&mut Lines),
+    is_done: impl FnOnce(&Text) -> bool,
+) -> Result<()> {
+    let old = text(path)?.unwrap_or_default();
+    Text::parse(path, &old)?;
+    let mut lines = Lines(old.lines().map(str::to_owned).collect());
+    change(&mut lines);
+    let mut new = lines.0.join("\n");
+    new.push('\n');
+    match Text::parse(path, &new).ok().filter(is_done) {
+        Some(_) => replace(path, new.as_bytes()),
+        None => {
+            let reason = format!(
+                "{} is written in a way that cannot be changed here",
+                path.display()
+            );
+            fail(Exit::Usage, reason).fix("change it by hand; nothing was written")
+        }
+    }
 }
 
 /// Writes a file beside the old one, and puts it in its place: whoever reads sees one or the other.

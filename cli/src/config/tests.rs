@@ -124,27 +124,44 @@ fn what_a_file_says_wrongly_is_refused_with_its_place_and_a_fix() {
 fn a_change_keeps_comments_and_a_wrong_one_changes_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("new/config.toml");
-    file::edit(&path, |document| {
-        document["key"] = toml_edit::value("a");
-        Ok(())
-    })
-    .unwrap();
-    let text = std::fs::read_to_string(&path).unwrap();
-    let text = format!("# mine\n{text}");
-    std::fs::write(&path, &text).unwrap();
-    file::edit(&path, |document| {
-        document["hub"] = toml_edit::value("https://hub");
-        Ok(())
-    })
-    .unwrap();
-    let changed = std::fs::read_to_string(&path).unwrap();
-    assert!(changed.starts_with("# mine\nkey = \"a\"\n"), "{changed}");
-    let wrong = file::edit(&path, |document| {
-        document["hubb"] = toml_edit::value("x");
-        Ok(())
-    });
-    assert!(wrong.is_err());
-    assert_eq!(std::fs::read_to_string(&path).unwrap(), changed);
+    let read = || std::fs::read_to_string(&path).unwrap();
+    let set = |name: &'static str, value: Option<&'static str>| {
+        let done = move |text: &Text| text.value(name) == value;
+        file::edit(&path, |lines| lines.set(name, value), done)
+    };
+    set("key", Some("a")).unwrap();
+    let context = ContextText {
+        url: "http://home:1".into(),
+        key: Some("k".into()),
+    };
+    let add = |name: &'static str, context: Option<&ContextText>| {
+        let done = |text: &Text| text.contexts.get(name) == context;
+        file::edit(&path, |lines| lines.context(name, context), done)
+    };
+    add("home", Some(&context)).unwrap();
+    std::fs::write(&path, format!("# mine\n{}# end\n", read())).unwrap();
+    set("hub", Some("https://hub")).unwrap();
+    set("key", Some("b \"quoted\"")).unwrap();
+    let text = read();
+    assert!(text.starts_with("# mine\nkey = "), "{text}");
+    assert!(
+        text.find("hub").unwrap() < text.find("[contexts").unwrap(),
+        "{text}"
+    );
+    add("home.2", Some(&context)).unwrap();
+    add("home", None).unwrap();
+    set("hub", None).unwrap();
+    let read_back = Text::read(&path).unwrap().unwrap();
+    assert_eq!(read_back.value("key"), Some("b \"quoted\""));
+    assert_eq!(read_back.value("hub"), None);
+    assert_eq!(read_back.contexts.keys().collect::<Vec<_>>(), ["home.2"]);
+    // What lines do not show is left to people.
+    let inline = "contexts = { home = { url = \"http://h:1\" } }\n";
+    for old in [inline, "key = \"half", "hubb = \"x\"\n"] {
+        std::fs::write(&path, old).unwrap();
+        assert!(add("home", None).is_err(), "{old}");
+        assert_eq!(read(), old, "nothing is written");
+    }
     let left = std::fs::read_dir(path.parent().unwrap()).unwrap().count();
     assert_eq!(left, 1, "nothing half written");
 }

@@ -246,9 +246,11 @@ fn a_file_stays_as_long_as_it_has_a_name() {
         .build()
         .unwrap();
     let source = Source::parse(&path.to_string_lossy()).unwrap();
+    let any = Expected::default();
     for name in ["a", "b", "a"] {
-        let pulled = pull(&source, &Expected::default(), name, &store, QUIET);
-        executor.block_on(pulled).unwrap();
+        executor
+            .block_on(pull(&source, &any, name, &store, QUIET))
+            .unwrap();
     }
     let names = |store: &Store| -> Vec<String> {
         store
@@ -267,7 +269,7 @@ fn a_file_stays_as_long_as_it_has_a_name() {
     let error = store.remove("b").unwrap_err();
     assert!(format!("{error:#}").contains("was pulled"), "{error:#}");
     std::fs::write(store.path("mine"), "mine").unwrap();
-    let pulled = pull(&source, &Expected::default(), "mine", &store, QUIET);
+    let pulled = pull(&source, &any, "mine", &store, QUIET);
     let error = executor.block_on(pulled).unwrap_err();
     assert!(format!("{error:#}").contains("was not pulled"), "{error:#}");
     assert_eq!(std::fs::read(store.path("mine")).unwrap(), b"mine");

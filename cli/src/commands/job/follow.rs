@@ -46,6 +46,21 @@ pub(super) async fn follow(
     Ok(view)
 }
 
+/// Waits for this, for so many seconds at most.
+pub(super) async fn in_time<T>(
+    seconds: Option<u64>,
+    work: impl Future<Output = Result<T>>,
+) -> Result<T> {
+    let Some(seconds) = seconds else {
+        return work.await;
+    };
+    match tokio::time::timeout(Duration::from_secs(seconds), work).await {
+        Ok(done) => done,
+        Err(_) => fail(Exit::Timeout, format!("gave up after {seconds} s"))
+            .fix("the job goes on: watch it again, or allow more time"),
+    }
+}
+
 /// Follows a job until it ends.
 pub(crate) async fn watch(client: &Client, job: JobId, output: Output) -> Result<JobView> {
     watch_until(client, job, output, JobPhase::is_terminal).await
