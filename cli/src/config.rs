@@ -217,7 +217,7 @@ impl Config {
                     .map_err(|reason| anyhow::anyhow!("{} = {value:?}: {reason}", setting.name))
                     .with_context(|| format!("from {}", valued.origin))
                     .code(Exit::Usage)
-                    .fix(format!("assay config set {} VALUE", setting.name))?;
+                    .fix(mend(setting.name, &valued.origin))?;
             }
         }
         Ok(())
@@ -239,6 +239,15 @@ impl Config {
     /// Everything, by name.
     pub(crate) const fn all(&self) -> &BTreeMap<&'static str, Valued> {
         &self.values
+    }
+}
+
+/// How to change what is from there.
+fn mend(name: &str, origin: &Origin) -> String {
+    match origin {
+        Origin::Variable(variable) => format!("correct or unset {variable}"),
+        Origin::Context(context) => format!("assay context create {context} --url URL --force"),
+        _ => format!("assay config set {name} VALUE"),
     }
 }
 

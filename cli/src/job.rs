@@ -14,7 +14,7 @@ use jobs::policy::Share;
 use jobs::profile::VerifiedProfile;
 use jobs::{component, input, npy};
 
-use crate::exit::{Coded, Exit, fail};
+use crate::exit::{Coded, Exit, Fix, fail};
 use crate::{home, read};
 
 /// A manifest with everything it names.
@@ -139,7 +139,8 @@ impl Prepared {
 pub(crate) fn load_manifest(path: &Path) -> Result<(Manifest, PathBuf)> {
     let named = || format!("cannot read the manifest {}", path.display());
     let bytes = read::bounded(path, "a manifest", MANIFEST_BYTES_MAX as u64);
-    let bytes = bytes.with_context(named).code(Exit::Usage)?;
+    let bytes = bytes.with_context(named).code(Exit::Usage);
+    let bytes = bytes.fix("name another, or write one: assay job init")?;
     let text = String::from_utf8(bytes).with_context(named);
     let text = text.code(Exit::Usage)?;
     let base = path.parent().map(Path::to_owned).unwrap_or_default();

@@ -6,7 +6,7 @@ use anyhow::Result;
 use clap::Args;
 use jobs::envelope::ClientKey;
 
-use crate::exit::{Exit, Fix, fail};
+use crate::exit::{Coded, Exit, Fix};
 use crate::{config, keys};
 
 /// Where the aggregator is.
@@ -38,25 +38,16 @@ impl At {
     }
 }
 
-/// An aggregator's interface is plain HTTP.
+/// Refuses what is no address of an aggregator.
 pub(crate) fn check_url(url: &str) -> Result<()> {
-    let refused = |reason: &str| {
-        fail(
-            Exit::Usage,
-            format!("the aggregator's address {url:?} {reason}"),
-        )
-    };
-    if url.starts_with("https://") {
-        return refused("asks for TLS, which this client does not speak to aggregators")
-            .fix("reach it through a local proxy or tunnel that does, and give that one's http:// address");
-    }
-    match config::setting::url(url) {
-        Ok(()) => Ok(()),
-        Err(reason) => {
-            let bare = url.rsplit("://").next().unwrap_or_default();
-            refused(&reason).fix(format!("write it as http://{bare}"))
-        }
-    }
+    let checked = config::setting::plain_url(url);
+    let checked =
+        checked.map_err(|reason| anyhow::anyhow!("the aggregator's address {url:?} {reason}"));
+    let bare = url.rsplit("://").next().unwrap_or_default();
+    let example = if bare.is_empty() { "HOST:7700" } else { bare };
+    checked
+        .code(Exit::Usage)
+        .fix(format!("write it as http://{example}"))
 }
 
 /// Who signs and pays.

@@ -127,7 +127,7 @@ const CATALOGUE: &[Explained] = &[
     ),
     row(
         "not-found",
-        Exit::Usage,
+        Exit::Failure,
         "there is no such job, blob or route at this aggregator",
         "check the id with `assay job list`, and the aggregator with `assay config show --origin`",
     ),

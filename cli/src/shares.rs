@@ -11,7 +11,7 @@ use jobs::ids::JobId;
 use jobs::policy::Share;
 use serde::{Deserialize, Serialize};
 
-use crate::exit::{Coded, Exit};
+use crate::exit::{Coded, Exit, Fix};
 use crate::home;
 
 /// Longest file in bytes: a share, digests and a path.
@@ -88,6 +88,7 @@ pub(crate) fn find(job: JobId) -> Result<Share> {
         let path = path(job).map_or_else(|error| error.to_string(), |p| p.display().to_string());
         format!("{job} was not submitted from here: no {path}")
     };
-    let kept = known(job)?.with_context(missing).code(Exit::Usage)?;
+    let kept = known(job)?.with_context(missing).code(Exit::Usage);
+    let kept = kept.fix("run this on the machine, and as the user, that submitted the job")?;
     Ok(kept.share)
 }

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use crate::config::file::Text;
 use crate::config::{self, setting};
-use crate::exit::{Coded, Exit, fail};
+use crate::exit::{Coded, Exit, Fix, fail};
 use crate::output::{Output, table};
 
 /// Show and change what is configured.
@@ -52,7 +52,8 @@ pub(crate) fn run(command: &ConfigCommand, output: Output) -> Result<()> {
                     "origin": valued.origin }),
                     || value.clone(),
                 ),
-                None => fail(Exit::Failure, format!("{setting} is not set")),
+                None => fail(Exit::Failure, format!("{setting} is not set"))
+                    .fix(format!("assay config set {setting} VALUE")),
             }
         }
         ConfigCommand::Set { setting, value } => set(setting, value, output),
@@ -87,7 +88,8 @@ fn set(name: &str, text: &str, output: Output) -> Result<()> {
     let setting = setting::find(name)?;
     (setting.check)(text)
         .map_err(|reason| anyhow::anyhow!("{name} = {text:?}: {reason}"))
-        .code(Exit::Usage)?;
+        .code(Exit::Usage)
+        .fix(format!("{name} is {}", setting.about))?;
     let path = config::user_file()?;
     let there = |file: &Text| file.value(name) == Some(text);
     config::file::edit(&path, |lines| lines.set(setting.name, Some(text)), there)?;

@@ -10,7 +10,7 @@ use jobs::record::{JobRecord, RecordReport};
 use serde::Serialize;
 
 use crate::draws::{self, Draws};
-use crate::exit::{Coded, Exit, fail};
+use crate::exit::{Coded, Exit, Fix, fail};
 use crate::output::Output;
 
 /// Check what a finished job left behind.
@@ -89,7 +89,8 @@ pub(crate) fn verify_dir(dir: &Path) -> Result<Verified> {
     let path = dir.join(RECORD_FILE);
     let bytes = std::fs::read(&path)
         .with_context(|| path.display().to_string())
-        .code(Exit::Usage)?;
+        .code(Exit::Usage)
+        .fix("name the directory that `assay job results JOB --out DIR` wrote")?;
     let record: JobRecord = serde_json::from_slice(&bytes)
         .with_context(|| format!("{} is not a job record", path.display()))
         .code(Exit::Verification)?;

@@ -83,7 +83,11 @@ impl Desk {
     /// What a text says of this desk's and a server's address is said of `DIR` and `ADDRESS`.
     pub(crate) fn plain(&self, text: &str, address: &str) -> String {
         let dir = self.dir.path().to_string_lossy().into_owned();
-        text.replace(&dir, "DIR").replace(address, "ADDRESS")
+        let text = text.replace(&dir, "DIR");
+        match address {
+            "" => text,
+            address => text.replace(address, "ADDRESS"),
+        }
     }
 }
 

@@ -77,7 +77,7 @@ fn words(notes: &mut Notes<'_>) -> Result<()> {
         &["completions", "cmd"],
         &["doctor", "--role", "admin"],
     ] {
-        notes.note(arguments, "-")?;
+        notes.note(arguments, "")?;
     }
     Ok(())
 }
@@ -91,7 +91,7 @@ fn addresses(notes: &mut Notes<'_>) -> Result<()> {
         "ftp://a.example",
         "http://",
     ] {
-        notes.note(&at(address), "-")?;
+        notes.note(&at(address), "")?;
     }
     let nobody = format!("127.0.0.1:{}", free_port()?);
     let url = format!("http://{nobody}");
@@ -130,10 +130,10 @@ fn addresses(notes: &mut Notes<'_>) -> Result<()> {
 
 /// Keys that are missing, open or something else.
 fn keys(notes: &mut Notes<'_>) -> Result<()> {
-    notes.note(&["key", "show"], "-")?;
-    notes.note(&["key", "show", "--key", "nobody"], "-")?;
-    notes.note(&["key", "generate", "../up"], "-")?;
-    notes.note(&["key", "rm", "nobody"], "-")?;
+    notes.note(&["key", "show"], "")?;
+    notes.note(&["key", "show", "--key", "nobody"], "")?;
+    notes.note(&["key", "generate", "../up"], "")?;
+    notes.note(&["key", "rm", "nobody"], "")?;
     let hex = "ab".repeat(32);
     for (name, text) in [
         ("empty.key", ""),
@@ -145,17 +145,17 @@ fn keys(notes: &mut Notes<'_>) -> Result<()> {
         ("ssh.key", "-----BEGIN OPENSSH PRIVATE KEY-----\n"),
     ] {
         notes.desk.put(name, text);
-        notes.note(&["key", "show", "--key", name], "-")?;
+        notes.note(&["key", "show", "--key", name], "")?;
     }
     notes
         .desk
         .run(&["key", "generate", "--out", "open.key"])?
         .ok()?;
     notes.desk.mode("open.key", 0o644);
-    notes.note(&["key", "show", "--key", "open.key"], "-")?;
+    notes.note(&["key", "show", "--key", "open.key"], "")?;
     notes.desk.run(&["key", "generate", "mine"])?.ok()?;
-    notes.note(&["key", "generate", "mine"], "-")?;
-    notes.note(&["key", "rm", "mine"], "-")
+    notes.note(&["key", "generate", "mine"], "")?;
+    notes.note(&["key", "rm", "mine"], "")
 }
 
 /// Configuration that is none.
@@ -169,53 +169,55 @@ fn settings(notes: &mut Notes<'_>) -> Result<()> {
     ] {
         notes.desk.put("config/assay/config.toml", text);
         notes.text += &format!("# config.toml: {text:?}\n");
-        notes.note(&["config", "show"], "-")?;
+        notes.note(&["config", "show"], "")?;
     }
     std::fs::remove_file(notes.desk.at("config/assay/config.toml"))?;
-    notes.note(&["config", "set", "agregator", "http://a"], "-")?;
-    notes.note(&["config", "set", "aggregator", "a"], "-")?;
-    notes.note(&["config", "get", "hub"], "-")?;
-    notes.note(&["context", "use", "home"], "-")?;
-    notes.note(&["context", "show"], "-")?;
-    notes.note(&["context", "create", "a b", "--url", "http://a"], "-")?;
+    notes.note(&["config", "set", "agregator", "http://a"], "")?;
+    notes.note(&["config", "set", "aggregator", "a"], "")?;
+    notes.note(&["config", "set", "aggregator", "https://a"], "")?;
+    notes.note(&["config", "set", "hub", "a"], "")?;
+    notes.note(&["config", "get", "hub"], "")?;
+    notes.note(&["context", "use", "home"], "")?;
+    notes.note(&["context", "show"], "")?;
+    notes.note(&["context", "create", "a b", "--url", "http://a"], "")?;
     notes
         .desk
         .run(&["context", "create", "home", "--url", "http://a"])?
         .ok()?;
-    notes.note(&["context", "use", "hoem"], "-")?;
-    notes.note(&["context", "create", "home", "--url", "http://b"], "-")?;
-    notes.note(&["--context", "away", "job", "list"], "-")?;
-    notes.note_with(&["config", "show"], "-", &[("ASSAY_MAX_PRICE", "much")])?;
+    notes.note(&["context", "use", "hoem"], "")?;
+    notes.note(&["context", "create", "home", "--url", "http://b"], "")?;
+    notes.note(&["--context", "away", "job", "list"], "")?;
+    notes.note_with(&["config", "show"], "", &[("ASSAY_MAX_PRICE", "much")])?;
     notes.desk.run(&["context", "rm", "home"])?.ok().map(drop)
 }
 
 /// Files that are missing or wrong.
 fn files(notes: &mut Notes<'_>) -> Result<()> {
-    notes.note(&["job", "validate"], "-")?;
-    notes.note(&["job", "init"], "-")?;
-    notes.note(&["job", "verify"], "-")?;
+    notes.note(&["job", "validate"], "")?;
+    notes.note(&["job", "init"], "")?;
+    notes.note(&["job", "verify"], "")?;
     notes.desk.put("job.toml", "schema = 1\nname = 3\n");
-    notes.note(&["job", "validate"], "-")?;
-    notes.note(&["job", "init"], "-")?;
+    notes.note(&["job", "validate"], "")?;
+    notes.note(&["job", "init"], "")?;
     let id = job_id();
-    notes.note(&["job", "cancel", &id], "-")?;
-    notes.note(&["job", "retry", &id], "-")?;
+    notes.note(&["job", "cancel", &id], "")?;
+    notes.note(&["job", "retry", &id], "")?;
     for source in [
         "ftp://a.example/m.onnx",
         "pypi:pkg/m.onnx",
         "npm:pkg@1",
         "hf://o/n/m.onnx",
     ] {
-        notes.note(&["model", "pull", source], "-")?;
+        notes.note(&["model", "pull", source], "")?;
     }
-    notes.note(&["model", "pull", "hf://o/n@main/m.onnx"], "-")?;
-    notes.note(&["model", "pull", "http://a.example/m.onnx"], "-")?;
-    notes.note(&["model", "pull", "missing.onnx"], "-")?;
-    notes.note(&["model", "pull", "m.onnx", "--sha256", "abc"], "-")?;
+    notes.note(&["model", "pull", "hf://o/n@main/m.onnx"], "")?;
+    notes.note(&["model", "pull", "http://a.example/m.onnx"], "")?;
+    notes.note(&["model", "pull", "missing.onnx"], "")?;
+    notes.note(&["model", "pull", "m.onnx", "--sha256", "abc"], "")?;
     notes.desk.put("m.onnx", "model");
     let other = "ab".repeat(32);
-    notes.note(&["model", "pull", "m.onnx", "--sha256", &other], "-")?;
-    notes.note(&["model", "rm", "m.onnx"], "-")
+    notes.note(&["model", "pull", "m.onnx", "--sha256", &other], "")?;
+    notes.note(&["model", "rm", "m.onnx"], "")
 }
 
 /// What an aggregator refuses.
