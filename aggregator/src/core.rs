@@ -43,7 +43,9 @@ mod settlement;
 
 mod recover;
 
+pub mod census;
 pub mod check;
+pub mod progress;
 pub mod summary;
 pub mod view;
 

@@ -5,15 +5,15 @@ use std::path::PathBuf;
 use jobs::accusation::SignedAccusation;
 use jobs::digest::{BlobRef, Digest};
 use jobs::envelope::SignedPackage;
-use jobs::ids::{CaseId, JobId};
+use jobs::ids::{CaseId, JobId, ProviderId};
 use jobs::package::Package;
 use jobs::policy::Share;
 use tokio::io::AsyncRead;
 
 use crate::types::{
-    AssignmentView, BalanceView, CancelRequest, CaseReply, CaseView, ChallengeRequest,
-    DepositRequest, EpochView, Health, JobView, Problem, ProviderView, QuoteView, ScoresReply,
-    ScoresRequest, SubmitReply, TieReply,
+    AssignmentView, BackupView, BalanceView, CancelRequest, CaseReply, CaseView, ChallengeRequest,
+    DepositRequest, EpochView, Health, JobView, JournalView, Problem, ProviderView, QuoteView,
+    ScoresReply, ScoresRequest, ShardMap, ShardView, SubmitReply, TieReply,
 };
 
 /// The result of every request.
@@ -80,6 +80,12 @@ pub trait Backend: Send + Sync + 'static {
     /// Every assignment of a job that has ended.
     fn assignments(&self, job: JobId) -> impl Future<Output = Answer<Vec<AssignmentView>>> + Send;
 
+    /// How far a job's shards are, in at most `cells` runs of neighbours.
+    fn shards(&self, job: JobId, cells: u32) -> impl Future<Output = Answer<ShardMap>> + Send;
+
+    /// One shard of a job. Who executed it is shown once the job has ended.
+    fn shard(&self, job: JobId, index: u32) -> impl Future<Output = Answer<ShardView>> + Send;
+
     /// Takes a validator's report. The very same one may come again; another one for the same epoch
     /// is refused with 409, and kept.
     fn scores(&self, scores: ScoresRequest) -> impl Future<Output = Answer<ScoresReply>> + Send;
@@ -120,6 +126,26 @@ pub trait Backend: Send + Sync + 'static {
 
     /// An operator's deposit; answers whether it was new.
     fn deposit(&self, deposit: DepositRequest) -> impl Future<Output = Answer<bool>> + Send;
+
+    /// Bans a provider by the operator's word, or readmits it.
+    fn set_banned(
+        &self,
+        provider: ProviderId,
+        banned: bool,
+    ) -> impl Future<Output = Answer<()>> + Send;
+
+    /// Writes a backup into a new folder.
+    fn backup(&self, to: PathBuf) -> impl Future<Output = Answer<BackupView>> + Send;
+
+    /// Entries of the ledger's journal after number `after`, at most `limit`.
+    fn journal(
+        &self,
+        after: u64,
+        limit: usize,
+    ) -> impl Future<Output = Answer<Vec<JournalView>>> + Send;
+
+    /// What instruments read, in the text format of OpenMetrics.
+    fn metrics(&self) -> impl Future<Output = Answer<String>> + Send;
 
     /// Health.
     fn health(&self) -> impl Future<Output = Answer<Health>> + Send;

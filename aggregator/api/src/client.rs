@@ -2,6 +2,7 @@
 //! terminates TLS.
 
 mod cases;
+mod operator;
 mod orders;
 
 use std::path::Path;
@@ -30,8 +31,8 @@ use tokio::io::AsyncWriteExt;
 use tokio_util::io::ReaderStream;
 
 use crate::types::{
-    AssignmentView, BalanceView, ChallengeRequest, DepositRequest, EpochView, Health, JobView,
-    Problem, ProviderView, RECORD_BYTES_MAX, ScoresReply, ScoresRequest, ShareRequest, SubmitReply,
+    AssignmentView, BalanceView, ChallengeRequest, EpochView, Health, JobView, Problem,
+    ProviderView, RECORD_BYTES_MAX, ScoresReply, ScoresRequest, ShareRequest, SubmitReply,
 };
 
 /// Largest JSON answer in bytes, but for a job's record ([`RECORD_BYTES_MAX`]).
@@ -266,22 +267,6 @@ impl Client {
     /// If unreachable.
     pub async fn auditing(&self) -> Result<serde_json::Value, Error> {
         self.get("/auditing").await
-    }
-
-    /// Deposits as the operator; answers whether the reference was new.
-    ///
-    /// # Errors
-    /// If refused or unreachable.
-    pub async fn deposit(&self, token: &str, deposit: &DepositRequest) -> Result<bool, Error> {
-        let request = self.json(Method::POST, "/ledger/deposits", deposit)?;
-        let request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
-        let answer: serde_json::Value = self
-            .answer(self.finish(request, json_body(deposit)?)?)
-            .await?;
-        Ok(answer
-            .get("new")
-            .and_then(serde_json::Value::as_bool)
-            .unwrap_or(false))
     }
 
     /// Health.

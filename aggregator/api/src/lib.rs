@@ -12,4 +12,5 @@ pub mod client;
 pub mod server;
 pub mod types;
 
+mod dashboard;
 mod routes;

@@ -1,7 +1,9 @@
 //! One function a route: parse, ask the backend, answer.
 
 mod cases;
+mod operator;
 mod orders;
+mod shards;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -22,7 +24,7 @@ use tokio_util::io::{ReaderStream, StreamReader};
 
 use crate::backend::{Answer, Backend};
 use crate::server::OperatorToken;
-use crate::types::{ChallengeRequest, DepositRequest, Problem, ScoresRequest, ShareRequest};
+use crate::types::{ChallengeRequest, Problem, ScoresRequest, ShareRequest};
 
 /// Largest JSON request body in bytes.
 const JSON_BODY_MAX: usize = 256 * 1024;
@@ -55,6 +57,8 @@ pub(crate) fn router<B: Backend>(backend: B, token: OperatorToken) -> Router {
             put(put_blob::<B>).get(record_blob::<B>),
         )
         .route("/jobs/{job}/assignments", get(assignments::<B>))
+        .route("/jobs/{job}/shards", get(shards::map::<B>))
+        .route("/jobs/{job}/shards/{shard}", get(shards::shard::<B>))
         .route(
             "/liquidations",
             post(cases::accuse::<B>).get(cases::list::<B>),
@@ -67,12 +71,21 @@ pub(crate) fn router<B: Backend>(backend: B, token: OperatorToken) -> Router {
         .route("/auditing", get(auditing::<B>))
         .route("/ledger/balances", get(balances::<B>))
         .route("/ledger/audit", get(audit::<B>))
-        .route("/ledger/deposits", post(deposit::<B>))
+        .route("/ledger/journal", get(operator::journal::<B>))
+        .route("/ledger/deposits", post(operator::deposit::<B>))
+        .route(
+            "/providers/{provider}/ban",
+            put(operator::ban::<B>).delete(operator::readmit::<B>),
+        )
+        .route("/backups", post(operator::backup::<B>))
         .route("/health", get(health::<B>))
-        .layer(DefaultBodyLimit::max(JSON_BODY_MAX))
-        .with_state(Arc::new(App { backend, token }));
+        .layer(DefaultBodyLimit::max(JSON_BODY_MAX));
+    let app = Arc::new(App { backend, token });
     Router::new()
         .nest("/api/v1", api)
+        .route("/metrics", get(metrics::<B>))
+        .with_state(app)
+        .merge(crate::dashboard::router())
         .route("/livez", get(|| async { "ok" }))
         .fallback(|request: Request| async move {
             Problem::not_found(format!("route {}", request.uri().path()))
@@ -216,27 +229,10 @@ async fn auditing<B: Backend>(State(app): Shared<B>) -> Answer<Response> {
     Ok(Json(app.backend.auditing().await?).into_response())
 }
 
-async fn deposit<B: Backend>(
-    State(app): Shared<B>,
-    headers: HeaderMap,
-    body: Result<Json<DepositRequest>, JsonRejection>,
-) -> Answer<Response> {
-    let bearer = headers
-        .get(header::AUTHORIZATION)
-        .and_then(|value| value.to_str().ok());
-    if !app
-        .token
-        .accepts(bearer.and_then(|value| value.strip_prefix("Bearer ")))
-    {
-        return Err(Problem::unauthorized());
-    }
-    let new = app.backend.deposit(json(body)?).await?;
-    let status = if new {
-        StatusCode::CREATED
-    } else {
-        StatusCode::OK
-    };
-    Ok((status, Json(serde_json::json!({ "new": new }))).into_response())
+async fn metrics<B: Backend>(State(app): Shared<B>) -> Answer<Response> {
+    let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    let text = app.backend.metrics().await?;
+    Ok(([(header::CONTENT_TYPE, kind)], text).into_response())
 }
 
 async fn health<B: Backend>(State(app): Shared<B>) -> Answer<Response> {

@@ -8,18 +8,16 @@ use std::sync::{Arc, Weak};
 
 use api::backend::{Answer, Backend};
 use api::types::{
-    AssignmentView, BalanceView, CancelRequest, CaseReply, CaseView, ChallengeRequest,
-    DepositRequest, EpochView, Health, JobView, Problem, ProviderView, QuoteView, RECORD_BYTES_MAX,
-    REFERENCE_MAX, ScoresReply, ScoresRequest, SubmitReply, TieReply,
+    AssignmentView, BackupView, BalanceView, CancelRequest, CaseReply, CaseView, ChallengeRequest,
+    DepositRequest, EpochView, Health, JobView, JournalView, Problem, ProviderView, QuoteView,
+    RECORD_BYTES_MAX, ScoresReply, ScoresRequest, ShardMap, ShardView, SubmitReply, TieReply,
 };
 use jobs::accusation::SignedAccusation;
-use jobs::digest::{BlobRef, Digest, Domain};
+use jobs::digest::{BlobRef, Digest};
 use jobs::envelope::SignedPackage;
-use jobs::ids::{CaseId, JobId};
-use jobs::money::Amount;
+use jobs::ids::{CaseId, JobId, ProviderId};
 use jobs::package::Package;
 use jobs::policy::Share;
-use ledger::Account;
 use tokio::io::AsyncRead;
 use tokio_util::io::SyncIoBridge;
 
@@ -29,10 +27,13 @@ use problems::chance;
 
 use super::error::Error;
 use super::rows::{PACKAGES, Row};
-use super::{Shared, audits, games, liquidations, orders, prepare, records, views};
+use super::{
+    Shared, audits, backup, games, liquidations, metrics, operator, orders, prepare, records,
+    shards, views,
+};
 use crate::core::event::Chance;
 use crate::core::view::JobStatus;
-use crate::core::{Core, Event, JobSpec, Movement, Reply};
+use crate::core::{Core, Event, JobSpec, Reply};
 
 /// Jobs counted for a listing before the machine goes on with its events.
 const JOBS_PER_QUESTION: usize = 8;
@@ -47,7 +48,7 @@ impl Driver {
         Self(Arc::downgrade(shared))
     }
 
-    fn shared(&self) -> Answer<Arc<Shared>> {
+    pub(super) fn shared(&self) -> Answer<Arc<Shared>> {
         self.0.upgrade().ok_or_else(|| internal(&Error::Stopping))
     }
 }
@@ -228,6 +229,14 @@ impl Backend for Driver {
         games::assignments(self, job).await
     }
 
+    async fn shards(&self, job: JobId, cells: u32) -> Answer<ShardMap> {
+        shards::map(self, job, cells).await
+    }
+
+    async fn shard(&self, job: JobId, index: u32) -> Answer<ShardView> {
+        shards::shard(self, job, index).await
+    }
+
     async fn scores(&self, scores: ScoresRequest) -> Answer<ScoresReply> {
         games::scores(&*self.shared()?, &scores).await
     }
@@ -269,46 +278,27 @@ impl Backend for Driver {
     }
 
     async fn deposit(&self, deposit: DepositRequest) -> Answer<bool> {
-        let DepositRequest {
-            account,
-            amount,
-            reference,
-        } = deposit;
-        if reference.is_empty() || reference.len() > REFERENCE_MAX {
-            let length = reference.len();
-            return Err(Problem::invalid(format!(
-                "reference has {length} bytes: must be 1 to {REFERENCE_MAX}"
-            )));
-        }
-        if amount == Amount::ZERO || amount > jobs::money::AMOUNT_MAX {
-            return Err(Problem::invalid(format!(
-                "amount = {amount}: must be more than 0"
-            )));
-        }
-        let movement = match account.parse::<Account>() {
-            Ok(Account::Client(client)) => Movement::Deposit(client),
-            Ok(Account::Stake(provider)) => Movement::Stake(provider),
-            Ok(Account::Rewards) => Movement::Reward,
-            _ => {
-                let detail =
-                    format!("account = {account:?}: must be client:<id>, stake:<id> or rewards");
-                return Err(Problem::invalid(detail));
-            }
-        };
-        let id = Digest::bind(Domain::Transfer, &[b"deposit", reference.as_bytes()]);
-        let event = move |request| Event::Move {
-            request,
-            id,
-            movement,
-            amount,
-        };
-        let decided = self.shared()?.handle.request(event, Vec::new()).await;
-        let decided = decided.map_err(|error| internal(&error))?;
-        match decided.reply {
-            Some(Ok(_)) => Ok(!decided.repeated_move),
-            Some(Err(refusal)) => Err(problem(&refusal)),
-            None => Err(Problem::internal()),
-        }
+        operator::deposit(&*self.shared()?, deposit).await
+    }
+
+    async fn set_banned(&self, provider: ProviderId, banned: bool) -> Answer<()> {
+        operator::set_banned(self, provider, banned).await
+    }
+
+    async fn backup(&self, to: PathBuf) -> Answer<BackupView> {
+        self.inquire(move |shared| backup::write(shared, &to))
+            .await?
+    }
+
+    async fn journal(&self, after: u64, limit: usize) -> Answer<Vec<JournalView>> {
+        self.inquire(move |shared| operator::journal(shared, after, limit))
+            .await
+    }
+
+    async fn metrics(&self) -> Answer<String> {
+        let census = self.ask(Core::census).await?;
+        let text = metrics::render(&census, &*self.shared()?);
+        text.map_err(|error| internal(&Error::Log(error.to_string())))
     }
 
     async fn health(&self) -> Answer<Health> {

@@ -12,8 +12,9 @@ use super::actor;
 use super::error::Error;
 use super::handle::{Decided, Message};
 use super::log::{self, Replayed};
+use super::metrics::{Meters, Watch};
 use super::rows::{ASSIGNMENTS, EVENTS, Fresh, LOG_HEAD, LogHead, Logged, Row};
-use super::{STOP_GRACE, Shared, clock};
+use super::{STOP_GRACE, Shared, clock, stopwatch};
 use crate::core::{Action, Config, Core, Event, Reply, RequestId};
 
 /// Events made durable by one synced write.
@@ -45,6 +46,7 @@ pub(crate) struct Machine {
     requests: u64,
     /// Rows in the batch at hand, which the store does not show yet.
     fresh: Fresh,
+    meters: Meters,
     /// Why nothing is stored any more. Reads go on; every event is refused.
     halted: Option<String>,
     /// The core could not be led back to what is durable: nothing is shown any more.
@@ -147,9 +149,15 @@ impl Machine {
             snapshot_due: snapshot.saturating_add(SNAPSHOT_EVENTS),
             requests: 0,
             fresh: Fresh::default(),
+            meters: Meters::default(),
             halted: None,
             blind: false,
         })
+    }
+
+    /// Where it notes how long things take.
+    pub(crate) fn meters(&self) -> Meters {
+        self.meters.clone()
     }
 
     /// Runs on a thread of its own, because a synced write blocks.
@@ -285,7 +293,9 @@ impl Machine {
             repeated_move: self.is_repeated_move(&event),
             ..Decided::default()
         };
+        let watch = Watch::on(&event, &self.core);
         let actions = self.core.step(now, event);
+        self.meters.note(&watch, &self.core);
         self.head = head;
         let mut journal: Vec<JournalEntry> = Vec::new();
         for action in &actions {
@@ -333,12 +343,14 @@ impl Machine {
             tracing::error!(%error, "could not stage a snapshot");
         }
         let batch = std::mem::take(&mut pending.batch);
+        let begun = stopwatch();
         if let Err(error) = self.store.commit(batch) {
             tracing::error!(%error, "could not store events");
             pending.refuse(&error.to_string());
             self.roll_back(&error.into());
             return;
         }
+        self.meters.wrote(pending.staged.len(), begun.elapsed());
         self.fresh = Fresh::default();
         for Staged {
             answer,

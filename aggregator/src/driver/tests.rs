@@ -12,6 +12,7 @@ mod limits;
 mod liquidations;
 mod log;
 mod openings;
+mod operator;
 mod orders;
 mod peers;
 mod refusals;
