@@ -9,7 +9,7 @@
 //! Reading order: [`event`] (what can happen), [`action`] (what is to be done), [`state`] (what is
 //! remembered); then a job's way: [`admission`] → [`dispatch`] → [`replica`] → [`judge`] →
 //! [`settlement`] → [`ending`], or, where answers are audited, [`judge`] → [`audit`] → [`ending`]; beside it
-//! [`diversity`], [`reveal`], [`deadline`], [`reputation`], [`epoch`] and [`liquidation`]; over it all
+//! [`diversity`], [`reveal`], [`deadline`], [`cancel`], [`quoting`], [`reputation`], [`epoch`] and [`liquidation`]; over it all
 //! [`check`], and for readers [`view`] and [`summary`].
 //!
 //! A step must fit into one batch of the store, so how much it begins and ends is bounded

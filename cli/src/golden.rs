@@ -1,5 +1,5 @@
-//! The help of every command, as it was looked at last. Whoever changes a command looks at it again:
-//! `ASSAY_GOLDEN=write` writes what is true now.
+//! The help of every command, as it was looked at last and as the book lists it. Whoever changes a command looks at it
+//! again: `ASSAY_GOLDEN=write` writes what is true now.
 
 use std::path::PathBuf;
 
@@ -11,45 +11,39 @@ use crate::commands::shell::tests::every;
 /// Columns of the page: what fits on any terminal.
 const COLUMNS: usize = 100;
 
-fn folder() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("golden/help")
-}
-
-/// Every command's file and what it should hold.
-fn pages() -> Vec<(String, String)> {
+/// The page, as it should be.
+fn page() -> String {
     let mut command = Cli::command().term_width(COLUMNS);
     command.build();
-    let page = |(name, mut command): (String, clap::Command)| {
+    let mut page = String::from(
+        "# Commands\n\nWhat `assay help` says of every command. `assay man --out DIR` writes the same as manual pages.\n",
+    );
+    for (name, mut command) in every(&command, "assay") {
         let text = command.render_long_help().to_string();
-        let lines = text.lines().map(str::trim_end);
-        let text = lines.collect::<Vec<_>>().join("\n");
-        (
-            format!("{}.txt", name.replace(' ', "-")),
-            format!("{text}\n"),
-        )
-    };
-    every(&command, "assay").into_iter().map(page).collect()
+        let lines: Vec<&str> = text.lines().map(str::trim_end).collect();
+        page += &format!(
+            "\n## {name}\n\n```text\n{}\n```\n",
+            lines.join("\n").trim_end()
+        );
+    }
+    page
 }
 
 #[test]
 fn the_help_of_every_command_is_as_it_was_looked_at() {
-    let folder = folder();
-    let pages = pages();
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../docs/src/reference/commands.md");
+    let page = page();
     if std::env::var_os("ASSAY_GOLDEN").is_some_and(|how| how == "write") {
-        let _ = std::fs::remove_dir_all(&folder);
-        std::fs::create_dir_all(&folder).unwrap();
-        for (file, text) in &pages {
-            std::fs::write(folder.join(file), text).unwrap();
-        }
+        std::fs::write(&path, &page).unwrap();
     }
-    let again = "look at it, then run this test once with ASSAY_GOLDEN=write";
-    for (file, text) in &pages {
-        let kept = std::fs::read_to_string(folder.join(file));
-        let kept = kept.unwrap_or_else(|error| panic!("{file}: {error}: {again}"));
-        assert_eq!(&kept, text, "{file} has changed: {again}");
-    }
-    let kept = std::fs::read_dir(&folder).unwrap().count();
-    assert_eq!(kept, pages.len(), "a command is gone: {again}");
+    let kept = std::fs::read_to_string(&path).unwrap_or_default();
+    let mut lines = kept.lines().zip(page.lines()).zip(1..);
+    let first = lines.find(|((kept, now), _)| kept != now);
+    assert!(
+        kept == page,
+        "the help has changed: look at it, then run this test once with ASSAY_GOLDEN=write to write it into \
+         docs/src/reference/commands.md; line by line, first {first:?}"
+    );
 }
 
 #[test]

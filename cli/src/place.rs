@@ -72,4 +72,10 @@ impl Signer {
     pub(crate) fn load(&self) -> Result<ClientKey> {
         keys::load(&self.path()?)
     }
+
+    /// The key, and a client of the aggregator that changes something in its name.
+    pub(crate) fn client(&self, at: &At) -> Result<(api::client::Client, ClientKey)> {
+        let key = self.load()?;
+        Ok((at.client()?, key))
+    }
 }

@@ -5,10 +5,10 @@ use jobs::game::score::Standing;
 use jobs::ids::{JobId, ProviderId};
 use jobs::time::Timestamp;
 
+use crate::core::Core;
 use crate::core::epoch::ends;
 use crate::core::state::{Cause, ReplicaState};
 use crate::core::view::{JobStatus, ShardView};
-use crate::core::{Core, Failure};
 
 /// A job, without what only its package knows.
 pub(crate) fn job(core: &Core, id: JobId) -> Option<JobView> {
@@ -120,40 +120,14 @@ pub(crate) fn assignments(core: &Core, id: JobId) -> Option<Vec<AssignmentView>>
             dispatched: replica.times.dispatched,
             accepted: replica.times.accepted,
             committed: replica.times.committed,
-            cause: cause(&replica.state),
+            cause: match &replica.state {
+                ReplicaState::Closed(cause) => Some(super::shards::why(cause)),
+                _ => None,
+            },
         });
         views.collect()
     };
     Some(job.shards.iter().flat_map(of_shard).collect())
-}
-
-/// Why an assignment came to nothing, in words.
-fn cause(state: &ReplicaState) -> Option<String> {
-    let ReplicaState::Closed(cause) = state else {
-        return None;
-    };
-    let words = match cause {
-        Cause::Refused(code) => return Some(format!("refused: {}", code.as_str())),
-        Cause::Failed(Failure::Guest(code)) => {
-            return Some(format!("guest failed: {}", code.as_str()));
-        }
-        Cause::Failed(Failure::Provider(code)) => {
-            return Some(format!("provider failed: {}", code.as_str()));
-        }
-        Cause::Failed(Failure::Timeout) => "wall clock ran out",
-        Cause::Failed(Failure::WorkerLost) => "worker process died",
-        Cause::NotAccepted => "not accepted in time",
-        Cause::Overdue => "no commitment in time",
-        Cause::Lost => "connection lost",
-        Cause::RevealFailed => "did not reveal",
-        Cause::OutputsInvalid => "outputs are not what they claim",
-        Cause::Banned => "provider was banned",
-        Cause::JobEnded => "job ended",
-        Cause::Refuted => "found to be wrong",
-        Cause::Moot => "no longer needed",
-        Cause::OpeningFailed => "did not open what it had noted",
-    };
-    Some(words.to_owned())
 }
 
 /// What became of an assignment. A failure that may be the job's is its provider's only where others

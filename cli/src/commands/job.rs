@@ -111,6 +111,8 @@ pub(crate) enum JobCommand {
         job: JobId,
         #[command(flatten)]
         at: At,
+        #[command(flatten)]
+        signer: Signer,
         /// Which item of the input, counted from 0; may be repeated.
         #[arg(long = "item", required = true)]
         items: Vec<u32>,
@@ -142,6 +144,8 @@ pub(crate) enum JobCommand {
         job: JobId,
         #[command(flatten)]
         at: At,
+        #[command(flatten)]
+        signer: Signer,
     },
     /// Submit a job again that was submitted from here: the same package as a new job with an escrow of its own.
     ///
@@ -199,9 +203,12 @@ pub(crate) async fn run(command: JobCommand, output: Output) -> Result<()> {
         JobCommand::Logs { job, at, follow } => {
             show::logs(&at.client()?, job, follow, output).await
         }
-        JobCommand::Challenge { job, at, items } => {
-            run::challenge(&at.client()?, job, &items, output).await
-        }
+        JobCommand::Challenge {
+            job,
+            at,
+            signer,
+            items,
+        } => run::challenge(&signer.client(&at)?, job, &items, output).await,
         JobCommand::Results {
             job,
             at,
@@ -209,7 +216,9 @@ pub(crate) async fn run(command: JobCommand, output: Output) -> Result<()> {
             provisional,
         } => follow::results(&at.client()?, job, &out, provisional, output).await,
         JobCommand::Verify { check } => receipt::check(&check, output),
-        JobCommand::Cancel { job, at } => run::cancel(&at.client()?, job, output).await,
+        JobCommand::Cancel { job, at, signer } => {
+            run::cancel(&signer.client(&at)?, job, output).await
+        }
         JobCommand::Retry {
             job,
             at,

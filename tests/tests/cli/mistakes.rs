@@ -200,7 +200,7 @@ fn files(notes: &mut Notes<'_>) -> Result<()> {
     notes.note(&["job", "validate"], "")?;
     notes.note(&["job", "init"], "")?;
     let id = job_id();
-    notes.note(&["job", "cancel", &id], "")?;
+    notes.note(&["job", "cancel", &id, "--key", "mine"], "")?;
     notes.note(&["job", "retry", &id], "")?;
     for source in [
         "ftp://a.example/m.onnx",

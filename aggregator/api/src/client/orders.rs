@@ -5,7 +5,7 @@ use jobs::ids::JobId;
 use jobs::package::Package;
 
 use super::{Client, Error, json_body};
-use crate::types::{CancelRequest, JobView, QuoteView};
+use crate::types::{CancelRequest, JobView, QuoteView, ShardMap};
 
 impl Client {
     /// Gives a job up; answers how it stands then.
@@ -15,6 +15,14 @@ impl Client {
     pub async fn cancel(&self, job: JobId, cancel: &CancelRequest) -> Result<JobView, Error> {
         let request = self.json(Method::POST, &format!("/jobs/{job}/cancel"), cancel)?;
         self.answer(self.finish(request, json_body(cancel)?)?).await
+    }
+
+    /// How far a job's shards are.
+    ///
+    /// # Errors
+    /// If refused or unreachable.
+    pub async fn shards(&self, job: JobId) -> Result<ShardMap, Error> {
+        self.get(&format!("/jobs/{job}/shards")).await
     }
 
     /// The newest jobs, so many of them at most.

@@ -6,7 +6,9 @@ use anyhow::{Context, Result};
 use api::client::Client;
 use api::types::{CancelRequest, ChallengeRequest, JobPhase};
 use clap::Args;
+use jobs::envelope::ClientKey;
 use jobs::ids::JobId;
+use jobs::policy::Share;
 use serde_json::json;
 
 use super::submit::{check_spending, dry_run};
@@ -104,8 +106,7 @@ async fn hand_in(
     spending: &Spending,
     output: Output,
 ) -> Result<JobId> {
-    let key = signer.load()?;
-    let client = at.client()?;
+    let (client, key) = signer.client(at)?;
     check_spending(&client, &prepared.package, spending, output).await?;
     super::submit(&client, &at.url()?, prepared, &key, output).await
 }
@@ -147,13 +148,28 @@ async fn run_local(manifest: &Path, out: &Path, output: Output) -> Result<()> {
     })
 }
 
+/// The share that only the job's client knows, for a job of this key's.
+async fn share_of(client: &Client, key: &ClientKey, job: JobId, output: Output) -> Result<Share> {
+    let share = shares::find(job)?;
+    let view = patiently(output, || client.job(job)).await?;
+    if view.client == key.client_id() {
+        return Ok(share);
+    }
+    let (theirs, ours) = (view.client, key.client_id());
+    fail(
+        Exit::Signature,
+        format!("job {job} is of {theirs}, and this key is {ours}"),
+    )
+    .fix("use the key that it was submitted with: --key, `assay key list`")
+}
+
 pub(super) async fn challenge(
-    client: &Client,
+    (client, key): &(Client, ClientKey),
     job: JobId,
     items: &[u32],
     output: Output,
 ) -> Result<()> {
-    let share = shares::find(job)?;
+    let share = share_of(client, key, job, output).await?;
     let mut shards = Vec::new();
     for item in items {
         let challenge = ChallengeRequest { share, item: *item };
@@ -167,10 +183,13 @@ pub(super) async fn challenge(
 }
 
 /// Gives a job up.
-pub(super) async fn cancel(client: &Client, job: JobId, output: Output) -> Result<()> {
-    let cancel = CancelRequest {
-        share: shares::find(job)?,
-    };
+pub(super) async fn cancel(
+    (client, key): &(Client, ClientKey),
+    job: JobId,
+    output: Output,
+) -> Result<()> {
+    let share = share_of(client, key, job, output).await?;
+    let cancel = CancelRequest { share };
     patiently(output, || client.cancel(job, &cancel)).await?;
     // What it holds is given back step by step.
     let view = follow::watch(client, job, output).await?;

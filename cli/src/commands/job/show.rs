@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use api::client::Client;
-use api::types::{AssignmentView, JobPhase, JobView};
+use api::types::{AssignmentView, JobPhase, JobView, ShardCell, ShardMap};
 use jobs::ids::JobId;
 use jobs::time::Timestamp;
 use serde::Serialize;
@@ -117,7 +117,8 @@ async fn executions(
 pub(super) async fn full(client: &Client, job: JobId, output: Output) -> Result<()> {
     let view = patiently(output, || client.job(job)).await?;
     let executions = executions(client, &view, output).await?;
-    let value = json!({ "job": view, "assignments": executions });
+    let shards = patiently(output, || client.shards(job)).await?;
+    let value = json!({ "job": view, "shards": shards, "assignments": executions });
     output.data(&value, || {
         let mut text = describe(&view);
         text += &format!("\nclient    {}\nitems     {}", view.client, view.items);
@@ -129,13 +130,33 @@ pub(super) async fn full(client: &Client, job: JobId, output: Output) -> Result<
         if let Some(result) = &view.result {
             text += &format!("\nresult    {} ({} bytes)", result.digest, result.size);
         }
-        text += "\n\n";
+        text += &format!("\nshards    {}\n\n", counted(&shards));
         text += &match view.phase.is_terminal() {
             true => execution_table(&executions),
             false => "who executes what is shown once the job has ended".to_owned(),
         };
         text
     })
+}
+
+/// How many shards are where.
+fn counted(map: &ShardMap) -> String {
+    let counts: [(&str, fn(&ShardCell) -> u32); 7] = [
+        ("waiting", |cell| cell.waiting),
+        ("working", |cell| cell.working),
+        ("answered", |cell| cell.answered),
+        ("undecided", |cell| cell.undecided),
+        ("accepted", |cell| cell.accepted),
+        ("accepted against a replica", |cell| cell.contested),
+        ("failed", |cell| cell.failed),
+    ];
+    let sum = |of: fn(&ShardCell) -> u32| map.cells.iter().map(of).fold(0, u32::saturating_add);
+    let there = counts.map(|(what, of)| (what, sum(of)));
+    let there = there.iter().filter(|(_, count)| *count > 0);
+    let there: Vec<String> = there
+        .map(|(what, count)| format!("{count} {what}"))
+        .collect();
+    there.join(", ")
 }
 
 fn execution_table(executions: &[AssignmentView]) -> String {
