@@ -62,6 +62,8 @@ pub mod worker;
 pub mod local;
 pub mod model;
 
+pub use host_gpu::gpu_processes;
+
 pub use failure::{Cause, Failure, FailureKind};
 pub use limits::ShardLimits;
 pub use local::{LocalJob, LocalResult, run_local};

@@ -37,6 +37,14 @@ mod matrix;
 mod openings;
 #[path = "system/programs.rs"]
 mod programs;
+#[path = "system/provider.rs"]
+mod provider;
+#[path = "system/provider_control.rs"]
+mod provider_control;
+#[path = "system/provider_life.rs"]
+mod provider_life;
+#[path = "system/provider_nat.rs"]
+mod provider_nat;
 #[path = "system/reference.rs"]
 mod reference;
 #[path = "system/refusals.rs"]
