@@ -46,6 +46,7 @@ pub mod linker;
 
 mod context;
 pub mod log;
+mod wasi;
 
 pub mod limits;
 mod meters;
@@ -75,3 +76,6 @@ pub use worker::{Emulator, ModelWorker, WorkerConfig, WorkerHandle, WorkerPool};
 #[cfg(test)]
 #[path = "../tests/support/guests.rs"]
 mod guests;
+#[cfg(test)]
+#[path = "../tests/support/wasi_guests.rs"]
+mod wasi_guests;

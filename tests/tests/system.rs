@@ -25,6 +25,8 @@ mod end_to_end;
 mod game;
 #[path = "system/generate.rs"]
 mod generate;
+#[path = "system/languages.rs"]
+mod languages;
 #[path = "system/liars.rs"]
 mod liars;
 #[path = "system/liquidation.rs"]
@@ -33,6 +35,8 @@ mod liquidation;
 mod matrix;
 #[path = "system/openings.rs"]
 mod openings;
+#[path = "system/orders.rs"]
+mod orders;
 #[path = "system/programs.rs"]
 mod programs;
 #[path = "system/provider.rs"]

@@ -6,13 +6,14 @@ use jobs::accusation::SignedAccusation;
 use jobs::digest::{BlobRef, Digest};
 use jobs::envelope::SignedPackage;
 use jobs::ids::{CaseId, JobId, ProviderId};
+use jobs::package::Package;
 use jobs::policy::Share;
 use tokio::io::AsyncRead;
 
 use crate::types::{
-    AssignmentView, BackupView, BalanceView, CaseReply, CaseView, ChallengeRequest, DepositRequest,
-    EpochView, Health, JobView, JournalView, Problem, ProviderView, ScoresReply, ScoresRequest,
-    ShardMap, ShardView, SubmitReply, TieReply,
+    AssignmentView, BackupView, BalanceView, CancelRequest, CaseReply, CaseView, ChallengeRequest,
+    DepositRequest, EpochView, Health, JobView, JournalView, Problem, ProviderView, QuoteView,
+    ScoresReply, ScoresRequest, ShardMap, ShardView, SubmitReply, TieReply,
 };
 
 /// The result of every request.
@@ -37,6 +38,16 @@ pub trait Backend: Send + Sync + 'static {
         job: JobId,
         challenge: ChallengeRequest,
     ) -> impl Future<Output = Answer<u32>> + Send;
+
+    /// Ends a job that is not merged yet, for its client; answers how it stands then. Again is the same.
+    fn cancel(
+        &self,
+        job: JobId,
+        cancel: CancelRequest,
+    ) -> impl Future<Output = Answer<JobView>> + Send;
+
+    /// What a job would cost now and who could take it. Keeps nothing.
+    fn quote(&self, package: Package) -> impl Future<Output = Answer<QuoteView>> + Send;
 
     /// Takes a blob that an open job declared, of exactly the declared size.
     fn put_blob(

@@ -3,6 +3,7 @@
 
 mod cases;
 mod operator;
+mod orders;
 
 use std::path::Path;
 use std::sync::Arc;

@@ -2,6 +2,7 @@
 
 mod cases;
 mod operator;
+mod orders;
 mod shards;
 
 use std::path::PathBuf;
@@ -47,6 +48,8 @@ pub(crate) fn router<B: Backend>(backend: B, token: OperatorToken) -> Router {
         .route("/jobs/{job}", get(job::<B>))
         .route("/jobs/{job}/share", put(share::<B>))
         .route("/jobs/{job}/challenges", post(challenge::<B>))
+        .route("/jobs/{job}/cancel", post(orders::cancel::<B>))
+        .route("/quotes", post(orders::quote::<B>))
         .route("/jobs/{job}/result", get(result::<B>))
         .route("/jobs/{job}/record", get(record::<B>))
         .route(

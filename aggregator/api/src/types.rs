@@ -1,6 +1,7 @@
 //! What travels over HTTP, as JSON. Field names are part of the contract of `/api/v1`.
 
 mod cases;
+mod orders;
 mod shards;
 
 use std::fmt;
@@ -17,6 +18,7 @@ use jobs::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
 pub use cases::{CasePhase, CaseReply, CaseView, TestimonyView, TieReply, VotesView};
+pub use orders::{CancelRequest, QuoteView, SUITORS_MAX, SuitorView};
 pub use shards::{ReplicaView, SHARD_CELLS_MAX, ShardCell, ShardMap, ShardPhase, ShardView};
 
 /// An answer to a submitted job.
@@ -196,6 +198,9 @@ pub struct AssignmentView {
     pub accepted: Option<Timestamp>,
     /// When its commitment arrived.
     pub committed: Option<Timestamp>,
+    /// Why it came to nothing, if it did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cause: Option<String>,
 }
 
 /// Where the game is.

@@ -8,9 +8,9 @@ use std::sync::{Arc, Weak};
 
 use api::backend::{Answer, Backend};
 use api::types::{
-    AssignmentView, BackupView, BalanceView, CaseReply, CaseView, ChallengeRequest, DepositRequest,
-    EpochView, Health, JobView, JournalView, Problem, ProviderView, RECORD_BYTES_MAX, ScoresReply,
-    ScoresRequest, ShardMap, ShardView, SubmitReply, TieReply,
+    AssignmentView, BackupView, BalanceView, CancelRequest, CaseReply, CaseView, ChallengeRequest,
+    DepositRequest, EpochView, Health, JobView, JournalView, Problem, ProviderView, QuoteView,
+    RECORD_BYTES_MAX, ScoresReply, ScoresRequest, ShardMap, ShardView, SubmitReply, TieReply,
 };
 use jobs::accusation::SignedAccusation;
 use jobs::digest::{BlobRef, Digest};
@@ -28,7 +28,8 @@ use problems::chance;
 use super::error::Error;
 use super::rows::{PACKAGES, Row};
 use super::{
-    Shared, audits, backup, games, liquidations, metrics, operator, prepare, records, shards, views,
+    Shared, audits, backup, games, liquidations, metrics, operator, orders, prepare, records,
+    shards, views,
 };
 use crate::core::event::Chance;
 use crate::core::view::JobStatus;
@@ -136,6 +137,15 @@ impl Backend for Driver {
             Some(Err(refusal)) => Err(problem(&refusal)),
             _ => Err(Problem::internal()),
         }
+    }
+
+    async fn cancel(&self, job: JobId, cancel: CancelRequest) -> Answer<JobView> {
+        orders::cancel(&*self.shared()?, job, &cancel).await?;
+        self.job(job).await
+    }
+
+    async fn quote(&self, package: Package) -> Answer<QuoteView> {
+        orders::quote(&*self.shared()?, package).await
     }
 
     async fn put_blob(

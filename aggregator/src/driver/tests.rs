@@ -13,6 +13,7 @@ mod liquidations;
 mod log;
 mod openings;
 mod operator;
+mod orders;
 mod peers;
 mod refusals;
 mod restart;

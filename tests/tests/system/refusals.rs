@@ -241,7 +241,7 @@ fn foreign_import_at_home(market: &Market) -> Result<()> {
     };
     market
         .try_submit(&job)?
-        .refused(2, "wasi:sockets/tcp@0.2.0")?;
+        .refused(2, "wasi:http/outgoing-handler@0.2.0")?;
     Ok(())
 }
 
@@ -346,7 +346,8 @@ fn wrong_key(market: &Market) -> Result<()> {
     )?;
     let shown = path.to_string_lossy();
     submit_with(market, &Job::new("wrong-key"), &shown)?.refused(7, &shown)?;
-    submit_with(market, &Job::new("no-key"), "/nonexistent/key")?.refused(7, "assay key new")?;
+    submit_with(market, &Job::new("no-key"), "/nonexistent/key")?
+        .refused(7, "assay key generate")?;
     Ok(())
 }
 

@@ -20,9 +20,10 @@ pub(in crate::driver) fn problem(refusal: &Refusal) -> Problem {
         Refusal::NotYours => (403, "not-yours", "Another client's job"),
         Refusal::UnknownJob => (404, "not-found", "Not found"),
         Refusal::Archived => (410, "archived", "Ended long ago"),
-        Refusal::Banned | Refusal::StakeInUse { .. } | Refusal::ResultDelivered => {
-            (409, "conflict", "Not possible now")
-        }
+        Refusal::Banned
+        | Refusal::StakeInUse { .. }
+        | Refusal::ResultDelivered
+        | Refusal::NotCancellable { .. } => (409, "conflict", "Not possible now"),
         Refusal::UnknownValidator { .. } => (403, "unknown-validator", "Not a validator here"),
         Refusal::EpochNotOpen { .. } => (409, "epoch-not-open", "The epoch takes no reports"),
         Refusal::StakeAccused { .. } => (409, "conflict", "Not possible now"),
