@@ -8,6 +8,7 @@ mod clock;
 mod commands;
 mod component;
 mod config;
+mod control;
 mod devnet;
 mod doctor;
 mod draws;
@@ -19,10 +20,13 @@ mod keys;
 mod machine;
 mod output;
 mod patience;
+mod period;
 mod place;
 mod problems;
+mod provider_file;
 mod pull;
 mod read;
+mod service;
 mod shares;
 mod submission;
 mod validator;
@@ -67,7 +71,7 @@ enum Command {
     /// Give aggregators names, and choose which one commands mean.
     #[command(subcommand)]
     Context(commands::context::ContextCommand),
-    /// Build and inspect job components.
+    /// Begin, build and inspect job components.
     #[command(subcommand)]
     Component(commands::component::ComponentCommand),
     /// Make, price, submit and follow jobs.
@@ -121,6 +125,9 @@ enum Command {
     /// Execute shards for a provider, over stdin and stdout. Started by `assay provider`.
     #[command(hide = true)]
     Worker,
+    /// As `worker`, and attack from inside first. Started by `assay provider selftest`.
+    #[command(hide = true)]
+    WorkerDrill,
 }
 
 fn main() -> ExitCode {
@@ -134,6 +141,9 @@ fn main() -> ExitCode {
     };
     if matches!(cli.command, Command::Worker) {
         return runtime::worker::main();
+    }
+    if matches!(cli.command, Command::WorkerDrill) {
+        return runtime::worker::main_with(runtime::worker::drill::attack);
     }
     if let Err(error) = home::make_variables_absolute() {
         return report(&error);
@@ -223,7 +233,8 @@ fn run(command: Command, output: Output) -> anyhow::Result<()> {
             | Command::Version
             | Command::Sim(_)
             | Command::Game(_)
-            | Command::Worker => Ok(()),
+            | Command::Worker
+            | Command::WorkerDrill => Ok(()),
         }
     })
 }

@@ -25,6 +25,8 @@ mod end_to_end;
 mod game;
 #[path = "system/generate.rs"]
 mod generate;
+#[path = "system/languages.rs"]
+mod languages;
 #[path = "system/liars.rs"]
 mod liars;
 #[path = "system/liquidation.rs"]
@@ -37,6 +39,14 @@ mod openings;
 mod orders;
 #[path = "system/programs.rs"]
 mod programs;
+#[path = "system/provider.rs"]
+mod provider;
+#[path = "system/provider_control.rs"]
+mod provider_control;
+#[path = "system/provider_life.rs"]
+mod provider_life;
+#[path = "system/provider_nat.rs"]
+mod provider_nat;
 #[path = "system/reference.rs"]
 mod reference;
 #[path = "system/refusals.rs"]
