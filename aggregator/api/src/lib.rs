@@ -9,6 +9,7 @@
 
 pub mod backend;
 pub mod client;
+pub mod problem;
 pub mod server;
 pub mod types;
 

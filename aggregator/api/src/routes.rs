@@ -20,8 +20,9 @@ use serde::Deserialize;
 use tokio_util::io::{ReaderStream, StreamReader};
 
 use crate::backend::{Answer, Backend};
+use crate::problem::{Code, Problem};
 use crate::server::OperatorToken;
-use crate::types::{ChallengeRequest, DepositRequest, Problem, ScoresRequest, ShareRequest};
+use crate::types::{ChallengeRequest, DepositRequest, ScoresRequest, ShareRequest};
 
 /// Largest JSON request body in bytes.
 const JSON_BODY_MAX: usize = 256 * 1024;
@@ -75,12 +76,7 @@ pub(crate) fn router<B: Backend>(backend: B, token: OperatorToken) -> Router {
             Problem::not_found(format!("route {}", request.uri().path()))
         })
         .method_not_allowed_fallback(|| async {
-            Problem::new(
-                405,
-                "method-not-allowed",
-                "Method not allowed",
-                "this route has no such method",
-            )
+            Problem::of(Code::MethodNotAllowed, "this route has no such method")
         })
 }
 
@@ -243,10 +239,8 @@ async fn health<B: Backend>(State(app): Shared<B>) -> Answer<Response> {
 fn json<T>(body: Result<Json<T>, JsonRejection>) -> Answer<T> {
     match body {
         Ok(Json(value)) => Ok(value),
-        Err(rejection) if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE => Err(Problem::new(
-            413,
-            "too-large",
-            "Too large",
+        Err(rejection) if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE => Err(Problem::of(
+            Code::TooLarge,
             format!("the request body has more than the {JSON_BODY_MAX} bytes allowed"),
         )),
         Err(rejection) => Err(Problem::invalid(rejection.body_text())),
@@ -291,20 +285,4 @@ async fn file((blob, path): (BlobRef, PathBuf), kind: &str) -> Answer<Response> 
         (header::ETAG, format!("\"{}\"", blob.digest)),
     ];
     Ok((headers, Body::from_stream(ReaderStream::new(file))).into_response())
-}
-
-impl IntoResponse for Problem {
-    fn into_response(self) -> Response {
-        let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        let mut response = (status, Json(&self)).into_response();
-        let headers = response.headers_mut();
-        headers.insert(
-            header::CONTENT_TYPE,
-            header::HeaderValue::from_static("application/problem+json"),
-        );
-        if self.status == 503 {
-            headers.insert(header::RETRY_AFTER, header::HeaderValue::from_static("1"));
-        }
-        response
-    }
 }

@@ -15,6 +15,7 @@ use jobs::statement::Signed;
 use jobs::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
+pub use crate::problem::Problem;
 pub use cases::{CasePhase, CaseReply, CaseView, TestimonyView, TieReply, VotesView};
 
 /// An answer to a submitted job.
@@ -334,84 +335,4 @@ pub struct Health {
     pub providers: u32,
     /// Jobs that are not terminal.
     pub open_jobs: u32,
-}
-
-/// Why a request was refused: an RFC 9457 problem with a stable code.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
-#[error("{detail} ({code})")]
-pub struct Problem {
-    /// `urn:assay:problem:` and the code.
-    #[serde(rename = "type")]
-    pub kind: String,
-    /// Short, the same for every occurrence.
-    pub title: String,
-    /// HTTP status.
-    pub status: u16,
-    /// This occurrence: offending value and bound. Never internal text.
-    pub detail: String,
-    /// Stable code for programs.
-    pub code: String,
-}
-
-impl Problem {
-    /// A problem of this status and code.
-    pub fn new(status: u16, code: &str, title: &str, detail: impl Into<String>) -> Self {
-        Self {
-            kind: format!("urn:assay:problem:{code}"),
-            title: title.to_owned(),
-            status,
-            detail: detail.into(),
-            code: code.to_owned(),
-        }
-    }
-
-    /// 400: the request is malformed or out of bounds.
-    pub fn invalid(detail: impl Into<String>) -> Self {
-        Self::new(400, "invalid-request", "The request is invalid", detail)
-    }
-
-    /// 401: the operator's token is missing or wrong.
-    pub fn unauthorized() -> Self {
-        Self::new(
-            401,
-            "unauthorized",
-            "Operator token required",
-            "send the operator token as a bearer token",
-        )
-    }
-
-    /// 404: no such thing.
-    pub fn not_found(what: impl fmt::Display) -> Self {
-        Self::new(404, "not-found", "Not found", format!("there is no {what}"))
-    }
-
-    /// 409: not in this state.
-    pub fn conflict(detail: impl Into<String>) -> Self {
-        Self::new(409, "conflict", "Not possible in this state", detail)
-    }
-
-    /// 413: larger than its bound.
-    pub fn too_large(size: u64, max: u64) -> Self {
-        Self::new(
-            413,
-            "too-large",
-            "Too large",
-            format!("{size} bytes, more than the {max} allowed"),
-        )
-    }
-
-    /// 503: overloaded or shutting down; try again.
-    pub fn unavailable(detail: impl Into<String>) -> Self {
-        Self::new(503, "unavailable", "Temporarily unavailable", detail)
-    }
-
-    /// 500: ours. The cause goes to the log, not to the client.
-    pub fn internal() -> Self {
-        Self::new(
-            500,
-            "internal",
-            "Internal error",
-            "the aggregator could not decide; see its log",
-        )
-    }
 }

@@ -7,10 +7,11 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 
 use api::backend::{Answer, Backend};
+use api::problem::{Code, Problem};
 use api::types::{
     AssignmentView, BalanceView, CaseReply, CaseView, ChallengeRequest, DepositRequest, EpochView,
-    Health, JobView, Problem, ProviderView, RECORD_BYTES_MAX, REFERENCE_MAX, ScoresReply,
-    ScoresRequest, SubmitReply, TieReply,
+    Health, JobView, ProviderView, RECORD_BYTES_MAX, REFERENCE_MAX, ScoresReply, ScoresRequest,
+    SubmitReply, TieReply,
 };
 use jobs::accusation::SignedAccusation;
 use jobs::digest::{BlobRef, Digest, Domain};
@@ -413,7 +414,7 @@ impl Driver {
             ) => {
                 tracing::warn!(%error, "no room for a blob");
                 let detail = "the aggregator has no room for this blob";
-                Err(Problem::new(507, "storage-full", "Storage is full", detail))
+                Err(Problem::of(Code::StorageFull, detail))
             }
             (Err(network::Error::Io { source, .. }), _) => {
                 Err(internal(&Error::Log(source.to_string())))
@@ -424,14 +425,8 @@ impl Driver {
 
     fn file(&self, blob: BlobRef) -> Answer<(BlobRef, PathBuf)> {
         let path = self.shared()?.blobs.get(&blob.digest);
-        path.map(|path| (blob, path)).ok_or_else(|| {
-            Problem::new(
-                410,
-                "gone",
-                "No longer kept",
-                format!("blob {} was removed", blob.digest),
-            )
-        })
+        path.map(|path| (blob, path))
+            .ok_or_else(|| Problem::of(Code::Gone, format!("blob {} was removed", blob.digest)))
     }
 }
 
@@ -453,25 +448,16 @@ fn check_record(package: &Package, package_bytes: usize) -> Answer<()> {
         "the record of this job, with up to {replicas} replicas of each shard, may have {size} bytes, \
          more than the {RECORD_BYTES_MAX} allowed: put more items in a shard"
     );
-    let title = "The record would be too large";
-    Err(Problem::new(422, "record-too-large", title, detail))
+    Err(Problem::of(Code::RecordTooLarge, detail))
 }
 
 pub(super) fn refused_package(error: &jobs::Error) -> Problem {
     match error {
         // A bundle names the digest of what it signs: another digest is another content's signature.
-        jobs::Error::Signature { .. } | jobs::Error::DigestMismatch { .. } => Problem::new(
-            401,
-            "signature",
-            "Signature does not verify",
-            error.to_string(),
-        ),
-        jobs::Error::UnknownSigner { .. } => Problem::new(
-            403,
-            "unknown-signer",
-            "Signer not trusted",
-            error.to_string(),
-        ),
+        jobs::Error::Signature { .. } | jobs::Error::DigestMismatch { .. } => {
+            Problem::of(Code::Signature, error.to_string())
+        }
+        jobs::Error::UnknownSigner { .. } => Problem::of(Code::UnknownSigner, error.to_string()),
         _ => Problem::invalid(error.to_string()),
     }
 }

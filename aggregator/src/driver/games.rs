@@ -1,7 +1,8 @@
 //! What validators ask and report.
 
 use api::backend::{Answer, Backend};
-use api::types::{AssignmentView, EpochView, Problem, ScoresReply, ScoresRequest};
+use api::problem::{Code, Problem};
+use api::types::{AssignmentView, EpochView, ScoresReply, ScoresRequest};
 use jobs::ids::JobId;
 
 use super::backend::{Driver, internal, problem};
@@ -35,10 +36,7 @@ pub(crate) async fn epoch(driver: &Driver) -> Answer<EpochView> {
 /// Checks a report, and files it with its signature.
 pub(crate) async fn scores(shared: &Shared, scores: &ScoresRequest) -> Answer<ScoresReply> {
     let invalid = |error: jobs::Error| match error {
-        jobs::Error::Signature { .. } => {
-            let title = "Signature does not verify";
-            Problem::new(401, "signature", title, error.to_string())
-        }
+        jobs::Error::Signature { .. } => Problem::of(Code::Signature, error.to_string()),
         _ => Problem::invalid(error.to_string()),
     };
     let signed = scores.signed().map_err(invalid)?;
@@ -81,6 +79,5 @@ fn contradiction(epoch: u64) -> Problem {
         "epoch {epoch} has another report of this validator: both are kept as evidence, and neither counts \
          unless the epoch is closed"
     );
-    let title = "Another report for the same epoch";
-    Problem::new(409, "contradicting-report", title, detail)
+    Problem::of(Code::ContradictingReport, detail)
 }

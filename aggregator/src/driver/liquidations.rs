@@ -1,7 +1,8 @@
 //! What accusers ask, and comparing what they had executed.
 
 use api::backend::Answer;
-use api::types::{CasePhase, CaseReply, CaseView, Problem, TestimonyView, TieReply, VotesView};
+use api::problem::{Code, Problem};
+use api::types::{CasePhase, CaseReply, CaseView, TestimonyView, TieReply, VotesView};
 use jobs::accusation::SignedAccusation;
 use jobs::digest::BlobRef;
 use jobs::envelope::SignedPackage;
@@ -77,8 +78,7 @@ pub(crate) async fn tie(shared: &Shared, case: CaseId, signed: SignedPackage) ->
     let package = prepare::package(shared, accused).map_err(|error| internal(&error))?;
     if let Some(field) = other_work(&package, input, &verified.package) {
         let detail = format!("the job's {field} is not as the accused answer's");
-        let title = "Another work than was accused";
-        return Err(Problem::new(422, "not-the-same", title, detail));
+        return Err(Problem::of(Code::NotTheSame, detail));
     }
     let event = move |request| {
         Event::Liquidation(CaseEvent::Tie {
