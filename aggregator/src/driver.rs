@@ -7,7 +7,7 @@
 //! crash at any point therefore loses nothing that was acknowledged: the log is replayed and what was
 //! outstanding is asked for again.
 //!
-//! Reading order: [`rows`] (what is stored), [`log`], [`machine`], [`handle`]; then [`peers`] and [`backend`]
+//! Reading order: [`rows`] (what is stored), [`log`], [`once`], [`machine`], [`handle`]; then [`peers`] and [`backend`]
 //! with [`audits`], [`games`], [`liquidations`] and [`records`] (what comes in); [`actor`], [`prepare`], [`reveal`], [`merge`] (what
 //! goes out).
 
@@ -18,6 +18,7 @@ mod rows;
 mod handle;
 mod log;
 mod machine;
+mod once;
 mod watched;
 
 mod actor;
@@ -202,6 +203,7 @@ pub(crate) struct Shared {
     pub(crate) checks: Semaphore,
     pub(crate) fetches: Semaphore,
     pub(crate) turns: reveal::Turns,
+    pub(crate) in_flight: once::InFlight,
     pub(crate) inquiries: Semaphore,
     pub(crate) audited: audits::Audited,
     pub(crate) records: records::KnownRecords,
@@ -318,6 +320,7 @@ async fn start_with(
         checks: Semaphore::new(CHECKS_MAX),
         fetches: Semaphore::new(FETCHES_MAX),
         turns: reveal::Turns::default(),
+        in_flight: once::InFlight::default(),
         inquiries: Semaphore::new(INQUIRIES_MAX),
         audited: audits::Audited::default(),
         records: records::KnownRecords::default(),

@@ -97,7 +97,8 @@ fn of_api(error: &api::client::Error) -> Exit {
         Error::Content(_) => Exit::Verification,
         Error::Refused(problem) => match problem.code.as_str() {
             "insufficient-funds" | "price-too-low" => Exit::Payment,
-            "signature" | "unknown-signer" | "unauthorized" => Exit::Signature,
+            "signature" | "unknown-signer" | "unauthorized" | "unsigned" | "request-signature"
+            | "signature-expired" | "not-yours" => Exit::Signature,
             "invalid-request" | "too-large" => Exit::Usage,
             _ => Exit::Failure,
         },

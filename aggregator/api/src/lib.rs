@@ -11,6 +11,7 @@ pub mod backend;
 pub mod client;
 pub mod problem;
 pub mod server;
+pub mod signature;
 pub mod types;
 
 mod routes;

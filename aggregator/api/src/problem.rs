@@ -230,7 +230,7 @@ catalogue! {
     TooLarge = 413 "too-large":
         "Too large",
         "The body has more bytes than the route takes; the detail names both.",
-        "Send less.";
+        "Send a smaller body, or fewer bytes of the blob.";
     /// Not JSON.
     UnsupportedMediaType = 415 "unsupported-media-type":
         "Not JSON",

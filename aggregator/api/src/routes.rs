@@ -1,14 +1,14 @@
 //! One function a route: parse, ask the backend, answer.
 
 mod cases;
+mod signed;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use axum::body::Body;
-use axum::extract::rejection::JsonRejection;
 use axum::extract::{DefaultBodyLimit, Path, Query, Request, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post, put};
 use axum::{Json, Router};
@@ -27,11 +27,10 @@ use crate::types::{ChallengeRequest, DepositRequest, ScoresRequest, ShareRequest
 /// Largest JSON request body in bytes.
 const JSON_BODY_MAX: usize = 256 * 1024;
 
-/// Longest idempotency key in bytes.
-const IDEMPOTENCY_KEY_MAX: usize = 255;
-
 /// Most jobs in one listing.
 const LISTING_MAX: usize = 1000;
+
+use signed::{Operator, Signed, Unsigned, written};
 
 struct App<B> {
     backend: B,
@@ -44,6 +43,7 @@ pub(crate) fn router<B: Backend>(backend: B, token: OperatorToken) -> Router {
     let api = Router::new()
         .route("/jobs", post(submit::<B>).get(list::<B>))
         .route("/jobs/{job}", get(job::<B>))
+        .route("/jobs/{job}/missing", get(missing::<B>))
         .route("/jobs/{job}/share", put(share::<B>))
         .route("/jobs/{job}/challenges", post(challenge::<B>))
         .route("/jobs/{job}/result", get(result::<B>))
@@ -68,6 +68,7 @@ pub(crate) fn router<B: Backend>(backend: B, token: OperatorToken) -> Router {
         .route("/ledger/deposits", post(deposit::<B>))
         .route("/health", get(health::<B>))
         .layer(DefaultBodyLimit::max(JSON_BODY_MAX))
+        .layer(axum::middleware::from_fn(signed::check_reads))
         .with_state(Arc::new(App { backend, token }));
     Router::new()
         .nest("/api/v1", api)
@@ -80,15 +81,13 @@ pub(crate) fn router<B: Backend>(backend: B, token: OperatorToken) -> Router {
         })
 }
 
-async fn submit<B: Backend>(
-    State(app): Shared<B>,
-    headers: HeaderMap,
-    body: Result<Json<SignedPackage>, JsonRejection>,
-) -> Answer<Response> {
-    let package = json(body)?;
-    let key = idempotency_key(&headers)?;
-    let reply = app.backend.submit(key, package).await?;
-    Ok((StatusCode::ACCEPTED, Json(reply)).into_response())
+async fn submit<B: Backend>(State(app): Shared<B>, signed: Signed) -> Answer<Response> {
+    let package: SignedPackage = signed.json()?;
+    written(app.backend.submit(signed.asked, package).await?)
+}
+
+async fn missing<B: Backend>(State(app): Shared<B>, Path(job): Path<String>) -> Answer<Response> {
+    Ok(Json(app.backend.missing(job_id(&job)?).await?).into_response())
 }
 
 #[derive(Deserialize)]
@@ -116,24 +115,23 @@ async fn job<B: Backend>(State(app): Shared<B>, Path(job): Path<String>) -> Answ
 async fn share<B: Backend>(
     State(app): Shared<B>,
     Path(job): Path<String>,
-    body: Result<Json<ShareRequest>, JsonRejection>,
-) -> Answer<StatusCode> {
-    let ShareRequest { share } = json(body)?;
-    app.backend.share(job_id(&job)?, share).await?;
-    Ok(StatusCode::NO_CONTENT)
+    signed: Signed,
+) -> Answer<Response> {
+    let ShareRequest { share } = signed.json()?;
+    written(
+        app.backend
+            .share(signed.asked, job_id(&job)?, share)
+            .await?,
+    )
 }
 
 async fn challenge<B: Backend>(
     State(app): Shared<B>,
     Path(job): Path<String>,
-    body: Result<Json<ChallengeRequest>, JsonRejection>,
+    signed: Signed,
 ) -> Answer<Response> {
-    let shard = app.backend.challenge(job_id(&job)?, json(body)?).await?;
-    Ok((
-        StatusCode::ACCEPTED,
-        Json(serde_json::json!({ "shard": shard })),
-    )
-        .into_response())
+    let (job, challenge): (_, ChallengeRequest) = (job_id(&job)?, signed.json()?);
+    written(app.backend.challenge(signed.asked, job, challenge).await?)
 }
 
 async fn result<B: Backend>(State(app): Shared<B>, Path(job): Path<String>) -> Answer<Response> {
@@ -151,16 +149,12 @@ async fn put_blob<B: Backend>(
     Path((job, digest)): Path<(String, String)>,
     request: Request,
 ) -> Answer<StatusCode> {
-    let stream = request
-        .into_body()
-        .into_data_stream()
-        .map_err(std::io::Error::other);
+    let (parts, body) = request.into_parts();
+    let asked = signed::head(&parts)?;
+    let stream = body.into_data_stream().map_err(std::io::Error::other);
+    let (job, digest) = (job_id(&job)?, parse_digest(&digest)?);
     app.backend
-        .put_blob(
-            job_id(&job)?,
-            parse_digest(&digest)?,
-            StreamReader::new(stream),
-        )
+        .put_blob(asked, job, digest, StreamReader::new(stream))
         .await?;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -181,12 +175,9 @@ async fn assignments<B: Backend>(
     Ok(Json(app.backend.assignments(job_id(&job)?).await?).into_response())
 }
 
-async fn scores<B: Backend>(
-    State(app): Shared<B>,
-    body: Result<Json<ScoresRequest>, JsonRejection>,
-) -> Answer<Response> {
-    let reply = app.backend.scores(json(body)?).await?;
-    Ok((StatusCode::CREATED, Json(reply)).into_response())
+async fn scores<B: Backend>(State(app): Shared<B>, unsigned: Unsigned) -> Answer<Response> {
+    let scores: ScoresRequest = unsigned.json()?;
+    written(app.backend.scores(unsigned.asked, scores).await?)
 }
 
 async fn epoch<B: Backend>(State(app): Shared<B>) -> Answer<Response> {
@@ -211,57 +202,15 @@ async fn auditing<B: Backend>(State(app): Shared<B>) -> Answer<Response> {
 
 async fn deposit<B: Backend>(
     State(app): Shared<B>,
-    headers: HeaderMap,
-    body: Result<Json<DepositRequest>, JsonRejection>,
+    _operator: Operator,
+    unsigned: Unsigned,
 ) -> Answer<Response> {
-    let bearer = headers
-        .get(header::AUTHORIZATION)
-        .and_then(|value| value.to_str().ok());
-    if !app
-        .token
-        .accepts(bearer.and_then(|value| value.strip_prefix("Bearer ")))
-    {
-        return Err(Problem::unauthorized());
-    }
-    let new = app.backend.deposit(json(body)?).await?;
-    let status = if new {
-        StatusCode::CREATED
-    } else {
-        StatusCode::OK
-    };
-    Ok((status, Json(serde_json::json!({ "new": new }))).into_response())
+    let deposit: DepositRequest = unsigned.json()?;
+    written(app.backend.deposit(unsigned.asked, deposit).await?)
 }
 
 async fn health<B: Backend>(State(app): Shared<B>) -> Answer<Response> {
     Ok(Json(app.backend.health().await?).into_response())
-}
-
-fn json<T>(body: Result<Json<T>, JsonRejection>) -> Answer<T> {
-    match body {
-        Ok(Json(value)) => Ok(value),
-        Err(rejection) if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE => Err(Problem::of(
-            Code::TooLarge,
-            format!("the request body has more than the {JSON_BODY_MAX} bytes allowed"),
-        )),
-        Err(rejection) => Err(Problem::invalid(rejection.body_text())),
-    }
-}
-
-fn idempotency_key(headers: &HeaderMap) -> Answer<Option<String>> {
-    let Some(value) = headers.get("idempotency-key") else {
-        return Ok(None);
-    };
-    let key = value
-        .to_str()
-        .map_err(|_| Problem::invalid("Idempotency-Key must be ASCII"))?;
-    if key.is_empty() || key.len() > IDEMPOTENCY_KEY_MAX {
-        let bound = format!(
-            "Idempotency-Key has {} bytes: must be 1 to {IDEMPOTENCY_KEY_MAX}",
-            key.len()
-        );
-        return Err(Problem::invalid(bound));
-    }
-    Ok(Some(key.to_owned()))
 }
 
 fn job_id(text: &str) -> Answer<JobId> {

@@ -312,6 +312,20 @@ pub struct DepositRequest {
     pub reference: String,
 }
 
+/// An answer to a challenge.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChallengeReply {
+    /// Which shard is executed again.
+    pub shard: u32,
+}
+
+/// An answer to a deposit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DepositReply {
+    /// Whether the reference was new.
+    pub new: bool,
+}
+
 /// Longest deposit reference in bytes.
 pub const REFERENCE_MAX: usize = 128;
 

@@ -1,39 +1,36 @@
 //! Answers the HTTP interface.
 
+mod asks;
 mod problems;
 
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 
-use api::backend::{Answer, Backend};
+use api::backend::{Answer, Asked, Backend, Response};
 use api::problem::{Code, Problem};
 use api::types::{
-    AssignmentView, BalanceView, CaseReply, CaseView, ChallengeRequest, DepositRequest, EpochView,
-    Health, JobView, ProviderView, RECORD_BYTES_MAX, REFERENCE_MAX, ScoresReply, ScoresRequest,
-    SubmitReply, TieReply,
+    AssignmentView, BalanceView, CaseView, ChallengeRequest, DepositRequest, EpochView, Health,
+    JobView, ProviderView, ScoresRequest,
 };
 use jobs::accusation::SignedAccusation;
-use jobs::digest::{BlobRef, Digest, Domain};
+use jobs::digest::{BlobRef, Digest};
 use jobs::envelope::SignedPackage;
 use jobs::ids::{CaseId, JobId};
-use jobs::money::Amount;
 use jobs::package::Package;
 use jobs::policy::Share;
-use ledger::Account;
 use tokio::io::AsyncRead;
 use tokio_util::io::SyncIoBridge;
 
+pub(super) use asks::check_same;
 pub(super) use problems::{internal, problem};
 
-use problems::chance;
-
 use super::error::Error;
-use super::rows::{PACKAGES, Row};
+use super::once::{self, Beginning};
+use super::rows::PACKAGES;
 use super::{Shared, audits, games, liquidations, prepare, records, views};
-use crate::core::event::Chance;
+use crate::core::Core;
 use crate::core::view::JobStatus;
-use crate::core::{Core, Event, JobSpec, Movement, Reply};
 
 /// Jobs counted for a listing before the machine goes on with its events.
 const JOBS_PER_QUESTION: usize = 8;
@@ -54,97 +51,36 @@ impl Driver {
 }
 
 impl Backend for Driver {
-    async fn submit(
+    async fn submit(&self, asked: Asked, signed: SignedPackage) -> Answer<Response> {
+        asks::submit(&*self.shared()?, asked, signed).await
+    }
+
+    async fn missing(&self, job: JobId) -> Answer<Vec<BlobRef>> {
+        let (package, _) = self.package(job).await?;
+        Ok(prepare::missing(&*self.shared()?, &package))
+    }
+
+    async fn share(&self, asked: Asked, job: JobId, share: Share) -> Answer<Response> {
+        asks::share(&*self.shared()?, asked, job, share).await
+    }
+
+    async fn challenge(
         &self,
-        idempotency_key: Option<String>,
-        signed: SignedPackage,
-    ) -> Answer<SubmitReply> {
-        let verified = signed.verify().map_err(|error| refused_package(&error))?;
-        self.shared()?
-            .signers
-            .check(verified.client)
-            .map_err(|error| refused_package(&error))?;
-        let (client, job, package) = (verified.client, verified.id, verified.package);
-        check_record(&package, signed.package.len())?;
-        let mut rows = vec![Row::Package(job, signed)];
-        rows.extend(idempotency_key.map(|key| Row::Idempotency { client, key, job }));
-        let spec = JobSpec::of(&package);
-        let chance = chance()?;
-        let event = move |request| Event::Submit {
-            request,
-            client,
-            job,
-            spec,
-            chance,
-        };
-        let shared = self.shared()?;
-        match shared
-            .handle
-            .request(event, rows)
-            .await
-            .map_err(|error| internal(&error))?
-            .reply
-        {
-            Some(Ok(Reply::Admitted { quote, promise, .. })) => Ok(SubmitReply {
-                promise,
-                job,
-                missing: prepare::missing(&shared, &package),
-                escrowed: quote.escrow,
-                shards: quote.shards,
-            }),
-            Some(Err(refusal)) => Err(problem(&refusal)),
-            _ => Err(Problem::internal()),
-        }
-    }
-
-    async fn share(&self, job: JobId, share: Share) -> Answer<()> {
-        let shared = self.shared()?;
-        let signed = PACKAGES.get(&*shared.store, &job);
-        let signed = signed.map_err(|error| internal(&error.into()))?;
-        let signed = signed.ok_or_else(|| Problem::not_found(format_args!("job {job}")))?;
-        let verified = signed.verify().map_err(|error| refused_package(&error))?;
-        if !share.opens(&verified.package.nonce) {
-            let detail = "the share is not what the job's nonce promises";
-            return Err(Problem::invalid(detail.to_owned()));
-        }
-        let (client, chance) = (verified.client, Chance(share.0));
-        let event = move |request| Event::Share {
-            request,
-            job,
-            client,
-            chance,
-        };
-        let decided = shared.handle.request(event, Vec::new()).await;
-        match decided.map_err(|error| internal(&error))?.reply {
-            Some(Ok(_)) => Ok(()),
-            Some(Err(refusal)) => Err(problem(&refusal)),
-            None => Err(Problem::internal()),
-        }
-    }
-
-    async fn challenge(&self, job: JobId, challenge: ChallengeRequest) -> Answer<u32> {
-        let (chance, item) = (Chance(challenge.share.0), challenge.item);
-        let event = move |request| Event::Challenge {
-            request,
-            job,
-            chance,
-            item,
-        };
-        let shared = self.shared()?;
-        let decided = shared.handle.request(event, Vec::new()).await;
-        match decided.map_err(|error| internal(&error))?.reply {
-            Some(Ok(Reply::Challenged { shard, .. })) => Ok(shard),
-            Some(Err(refusal)) => Err(problem(&refusal)),
-            _ => Err(Problem::internal()),
-        }
+        asked: Asked,
+        job: JobId,
+        challenge: ChallengeRequest,
+    ) -> Answer<Response> {
+        asks::challenge(&*self.shared()?, asked, job, challenge).await
     }
 
     async fn put_blob(
         &self,
+        asked: Asked,
         job: JobId,
         digest: Digest,
         body: impl AsyncRead + Send + Unpin,
     ) -> Answer<()> {
+        let client = asked.client()?;
         let (package, status) = self.package(job).await?;
         let Some(blob) = package.blobs().find(|blob| blob.digest == digest) else {
             return Err(Problem::not_found(format_args!(
@@ -153,6 +89,12 @@ impl Backend for Driver {
         };
         if matches!(status, JobStatus::Done | JobStatus::Failed) {
             return Err(Problem::conflict(format!("job {job} has ended")));
+        }
+        let shared = self.shared()?;
+        asks::check_owner(&shared, job, client)?;
+        match once::begin(&shared, asked, *client.0.as_bytes()).await? {
+            Beginning::Known(_) => return Ok(()),
+            Beginning::New(begun) => begun.note().await?,
         }
         if !self.shared()?.blobs.contains(&digest) {
             self.store_blob(blob, body).await?;
@@ -220,20 +162,20 @@ impl Backend for Driver {
         games::assignments(self, job).await
     }
 
-    async fn scores(&self, scores: ScoresRequest) -> Answer<ScoresReply> {
-        games::scores(&*self.shared()?, &scores).await
+    async fn scores(&self, asked: Asked, scores: ScoresRequest) -> Answer<Response> {
+        games::scores(&*self.shared()?, asked, &scores).await
     }
 
     async fn epoch(&self) -> Answer<EpochView> {
         games::epoch(self).await
     }
 
-    async fn accuse(&self, accusation: SignedAccusation) -> Answer<CaseReply> {
-        liquidations::accuse(&*self.shared()?, accusation).await
+    async fn accuse(&self, asked: Asked, accusation: SignedAccusation) -> Answer<Response> {
+        liquidations::accuse(&*self.shared()?, asked, accusation).await
     }
 
-    async fn tie(&self, case: CaseId, package: SignedPackage) -> Answer<TieReply> {
-        liquidations::tie(&*self.shared()?, case, package).await
+    async fn tie(&self, asked: Asked, case: CaseId, package: SignedPackage) -> Answer<Response> {
+        liquidations::tie(&*self.shared()?, asked, case, package).await
     }
 
     async fn cases(&self) -> Answer<Vec<CaseView>> {
@@ -260,47 +202,8 @@ impl Backend for Driver {
         self.ask(views::auditing).await
     }
 
-    async fn deposit(&self, deposit: DepositRequest) -> Answer<bool> {
-        let DepositRequest {
-            account,
-            amount,
-            reference,
-        } = deposit;
-        if reference.is_empty() || reference.len() > REFERENCE_MAX {
-            let length = reference.len();
-            return Err(Problem::invalid(format!(
-                "reference has {length} bytes: must be 1 to {REFERENCE_MAX}"
-            )));
-        }
-        if amount == Amount::ZERO || amount > jobs::money::AMOUNT_MAX {
-            return Err(Problem::invalid(format!(
-                "amount = {amount}: must be more than 0"
-            )));
-        }
-        let movement = match account.parse::<Account>() {
-            Ok(Account::Client(client)) => Movement::Deposit(client),
-            Ok(Account::Stake(provider)) => Movement::Stake(provider),
-            Ok(Account::Rewards) => Movement::Reward,
-            _ => {
-                let detail =
-                    format!("account = {account:?}: must be client:<id>, stake:<id> or rewards");
-                return Err(Problem::invalid(detail));
-            }
-        };
-        let id = Digest::bind(Domain::Transfer, &[b"deposit", reference.as_bytes()]);
-        let event = move |request| Event::Move {
-            request,
-            id,
-            movement,
-            amount,
-        };
-        let decided = self.shared()?.handle.request(event, Vec::new()).await;
-        let decided = decided.map_err(|error| internal(&error))?;
-        match decided.reply {
-            Some(Ok(_)) => Ok(!decided.repeated_move),
-            Some(Err(refusal)) => Err(problem(&refusal)),
-            None => Err(Problem::internal()),
-        }
+    async fn deposit(&self, asked: Asked, deposit: DepositRequest) -> Answer<Response> {
+        asks::deposit(&*self.shared()?, asked, deposit).await
     }
 
     async fn health(&self) -> Answer<Health> {
@@ -435,20 +338,6 @@ pub(super) fn not_done(view: &JobView) -> Problem {
         "job {} is {}, its result is not stored",
         view.id, view.phase
     ))
-}
-
-/// Takes no job whose record nobody could fetch in the end.
-fn check_record(package: &Package, package_bytes: usize) -> Answer<()> {
-    let size = records::record_bytes_max(package, package_bytes);
-    if size <= RECORD_BYTES_MAX {
-        return Ok(());
-    }
-    let replicas = package.replication.max_replicas;
-    let detail = format!(
-        "the record of this job, with up to {replicas} replicas of each shard, may have {size} bytes, \
-         more than the {RECORD_BYTES_MAX} allowed: put more items in a shard"
-    );
-    Err(Problem::of(Code::RecordTooLarge, detail))
 }
 
 pub(super) fn refused_package(error: &jobs::Error) -> Problem {

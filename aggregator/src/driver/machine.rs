@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use api::signature::Stamp;
+use jobs::time::Timestamp;
 use ledger::{JournalEntry, Ledger, TransferId};
 use store::{Batch, Kv, StoreError};
 use tokio::sync::{mpsc, oneshot};
@@ -12,6 +14,7 @@ use super::actor;
 use super::error::Error;
 use super::handle::{Decided, Message};
 use super::log::{self, Replayed};
+use super::once::{Answers, Nonces, Once};
 use super::rows::{ASSIGNMENTS, EVENTS, Fresh, LOG_HEAD, LogHead, Logged, Row};
 use super::{STOP_GRACE, Shared, clock};
 use crate::core::{Action, Config, Core, Event, Reply, RequestId};
@@ -45,6 +48,9 @@ pub(crate) struct Machine {
     requests: u64,
     /// Rows in the batch at hand, which the store does not show yet.
     fresh: Fresh,
+    /// The same for kept answers.
+    answers: Answers,
+    nonces: Nonces,
     /// Why nothing is stored any more. Reads go on; every event is refused.
     halted: Option<String>,
     /// The core could not be led back to what is durable: nothing is shown any more.
@@ -139,10 +145,13 @@ impl Machine {
             log::write_snapshot(&*store, head, core.clone())?;
             snapshot = head.seq;
         }
+        let nonces = Nonces::load(&*store)?;
         Ok(Self {
             core,
             store,
             head,
+            answers: Answers::default(),
+            nonces,
             snapshot,
             snapshot_due: snapshot.saturating_add(SNAPSHOT_EVENTS),
             requests: 0,
@@ -213,14 +222,19 @@ impl Machine {
                 Message::Event {
                     event,
                     rows,
+                    once,
                     answer,
                 } => {
                     self.requests = self.requests.wrapping_add(1);
                     let event = event(RequestId(self.requests));
-                    self.take(event, &rows, answer, &mut pending);
+                    self.take(event, &rows, once, answer, &mut pending);
                     if pending.is_full() {
                         self.commit(std::mem::take(&mut pending), perform);
                     }
+                }
+                Message::Note { stamp, answer } => {
+                    let noted = self.note(&stamp, &mut pending.batch);
+                    self.staged(noted, answer, &mut pending);
                 }
             }
         }
@@ -237,25 +251,74 @@ impl Machine {
         &mut self,
         event: Event,
         rows: &[Row],
+        once: Option<Box<Once>>,
         answer: oneshot::Sender<Result<Decided, Error>>,
         pending: &mut Pending,
     ) {
-        if let Some(reason) = &self.halted {
-            let _ = answer.send(Err(Error::NotStored(reason.clone())));
-            return;
-        }
-        for row in rows {
-            if let Err(error) = row.check(&*self.store, &self.fresh) {
-                let _ = answer.send(Err(error));
-                return;
+        let staged = match self.check(once.as_deref()) {
+            Err(error) => Err(error),
+            Ok(Some(decided)) => match once.and_then(|once| once.stamp) {
+                Some(stamp) => self.note(&stamp, &mut pending.batch).map(|_| decided),
+                None => Ok(decided),
             }
+            .map(|decided| (decided, Vec::new())),
+            Ok(None) => self.stage(event, rows, once, &mut pending.batch),
+        };
+        self.staged(staged, answer, pending);
+    }
+
+    /// Whether a stranger's request may happen now, and what was answered to it before.
+    fn check(&self, once: Option<&Once>) -> Result<Option<Decided>, Error> {
+        if let Some(reason) = &self.halted {
+            return Err(Error::NotStored(reason.clone()));
         }
-        match self.stage(event, rows, &mut pending.batch) {
+        let Some(once) = once else { return Ok(None) };
+        let now = self.now();
+        if let Some(stamp) = &once.stamp {
+            self.nonces.check(stamp, now)?;
+        }
+        let Some(keyed) = &once.keyed else {
+            return Ok(None);
+        };
+        let kept = self.answers.check(&*self.store, keyed, now)?;
+        Ok(kept.map(|kept| Decided {
+            response: Some(kept.response()),
+            ..Decided::default()
+        }))
+    }
+
+    /// Uses a nonce up, without an event.
+    fn note(&mut self, stamp: &Stamp, batch: &mut Batch) -> Result<(Decided, Vec<Action>), Error> {
+        if let Some(reason) = &self.halted {
+            return Err(Error::NotStored(reason.clone()));
+        }
+        let now = self.now();
+        self.nonces.check(stamp, now)?;
+        self.nonces.take(stamp, now, batch)?;
+        Ok((Decided::default(), Vec::new()))
+    }
+
+    /// The time that the next event is stamped with.
+    fn now(&self) -> Timestamp {
+        self.core.now().max(clock())
+    }
+
+    /// Answers at once who is refused, and the others when the batch is durable.
+    fn staged(
+        &mut self,
+        staged: Result<(Decided, Vec<Action>), Error>,
+        answer: oneshot::Sender<Result<Decided, Error>>,
+        pending: &mut Pending,
+    ) {
+        match staged {
             Ok((decided, actions)) => pending.staged.push(Staged {
                 answer,
                 decided,
                 actions,
             }),
+            Err(error) if error.is_a_refusal() => {
+                let _ = answer.send(Err(error));
+            }
             Err(error) => {
                 let reason = error.to_string();
                 let _ = answer.send(Err(Error::NotStored(reason.clone())));
@@ -270,9 +333,10 @@ impl Machine {
         &mut self,
         event: Event,
         rows: &[Row],
+        once: Option<Box<Once>>,
         batch: &mut Batch,
     ) -> Result<(Decided, Vec<Action>), Error> {
-        let now = self.core.now().max(clock());
+        let now = self.now();
         let head = log::next(&self.head, now, &event)?;
         let logged = Logged {
             now,
@@ -312,7 +376,31 @@ impl Machine {
                 row.stage(&*self.store, repeated, &mut self.fresh, batch)?;
             }
         }
+        if let Some(once) = once {
+            self.keep(*once, &mut decided, now, batch)?;
+        }
         Ok((decided, actions))
+    }
+
+    /// Uses a request's nonce up, refused or not, and keeps its answer if it was granted.
+    fn keep(
+        &mut self,
+        once: Once,
+        decided: &mut Decided,
+        now: Timestamp,
+        batch: &mut Batch,
+    ) -> Result<(), Error> {
+        if let Some(stamp) = &once.stamp {
+            self.nonces.take(stamp, now, batch)?;
+        }
+        if let Some(Ok(reply)) = &decided.reply {
+            decided.response = (once.respond)(reply, decided.repeated_move);
+        }
+        if let (Some(keyed), Some(response)) = (&once.keyed, &decided.response) {
+            let both = (&*self.store, &self.core);
+            self.answers.keep(both, keyed, response, now, batch)?;
+        }
+        Ok(())
     }
 
     /// Whether money is to be moved under an id that was used before.
@@ -340,6 +428,7 @@ impl Machine {
             return;
         }
         self.fresh = Fresh::default();
+        self.answers = Answers::default();
         for Staged {
             answer,
             decided,
@@ -387,8 +476,11 @@ impl Machine {
             self.halted = Some(error.to_string());
         }
         self.fresh = Fresh::default();
-        match log::replay(&*self.store) {
-            Ok(replayed) => {
+        self.answers = Answers::default();
+        let nonces = Nonces::load(&*self.store).map_err(Error::from);
+        match log::replay(&*self.store).and_then(|replayed| Ok((replayed, nonces?))) {
+            Ok((replayed, nonces)) => {
+                self.nonces = nonces;
                 self.core = replayed.core;
                 self.head = replayed.head;
                 self.snapshot = replayed.snapshot;

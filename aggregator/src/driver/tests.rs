@@ -15,5 +15,6 @@ mod openings;
 mod peers;
 mod refusals;
 mod restart;
+mod signing;
 mod storage;
 mod trouble;

@@ -107,6 +107,9 @@ pub(crate) enum JobCommand {
         /// Which item of the input, counted from 0; may be repeated.
         #[arg(long = "item", required = true)]
         items: Vec<u32>,
+        /// The key that the job was submitted with.
+        #[arg(long, default_value = "assay.key", env = "ASSAY_KEY")]
+        key: PathBuf,
     },
     /// Download result and receipts of a finished job, and verify them.
     Result {
@@ -137,7 +140,7 @@ pub(crate) async fn run(command: JobCommand, output: Output) -> Result<()> {
         } => {
             let prepared = prepare(&manifest)?;
             let key = key::load(&key)?;
-            let client = at.client();
+            let client = at.client().with_key(&key);
             let job = submit(&client, &at.aggregator, &prepared, &key, output).await?;
             if !wait {
                 return output.data(&json!({ "job": job }), || job.to_string());
@@ -153,8 +156,14 @@ pub(crate) async fn run(command: JobCommand, output: Output) -> Result<()> {
             output.data(&view, || describe(&view))
         }
         JobCommand::Watch { job, at } => finish(&watch(&at.client(), job, output).await?, output),
-        JobCommand::Challenge { job, at, items } => {
-            challenge(&at.client(), job, &items, output).await
+        JobCommand::Challenge {
+            job,
+            at,
+            items,
+            key,
+        } => {
+            let client = at.client().with_key(&key::load(&key)?);
+            challenge(&client, job, &items, output).await
         }
         JobCommand::List { at } => list(&at.client().jobs().await?, output),
         JobCommand::Result {
@@ -273,6 +282,7 @@ pub(crate) async fn submit(
     output: Output,
 ) -> Result<JobId> {
     let dir = home::home()?.join("submissions");
+    let client = &client.clone().with_key(key);
     loop {
         let submission = Submission::open(&dir, at, (&prepared.package, prepared.share), key)?;
         let job = hand_in(client, prepared, &submission, output).await;

@@ -128,10 +128,11 @@ pub(crate) async fn run(command: LiquidationCommand, output: Output) -> Result<(
             }
             let client = payer.at.client();
             let view = patiently(output, || client.case(case)).await?;
+            let payer_key = key::load(&payer.key)?;
             let verifier = Verifier {
                 shard: Again::of(&dir, &view)?,
-                key: key::load(&payer.key)?,
-                client,
+                client: client.with_key(&payer_key),
+                key: payer_key,
                 output,
             };
             let referees = verifier.referees(referees).await?;
@@ -197,7 +198,7 @@ async fn open(
         nonce: nonce()?,
     };
     let signed = key.sign_accusation(&accusation).code(Exit::Usage)?;
-    let client = payer.at.client();
+    let client = payer.at.client().with_key(&key);
     let reply = patiently(output, || client.accuse(&signed)).await?;
     Ok(reply.case)
 }

@@ -7,6 +7,12 @@ use crate::core::Refusal;
 use crate::core::event::Chance;
 use crate::driver::error::Error;
 
+/// Seconds after which some nonces are forgotten.
+const NONCES_RETRY_S: u32 = 60;
+
+/// Seconds after which some kept answers may be forgotten.
+const KEYS_RETRY_S: u32 = 3600;
+
 pub(in crate::driver) fn problem(refusal: &Refusal) -> Problem {
     let code = match refusal {
         Refusal::InsufficientFunds { .. } => Code::InsufficientFunds,
@@ -43,7 +49,15 @@ pub(in crate::driver) fn internal(error: &Error) -> Problem {
     match error {
         Error::Busy { .. } | Error::Stopping => Problem::unavailable(error.to_string()),
         Error::KeyReused => Problem::of(Code::IdempotencyMismatch, error.to_string()),
-        Error::KeysFull { .. } => Problem::conflict(error.to_string()),
+        Error::InFlight => Problem::of(Code::IdempotencyInFlight, error.to_string()),
+        Error::KeysFull { .. } => {
+            Problem::of(Code::IdempotencyFull, error.to_string()).after(KEYS_RETRY_S)
+        }
+        Error::Replayed { .. } => Problem::of(Code::Replayed, error.to_string()),
+        Error::SignatureTime { .. } => Problem::of(Code::SignatureExpired, error.to_string()),
+        Error::NoncesFull { .. } => {
+            Problem::of(Code::NoncesFull, error.to_string()).after(NONCES_RETRY_S)
+        }
         Error::NotStored(_) => {
             tracing::error!(%error, "a request was not stored");
             let detail = "the aggregator cannot store anything now; nothing was changed";
