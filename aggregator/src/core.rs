@@ -38,6 +38,7 @@ mod offers;
 mod replica;
 mod reveal;
 mod settlement;
+pub mod steps;
 
 mod recover;
 

@@ -15,6 +15,7 @@ mod auditing;
 mod error;
 mod rows;
 
+mod feed;
 mod handle;
 mod log;
 mod machine;
@@ -46,7 +47,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use api::server::OperatorToken;
+use api::server::{OperatorToken, Settings};
 use ed25519_dalek::SigningKey;
 use jobs::envelope::SignerPolicy;
 use jobs::game::epoch::{EPOCH_MS_MAX, EPOCH_MS_MIN};
@@ -118,6 +119,10 @@ pub struct AggregatorConfig {
     pub signers: SignerPolicy,
     /// The secret that lets an operator deposit.
     pub operator_token: String,
+    /// Names under which its HTTP interface is reached, beside addresses and `localhost`.
+    pub http_names: Vec<String>,
+    /// Origins whose pages may use it, such as `https://example.org`.
+    pub http_origins: Vec<String>,
     /// Bound on blobs, in bytes.
     pub blob_quota: u64,
     /// How answers are audited.
@@ -204,6 +209,7 @@ pub(crate) struct Shared {
     pub(crate) fetches: Semaphore,
     pub(crate) turns: reveal::Turns,
     pub(crate) in_flight: once::InFlight,
+    pub(crate) feed: Arc<api::feed::Feed>,
     pub(crate) inquiries: Semaphore,
     pub(crate) audited: audits::Audited,
     pub(crate) records: records::KnownRecords,
@@ -298,6 +304,7 @@ async fn start_with(
     let accept_timeout = Duration::from_millis(settings.accept_timeout_ms);
     let reveal_timeout = Duration::from_millis(settings.reveal_timeout_ms);
     let machine = machine::Machine::load(Arc::clone(&store), settings)?;
+    let feed = machine.feed();
     let blobs = BlobStore::open(config.data.join("blobs"), config.blob_quota)?;
 
     let (network, events, event_loop) = join_network(&config, &blobs)?;
@@ -321,6 +328,7 @@ async fn start_with(
         fetches: Semaphore::new(FETCHES_MAX),
         turns: reveal::Turns::default(),
         in_flight: once::InFlight::default(),
+        feed,
         inquiries: Semaphore::new(INQUIRIES_MAX),
         audited: audits::Audited::default(),
         records: records::KnownRecords::default(),
@@ -337,7 +345,11 @@ async fn start_with(
     tasks.extend(serve(
         listener,
         events,
-        config.operator_token,
+        Settings {
+            token: OperatorToken::new(config.operator_token),
+            names: config.http_names,
+            origins: config.http_origins,
+        },
         shared,
         machine,
     ));
@@ -357,14 +369,13 @@ async fn start_with(
 fn serve(
     listener: TcpListener,
     events: EventReceiver,
-    operator_token: String,
+    http: Settings,
     shared: Arc<Shared>,
     machine: machine::MachineThread,
 ) -> [JoinHandle<()>; 4] {
     let stop = || shared.stop.clone();
-    let token = OperatorToken::new(operator_token);
     let backend = backend::Driver::new(&shared);
-    let http = api::server::serve(listener, backend, token, stop());
+    let http = api::server::serve(listener, backend, http, stop());
     let peers = peers::serve(Arc::clone(&shared), events, stop());
     let ticks = tick(Arc::clone(&shared), stop());
     let stop = stop();

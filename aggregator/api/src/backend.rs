@@ -1,6 +1,7 @@
 //! What the server asks. The aggregator's driver answers.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use jobs::accusation::SignedAccusation;
 use jobs::digest::{BlobRef, Digest};
@@ -10,6 +11,7 @@ use jobs::policy::Share;
 use serde::Serialize;
 use tokio::io::AsyncRead;
 
+use crate::feed::Feed;
 use crate::problem::{Code, Problem};
 use crate::signature::Stamp;
 use crate::types::{
@@ -210,6 +212,12 @@ pub trait Backend: Send + Sync + 'static {
         asked: Asked,
         deposit: DepositRequest,
     ) -> impl Future<Output = Answer<Response>> + Send;
+
+    /// What happens, as it happens.
+    fn feed(&self) -> impl Future<Output = Answer<Arc<Feed>>> + Send;
+
+    /// Whether events can be stored and peers can reach us.
+    fn ready(&self) -> impl Future<Output = Answer<()>> + Send;
 
     /// Health.
     fn health(&self) -> impl Future<Output = Answer<Health>> + Send;

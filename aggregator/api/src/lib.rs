@@ -9,9 +9,11 @@
 
 pub mod backend;
 pub mod client;
+pub mod feed;
 pub mod problem;
 pub mod server;
 pub mod signature;
 pub mod types;
 
+mod gate;
 mod routes;

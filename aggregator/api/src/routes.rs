@@ -1,28 +1,31 @@
 //! One function a route: parse, ask the backend, answer.
 
 mod cases;
+mod events;
+mod files;
 mod signed;
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
-use axum::body::Body;
 use axum::extract::{DefaultBodyLimit, Path, Query, Request, State};
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post, put};
 use axum::{Json, Router};
 use futures::TryStreamExt;
-use jobs::digest::{BlobRef, Digest};
+use jobs::digest::Digest;
 use jobs::envelope::SignedPackage;
 use jobs::ids::JobId;
 use serde::Deserialize;
-use tokio_util::io::{ReaderStream, StreamReader};
+use tokio::sync::watch;
+use tokio_util::io::StreamReader;
 
 use crate::backend::{Answer, Backend};
+use crate::gate::{self, Gate};
 use crate::problem::{Code, Problem};
-use crate::server::OperatorToken;
 use crate::types::{ChallengeRequest, DepositRequest, ScoresRequest, ShareRequest};
+use files::file;
+use signed::{Operator, Signed, Unsigned, written};
 
 /// Largest JSON request body in bytes.
 const JSON_BODY_MAX: usize = 256 * 1024;
@@ -30,17 +33,43 @@ const JSON_BODY_MAX: usize = 256 * 1024;
 /// Most jobs in one listing.
 const LISTING_MAX: usize = 1000;
 
-use signed::{Operator, Signed, Unsigned, written};
-
 struct App<B> {
     backend: B,
-    token: OperatorToken,
+    gate: Arc<Gate>,
+    subscribers: events::Subscribers,
+    stop: watch::Receiver<bool>,
 }
 
 type Shared<B> = State<Arc<App<B>>>;
 
-pub(crate) fn router<B: Backend>(backend: B, token: OperatorToken) -> Router {
-    let api = Router::new()
+pub(crate) fn router<B: Backend>(
+    backend: B,
+    gate: Arc<Gate>,
+    stop: watch::Receiver<bool>,
+) -> Router {
+    let app = Arc::new(App {
+        backend,
+        gate: Arc::clone(&gate),
+        subscribers: events::Subscribers::default(),
+        stop,
+    });
+    Router::new()
+        .nest("/api/v1", api(Arc::clone(&app)))
+        .route("/livez", get(|| async { "ok" }))
+        .route("/readyz", get(ready::<B>).with_state(app))
+        .fallback(|request: Request| async move {
+            Problem::not_found(format!("route {}", request.uri().path()))
+        })
+        .method_not_allowed_fallback(|| async {
+            Problem::of(Code::MethodNotAllowed, "this route has no such method")
+        })
+        .layer(axum::middleware::from_fn_with_state(gate, gate::pass))
+}
+
+fn api<B: Backend>(app: Arc<App<B>>) -> Router {
+    Router::new()
+        .route("/events", get(events::all::<B>))
+        .route("/jobs/{job}/events", get(events::of_job::<B>))
         .route("/jobs", post(submit::<B>).get(list::<B>))
         .route("/jobs/{job}", get(job::<B>))
         .route("/jobs/{job}/missing", get(missing::<B>))
@@ -69,16 +98,12 @@ pub(crate) fn router<B: Backend>(backend: B, token: OperatorToken) -> Router {
         .route("/health", get(health::<B>))
         .layer(DefaultBodyLimit::max(JSON_BODY_MAX))
         .layer(axum::middleware::from_fn(signed::check_reads))
-        .with_state(Arc::new(App { backend, token }));
-    Router::new()
-        .nest("/api/v1", api)
-        .route("/livez", get(|| async { "ok" }))
-        .fallback(|request: Request| async move {
-            Problem::not_found(format!("route {}", request.uri().path()))
-        })
-        .method_not_allowed_fallback(|| async {
-            Problem::of(Code::MethodNotAllowed, "this route has no such method")
-        })
+        .with_state(app)
+}
+
+/// Whether events can be stored and peers be reached.
+async fn ready<B: Backend>(State(app): Shared<B>) -> Answer<&'static str> {
+    app.backend.ready().await.map(|()| "ok")
 }
 
 async fn submit<B: Backend>(State(app): Shared<B>, signed: Signed) -> Answer<Response> {
@@ -134,14 +159,22 @@ async fn challenge<B: Backend>(
     written(app.backend.challenge(signed.asked, job, challenge).await?)
 }
 
-async fn result<B: Backend>(State(app): Shared<B>, Path(job): Path<String>) -> Answer<Response> {
+async fn result<B: Backend>(
+    State(app): Shared<B>,
+    Path(job): Path<String>,
+    headers: HeaderMap,
+) -> Answer<Response> {
     let result = app.backend.result(job_id(&job)?).await?;
-    file(result, "application/octet-stream").await
+    file(result, "application/octet-stream", &headers).await
 }
 
-async fn record<B: Backend>(State(app): Shared<B>, Path(job): Path<String>) -> Answer<Response> {
+async fn record<B: Backend>(
+    State(app): Shared<B>,
+    Path(job): Path<String>,
+    headers: HeaderMap,
+) -> Answer<Response> {
     let record = app.backend.record(job_id(&job)?).await?;
-    file(record, "application/json").await
+    file(record, "application/json", &headers).await
 }
 
 async fn put_blob<B: Backend>(
@@ -150,7 +183,7 @@ async fn put_blob<B: Backend>(
     request: Request,
 ) -> Answer<StatusCode> {
     let (parts, body) = request.into_parts();
-    let asked = signed::head(&parts)?;
+    let asked = signed::head(&parts, &app.gate)?;
     let stream = body.into_data_stream().map_err(std::io::Error::other);
     let (job, digest) = (job_id(&job)?, parse_digest(&digest)?);
     app.backend
@@ -162,10 +195,11 @@ async fn put_blob<B: Backend>(
 async fn record_blob<B: Backend>(
     State(app): Shared<B>,
     Path((job, digest)): Path<(String, String)>,
+    headers: HeaderMap,
 ) -> Answer<Response> {
     let (job, digest) = (job_id(&job)?, parse_digest(&digest)?);
     let blob = app.backend.record_blob(job, digest).await?;
-    file(blob, "application/octet-stream").await
+    file(blob, "application/octet-stream", &headers).await
 }
 
 async fn assignments<B: Backend>(
@@ -221,17 +255,4 @@ fn job_id(text: &str) -> Answer<JobId> {
 fn parse_digest(text: &str) -> Answer<Digest> {
     text.parse()
         .map_err(|error: jobs::Error| Problem::invalid(error.to_string()))
-}
-
-async fn file((blob, path): (BlobRef, PathBuf), kind: &str) -> Answer<Response> {
-    let file = tokio::fs::File::open(&path).await.map_err(|error| {
-        tracing::error!(path = %path.display(), %error, "a blob that the store names cannot be opened");
-        Problem::internal()
-    })?;
-    let headers = [
-        (header::CONTENT_TYPE, kind.to_owned()),
-        (header::CONTENT_LENGTH, blob.size.to_string()),
-        (header::ETAG, format!("\"{}\"", blob.digest)),
-    ];
-    Ok((headers, Body::from_stream(ReaderStream::new(file))).into_response())
 }

@@ -8,6 +8,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 
 use api::backend::{Answer, Asked, Backend, Response};
+use api::feed::Feed;
 use api::problem::{Code, Problem};
 use api::types::{
     AssignmentView, BalanceView, CaseView, ChallengeRequest, DepositRequest, EpochView, Health,
@@ -204,6 +205,25 @@ impl Backend for Driver {
 
     async fn deposit(&self, asked: Asked, deposit: DepositRequest) -> Answer<Response> {
         asks::deposit(&*self.shared()?, asked, deposit).await
+    }
+
+    async fn feed(&self) -> Answer<Arc<Feed>> {
+        Ok(Arc::clone(&self.shared()?.feed))
+    }
+
+    async fn ready(&self) -> Answer<()> {
+        let shared = self.shared()?;
+        if shared.halted.load(Ordering::Relaxed) {
+            return Err(Problem::of(
+                Code::StorageFull,
+                "the store failed: only reads are served",
+            ));
+        }
+        if shared.p2p.is_empty() {
+            return Err(Problem::unavailable("no address listens for peers"));
+        }
+        // The machine takes what it is told.
+        self.ask(|_| ()).await
     }
 
     async fn health(&self) -> Answer<Health> {

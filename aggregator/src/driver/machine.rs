@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use api::feed::{Feed, Happening};
 use api::signature::Stamp;
 use jobs::time::Timestamp;
 use ledger::{JournalEntry, Ledger, TransferId};
@@ -12,6 +13,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::actor;
 use super::error::Error;
+use super::feed::{self, Teller};
 use super::handle::{Decided, Message};
 use super::log::{self, Replayed};
 use super::once::{Answers, Nonces, Once};
@@ -51,6 +53,8 @@ pub(crate) struct Machine {
     /// The same for kept answers.
     answers: Answers,
     nonces: Nonces,
+    teller: Teller,
+    feed: Arc<Feed>,
     /// Why nothing is stored any more. Reads go on; every event is refused.
     halted: Option<String>,
     /// The core could not be led back to what is durable: nothing is shown any more.
@@ -93,7 +97,15 @@ impl Drop for MachineThread {
 struct Staged {
     answer: oneshot::Sender<Result<Decided, Error>>,
     decided: Decided,
+    effects: Effects,
+}
+
+/// What to do once an event is durable.
+#[derive(Default)]
+struct Effects {
     actions: Vec<Action>,
+    /// The log entry, and what it means to who watches.
+    news: (u64, Vec<Happening>),
 }
 
 /// A batch and who waits for it.
@@ -152,6 +164,8 @@ impl Machine {
             head,
             answers: Answers::default(),
             nonces,
+            teller: Teller::default(),
+            feed: Arc::new(Feed::after(head.seq)),
             snapshot,
             snapshot_due: snapshot.saturating_add(SNAPSHOT_EVENTS),
             requests: 0,
@@ -159,6 +173,11 @@ impl Machine {
             halted: None,
             blind: false,
         })
+    }
+
+    /// Where it tells what happens.
+    pub(crate) fn feed(&self) -> Arc<Feed> {
+        Arc::clone(&self.feed)
     }
 
     /// Runs on a thread of its own, because a synced write blocks.
@@ -261,7 +280,7 @@ impl Machine {
                 Some(stamp) => self.note(&stamp, &mut pending.batch).map(|_| decided),
                 None => Ok(decided),
             }
-            .map(|decided| (decided, Vec::new())),
+            .map(|decided| (decided, Effects::default())),
             Ok(None) => self.stage(event, rows, once, &mut pending.batch),
         };
         self.staged(staged, answer, pending);
@@ -288,14 +307,14 @@ impl Machine {
     }
 
     /// Uses a nonce up, without an event.
-    fn note(&mut self, stamp: &Stamp, batch: &mut Batch) -> Result<(Decided, Vec<Action>), Error> {
+    fn note(&mut self, stamp: &Stamp, batch: &mut Batch) -> Result<(Decided, Effects), Error> {
         if let Some(reason) = &self.halted {
             return Err(Error::NotStored(reason.clone()));
         }
         let now = self.now();
         self.nonces.check(stamp, now)?;
         self.nonces.take(stamp, now, batch)?;
-        Ok((Decided::default(), Vec::new()))
+        Ok((Decided::default(), Effects::default()))
     }
 
     /// The time that the next event is stamped with.
@@ -306,15 +325,15 @@ impl Machine {
     /// Answers at once who is refused, and the others when the batch is durable.
     fn staged(
         &mut self,
-        staged: Result<(Decided, Vec<Action>), Error>,
+        staged: Result<(Decided, Effects), Error>,
         answer: oneshot::Sender<Result<Decided, Error>>,
         pending: &mut Pending,
     ) {
         match staged {
-            Ok((decided, actions)) => pending.staged.push(Staged {
+            Ok((decided, effects)) => pending.staged.push(Staged {
                 answer,
                 decided,
-                actions,
+                effects,
             }),
             Err(error) if error.is_a_refusal() => {
                 let _ = answer.send(Err(error));
@@ -335,7 +354,7 @@ impl Machine {
         rows: &[Row],
         once: Option<Box<Once>>,
         batch: &mut Batch,
-    ) -> Result<(Decided, Vec<Action>), Error> {
+    ) -> Result<(Decided, Effects), Error> {
         let now = self.now();
         let head = log::next(&self.head, now, &event)?;
         let logged = Logged {
@@ -349,7 +368,9 @@ impl Machine {
             repeated_move: self.is_repeated_move(&event),
             ..Decided::default()
         };
+        let before = feed::before(&self.core, &event);
         let actions = self.core.step(now, event);
+        let news = self.teller.after(&self.core, &before, &actions);
         self.head = head;
         let mut journal: Vec<JournalEntry> = Vec::new();
         for action in &actions {
@@ -379,7 +400,8 @@ impl Machine {
         if let Some(once) = once {
             self.keep(*once, &mut decided, now, batch)?;
         }
-        Ok((decided, actions))
+        let news = (head.seq, news);
+        Ok((decided, Effects { actions, news }))
     }
 
     /// Uses a request's nonce up, refused or not, and keeps its answer if it was granted.
@@ -432,10 +454,11 @@ impl Machine {
         for Staged {
             answer,
             decided,
-            actions,
+            effects: Effects { actions, news },
         } in pending.staged
         {
             let _ = answer.send(Ok(decided));
+            self.feed.publish(news.0, news.1);
             perform(actions);
         }
     }
@@ -481,6 +504,7 @@ impl Machine {
         match log::replay(&*self.store).and_then(|replayed| Ok((replayed, nonces?))) {
             Ok((replayed, nonces)) => {
                 self.nonces = nonces;
+                self.teller = Teller::default();
                 self.core = replayed.core;
                 self.head = replayed.head;
                 self.snapshot = replayed.snapshot;

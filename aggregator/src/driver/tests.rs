@@ -5,6 +5,7 @@ mod provider;
 mod rig;
 
 mod cheats;
+mod events;
 mod games;
 mod inquiries;
 mod life;

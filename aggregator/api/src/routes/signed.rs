@@ -2,6 +2,7 @@
 //! was signed.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::{FromRequest, FromRequestParts, OriginalUri, Request};
@@ -14,11 +15,15 @@ use serde::de::DeserializeOwned;
 
 use super::{App, JSON_BODY_MAX};
 use crate::backend::{self, Answer, Asked, Backend, Idempotency, unsigned};
+use crate::gate::Gate;
 use crate::problem::{Code, Problem};
 use crate::signature::{DIGEST_HEADER, IDEMPOTENCY_HEADER, Stamp, content_digest, verify};
 
 /// Longest idempotency key in bytes.
 const IDEMPOTENCY_KEY_MAX: usize = 255;
+
+/// Time within which a JSON body must have come.
+const BODY_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Says that an answer was given before.
 const REPLAYED_HEADER: &str = "idempotent-replayed";
@@ -39,10 +44,11 @@ impl Signed {
 impl<B: Backend> FromRequest<Arc<App<B>>> for Signed {
     type Rejection = Problem;
 
-    async fn from_request(request: Request, _: &Arc<App<B>>) -> Answer<Self> {
+    async fn from_request(request: Request, app: &Arc<App<B>>) -> Answer<Self> {
         let (parts, body) = request.into_parts();
         check_size(&parts.headers)?;
         let stamp = stamp(&parts)?.ok_or_else(unsigned)?;
+        app.gate.charge_client(stamp.client)?;
         let (asked, body) = whole(&parts, body, Some(stamp)).await?;
         Ok(Self { asked, body })
     }
@@ -82,7 +88,7 @@ impl<B: Backend> FromRequestParts<Arc<App<B>>> for Operator {
         let given = parts.headers.get(header::AUTHORIZATION);
         let given = given.and_then(|value| value.to_str().ok());
         let given = given.and_then(|value| value.strip_prefix("Bearer "));
-        match app.token.accepts(given) {
+        match app.gate.token.accepts(given) {
             true => Ok(Self),
             false => Err(Problem::unauthorized()),
         }
@@ -90,8 +96,9 @@ impl<B: Backend> FromRequestParts<Arc<App<B>>> for Operator {
 }
 
 /// The head of an upload, whose body is bound by the digest in its path.
-pub(super) fn head(parts: &Parts) -> Answer<Asked> {
+pub(super) fn head(parts: &Parts, gate: &Gate) -> Answer<Asked> {
     let stamp = stamp(parts)?.ok_or_else(unsigned)?;
+    gate.charge_client(stamp.client)?;
     Ok(Asked {
         stamp: Some(stamp),
         idempotency: None,
@@ -150,7 +157,8 @@ fn check_size(headers: &HeaderMap) -> Answer<()> {
 /// The whole body, if it is what was signed.
 async fn whole(parts: &Parts, body: Body, stamp: Option<Stamp>) -> Answer<(Asked, Bytes)> {
     let key = idempotency_key(&parts.headers)?;
-    let body = to_bytes(body, JSON_BODY_MAX).await.map_err(|error| {
+    let read = tokio::time::timeout(BODY_TIMEOUT, to_bytes(body, JSON_BODY_MAX)).await;
+    let body = read.map_err(|_| slow())?.map_err(|error| {
         let long = std::error::Error::source(&error)
             .is_some_and(|source| source.is::<http_body_util::LengthLimitError>());
         match long {
@@ -186,6 +194,11 @@ async fn whole(parts: &Parts, body: Body, stamp: Option<Stamp>) -> Answer<(Asked
         request: request_digest(parts, &body),
     });
     Ok((Asked { stamp, idempotency }, body))
+}
+
+fn slow() -> Problem {
+    let detail = format!("the body was not whole within {} s", BODY_TIMEOUT.as_secs());
+    Problem::of(Code::RequestTimeout, detail)
 }
 
 fn is_json(headers: &HeaderMap) -> bool {

@@ -139,7 +139,9 @@ fn whatever_is_changed_or_outside_of_the_profile_is_refused_by_name() {
         ("is labelled", |m| {
             m.replace(SIGNATURE_HEADER, "assay=", "other=")
         }),
-        ("not base64", |m| m.replace(SIGNATURE_HEADER, "assay=:", "assay=:!")),
+        ("not base64", |m| {
+            m.replace(SIGNATURE_HEADER, "assay=:", "assay=:!")
+        }),
         ("must be 64", |m| m.set(SIGNATURE_HEADER, "assay=:AAAA:")),
         ("the key in Assay-Key is", |m| {
             let other = ClientKey::generate().unwrap();

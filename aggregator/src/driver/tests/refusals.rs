@@ -267,7 +267,7 @@ async fn a_refusal_arrives_although_the_body_was_not_read() {
             .await
             .unwrap();
         let mut head = format!(
-            "PUT /api/v1{route} HTTP/1.1\r\nhost: test\r\ncontent-length: {}\r\n",
+            "PUT /api/v1{route} HTTP/1.1\r\nhost: localhost\r\ncontent-length: {}\r\n",
             body.len()
         );
         for (name, value) in signed_headers(&rig.key, ("PUT", &route), None, &body) {

@@ -43,6 +43,8 @@ pub(super) fn config(data: &Path) -> AggregatorConfig {
         fee_bps: FEE_BPS,
         signers: SignerPolicy::Any,
         operator_token: TOKEN.into(),
+        http_names: Vec::new(),
+        http_origins: Vec::new(),
         blob_quota: 64 << 20,
         auditing: Auditing::default(),
         // They all live on one machine.
@@ -246,7 +248,7 @@ impl Rig {
         let mut stream = tokio::net::TcpStream::connect(self.running.http)
             .await
             .unwrap();
-        let mut head = format!("{method} /api/v1{route} HTTP/1.1\r\nhost: test\r\n");
+        let mut head = format!("{method} /api/v1{route} HTTP/1.1\r\nhost: localhost\r\n");
         head += &format!("connection: close\r\ncontent-length: {}\r\n", body.len());
         for (name, value) in headers {
             head += &format!("{name}: {value}\r\n");
