@@ -42,7 +42,9 @@ pub mod steps;
 
 mod recover;
 
+pub mod census;
 pub mod check;
+pub mod progress;
 pub mod summary;
 pub mod view;
 

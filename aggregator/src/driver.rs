@@ -19,6 +19,7 @@ mod feed;
 mod handle;
 mod log;
 mod machine;
+mod metrics;
 mod once;
 mod watched;
 
@@ -30,11 +31,14 @@ mod reveal;
 
 mod audits;
 mod backend;
+mod backup;
 mod games;
 mod liquidations;
+mod operator;
 mod peers;
 mod prefix;
 mod records;
+mod shards;
 mod views;
 
 #[cfg(test)]
@@ -54,10 +58,9 @@ use jobs::game::epoch::{EPOCH_MS_MAX, EPOCH_MS_MIN};
 use jobs::ids::{AggregatorId, ProviderId};
 use jobs::money::Amount;
 use jobs::time::Timestamp;
-use ledger::{AuditReport, FeeBps};
+use ledger::FeeBps;
 use network::blobs::BlobStore;
 use network::{EventLoop, EventReceiver, Network, NetworkConfig, Role};
-use serde::Serialize;
 use store::{Kv, RocksStore};
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, oneshot, watch};
@@ -67,6 +70,8 @@ use crate::core::config::EPOCH_MS;
 use crate::core::epoch::VALIDATORS_MAX;
 use crate::core::{Config, Event};
 pub use auditing::Auditing;
+pub use audits::{Audit, audit_at_rest};
+pub use backup::restore;
 pub use error::Error;
 use handle::Handle;
 use watched::Watched;
@@ -76,6 +81,9 @@ pub const BLOB_QUOTA: u64 = 64 << 30;
 
 /// Folder of the store in the data directory.
 const STORE: &str = "store";
+
+/// Folder of the blobs in the data directory.
+const BLOBS: &str = "blobs";
 
 /// Pause between two ticks while jobs are open.
 const TICK: Duration = Duration::from_millis(500);
@@ -197,6 +205,8 @@ impl std::fmt::Debug for AggregatorConfig {
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) id: AggregatorId,
+    /// The data directory.
+    pub(crate) data: PathBuf,
     pub(crate) key: SigningKey,
     pub(crate) handle: Handle,
     pub(crate) store: Arc<dyn Kv>,
@@ -220,6 +230,7 @@ pub(crate) struct Shared {
     /// Whether the store failed, so that only reads are served.
     pub(crate) halted: AtomicBool,
     pub(crate) preparing: prepare::Preparing,
+    pub(crate) meters: metrics::Meters,
 }
 
 /// A running aggregator.
@@ -305,7 +316,7 @@ async fn start_with(
     let reveal_timeout = Duration::from_millis(settings.reveal_timeout_ms);
     let machine = machine::Machine::load(Arc::clone(&store), settings)?;
     let feed = machine.feed();
-    let blobs = BlobStore::open(config.data.join("blobs"), config.blob_quota)?;
+    let blobs = BlobStore::open(config.data.join(BLOBS), config.blob_quota)?;
 
     let (network, events, event_loop) = join_network(&config, &blobs)?;
     let mut tasks = vec![tokio::spawn(event_loop.run())];
@@ -316,6 +327,7 @@ async fn start_with(
     let (handle, inbox) = handle::channel();
     let shared = Arc::new(Shared {
         id,
+        data: config.data,
         key,
         handle,
         store,
@@ -337,6 +349,7 @@ async fn start_with(
         stop: stopping,
         halted: AtomicBool::new(false),
         preparing: prepare::Preparing::default(),
+        meters: machine.meters(),
     });
     let machine = machine.spawn(inbox, Arc::clone(&shared))?;
     shared.handle.event(Event::Restarted).await?;
@@ -404,39 +417,6 @@ async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), Error>
     Ok((listener, bound))
 }
 
-/// Audits the ledger of a stopped aggregator.
-///
-/// # Errors
-/// If there is no store, or it cannot be opened or read, for example because the aggregator is running.
-pub fn audit_at_rest(data: &Path) -> Result<Audit, Error> {
-    // Opening makes what is missing, and nothing adds up as well as nothing.
-    let found = std::fs::metadata(data.join(STORE));
-    found.map_err(|source| Error::Directory {
-        path: data.join(STORE),
-        source,
-    })?;
-    Ok(Audit::new(ledger::audit(&open_store(data)?)?))
-}
-
-/// An audit's report and its verdict in one word.
-#[derive(Clone, Debug, Serialize)]
-pub struct Audit {
-    /// Whether nothing was found.
-    pub clean: bool,
-    /// What was looked at and found.
-    #[serde(flatten)]
-    pub report: AuditReport,
-}
-
-impl Audit {
-    pub(crate) const fn new(report: AuditReport) -> Self {
-        Self {
-            clean: report.is_clean(),
-            report,
-        }
-    }
-}
-
 fn open_store(data: &Path) -> Result<RocksStore, Error> {
     let directory = |source| Error::Directory {
         path: data.to_owned(),
@@ -483,6 +463,15 @@ pub(crate) async fn pause(time: Duration, stop: &mut watch::Receiver<bool>) -> b
         () = tokio::time::sleep(time) => false,
         _ = stop.wait_for(|stop| *stop) => true,
     }
+}
+
+/// Measures how long something takes. Nothing is decided by it.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "how long a write took is for an operator's instruments"
+)]
+pub(crate) fn stopwatch() -> std::time::Instant {
+    std::time::Instant::now()
 }
 
 /// The wall clock. The only place that reads it; the core sees it as data and never lets it run

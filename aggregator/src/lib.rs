@@ -14,4 +14,6 @@ pub mod core;
 pub mod driver;
 pub mod sim;
 
-pub use driver::{AggregatorConfig, Audit, Auditing, Error, Running, audit_at_rest, start};
+pub use driver::{
+    AggregatorConfig, Audit, Auditing, Error, Running, audit_at_rest, restore, start,
+};

@@ -15,6 +15,8 @@ mod audits;
 mod calibrate;
 #[path = "system/chaos.rs"]
 mod chaos;
+#[path = "system/dashboard.rs"]
+mod dashboard;
 #[path = "system/devnet.rs"]
 mod devnet;
 #[path = "system/end_to_end.rs"]

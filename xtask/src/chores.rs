@@ -15,6 +15,7 @@ pub(crate) fn setup(stages: &mut Stages, args: &SetupArgs) -> Result<ExitCode> {
     let wanted = Wanted {
         gpu: args.gpu,
         reference: args.reference,
+        browser: args.browser,
         generate: args.generate,
         interpreters: args.interpreters,
         calibrate: args.calibrate,
@@ -59,6 +60,7 @@ pub(crate) fn test(stages: &mut Stages, args: &TestArgs) -> Result<ExitCode> {
     stages.run("set-up", || {
         setup::run(Wanted {
             reference: !args.quick,
+            browser: !args.quick,
             generate: !args.quick,
             ..Wanted::default()
         })

@@ -63,6 +63,9 @@ struct SetupArgs {
     /// Also make the Python environment that tests compare the examples against.
     #[arg(long)]
     reference: bool,
+    /// Also install a browser (Debian's chromium) and what tests of the dashboard use it with (fetches 150 MB).
+    #[arg(long)]
+    browser: bool,
     /// Also make the model of `examples/generate` (fetches 150 MB, writes 538 MB).
     #[arg(long)]
     generate: bool,

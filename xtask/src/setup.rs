@@ -13,6 +13,7 @@ use crate::run;
 pub(crate) use interpreters::ready as interpreters_ready;
 
 mod apt;
+mod browser;
 mod convert;
 mod fetch;
 mod interpreters;
@@ -26,6 +27,8 @@ pub(crate) struct Wanted {
     pub(crate) gpu: bool,
     /// The Python environment that the examples' results are compared against.
     pub(crate) reference: bool,
+    /// A browser, and what tests use it with.
+    pub(crate) browser: bool,
     /// The model of `examples/generate`, which is fetched in another form and converted.
     pub(crate) generate: bool,
     /// The JavaScript and the Python component of the benchmark.
@@ -36,7 +39,8 @@ pub(crate) struct Wanted {
 
 pub(crate) fn run(wanted: Wanted) -> Result<()> {
     apt::run(apt::Wanted {
-        venv: wanted.reference || wanted.generate || wanted.interpreters,
+        venv: wanted.reference || wanted.generate || wanted.interpreters || wanted.browser,
+        browser: wanted.browser,
         emulator: wanted.calibrate,
     })?;
     let home = run::assay_home()?;
@@ -46,6 +50,9 @@ pub(crate) fn run(wanted: Wanted) -> Result<()> {
     }
     if wanted.reference {
         reference::run(&home)?;
+    }
+    if wanted.browser {
+        browser::run(&home)?;
     }
     if wanted.generate {
         installed += convert::run(&home)?;

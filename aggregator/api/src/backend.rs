@@ -6,7 +6,7 @@ use std::sync::Arc;
 use jobs::accusation::SignedAccusation;
 use jobs::digest::{BlobRef, Digest};
 use jobs::envelope::SignedPackage;
-use jobs::ids::{CaseId, JobId};
+use jobs::ids::{CaseId, JobId, ProviderId};
 use jobs::policy::Share;
 use serde::Serialize;
 use tokio::io::AsyncRead;
@@ -15,8 +15,8 @@ use crate::feed::Feed;
 use crate::problem::{Code, Problem};
 use crate::signature::Stamp;
 use crate::types::{
-    AssignmentView, BalanceView, CaseView, ChallengeRequest, DepositRequest, EpochView, Health,
-    JobView, ProviderView, ScoresRequest,
+    AssignmentView, BackupView, BalanceView, CaseView, ChallengeRequest, DepositRequest, EpochView,
+    Health, JobView, JournalView, ProviderView, ScoresRequest, ShardMap, ShardView,
 };
 
 /// The result of every request.
@@ -160,6 +160,12 @@ pub trait Backend: Send + Sync + 'static {
     /// Every assignment of a job that has ended.
     fn assignments(&self, job: JobId) -> impl Future<Output = Answer<Vec<AssignmentView>>> + Send;
 
+    /// How far a job's shards are, in at most `cells` runs of neighbours.
+    fn shards(&self, job: JobId, cells: u32) -> impl Future<Output = Answer<ShardMap>> + Send;
+
+    /// One shard of a job. Who executed it is shown once the job has ended.
+    fn shard(&self, job: JobId, index: u32) -> impl Future<Output = Answer<ShardView>> + Send;
+
     /// Takes a validator's report. The very same one may come again; another one for the same epoch
     /// is refused with 409, and kept. Answers [`ScoresReply`](crate::types::ScoresReply).
     fn scores(
@@ -218,6 +224,26 @@ pub trait Backend: Send + Sync + 'static {
 
     /// Whether events can be stored and peers can reach us.
     fn ready(&self) -> impl Future<Output = Answer<()>> + Send;
+
+    /// Bans a provider by the operator's word, or readmits it.
+    fn set_banned(
+        &self,
+        provider: ProviderId,
+        banned: bool,
+    ) -> impl Future<Output = Answer<()>> + Send;
+
+    /// Writes a backup into a new folder.
+    fn backup(&self, to: PathBuf) -> impl Future<Output = Answer<BackupView>> + Send;
+
+    /// Entries of the ledger's journal after number `after`, at most `limit`.
+    fn journal(
+        &self,
+        after: u64,
+        limit: usize,
+    ) -> impl Future<Output = Answer<Vec<JournalView>>> + Send;
+
+    /// What instruments read, in the text format of OpenMetrics.
+    fn metrics(&self) -> impl Future<Output = Answer<String>> + Send;
 
     /// Health.
     fn health(&self) -> impl Future<Output = Answer<Health>> + Send;

@@ -3,6 +3,7 @@
 
 mod cases;
 mod download;
+mod operator;
 mod signing;
 
 use std::path::Path;
@@ -30,9 +31,8 @@ use tokio_util::io::ReaderStream;
 
 use crate::problem::Problem;
 use crate::types::{
-    AssignmentView, BalanceView, ChallengeReply, ChallengeRequest, DepositReply, DepositRequest,
-    EpochView, Health, JobView, ProviderView, RECORD_BYTES_MAX, ScoresReply, ScoresRequest,
-    ShareRequest, SubmitReply,
+    AssignmentView, BalanceView, ChallengeReply, ChallengeRequest, EpochView, Health, JobView,
+    ProviderView, RECORD_BYTES_MAX, ScoresReply, ScoresRequest, ShareRequest, SubmitReply,
 };
 
 /// Largest JSON answer in bytes, but for a job's record ([`RECORD_BYTES_MAX`]).
@@ -277,16 +277,6 @@ impl Client {
     /// If unreachable.
     pub async fn auditing(&self) -> Result<serde_json::Value, Error> {
         self.get("/auditing").await
-    }
-
-    /// Deposits as the operator; answers whether the reference was new.
-    ///
-    /// # Errors
-    /// If refused or unreachable.
-    pub async fn deposit(&self, token: &str, deposit: &DepositRequest) -> Result<bool, Error> {
-        let request = self.plain(Method::POST, "/ledger/deposits", deposit, Some(token))?;
-        let reply: DepositReply = self.answer(request).await?;
-        Ok(reply.new)
     }
 
     /// Health.

@@ -15,5 +15,6 @@ pub mod server;
 pub mod signature;
 pub mod types;
 
+mod dashboard;
 mod gate;
 mod routes;

@@ -3,12 +3,14 @@
 mod cases;
 mod events;
 mod files;
+mod operator;
+mod shards;
 mod signed;
 
 use std::sync::Arc;
 
 use axum::extract::{DefaultBodyLimit, Path, Query, Request, State};
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post, put};
 use axum::{Json, Router};
@@ -23,9 +25,9 @@ use tokio_util::io::StreamReader;
 use crate::backend::{Answer, Backend};
 use crate::gate::{self, Gate};
 use crate::problem::{Code, Problem};
-use crate::types::{ChallengeRequest, DepositRequest, ScoresRequest, ShareRequest};
+use crate::types::{ChallengeRequest, ScoresRequest, ShareRequest};
 use files::file;
-use signed::{Operator, Signed, Unsigned, written};
+use signed::{Signed, Unsigned, written};
 
 /// Largest JSON request body in bytes.
 const JSON_BODY_MAX: usize = 256 * 1024;
@@ -56,7 +58,9 @@ pub(crate) fn router<B: Backend>(
     Router::new()
         .nest("/api/v1", api(Arc::clone(&app)))
         .route("/livez", get(|| async { "ok" }))
-        .route("/readyz", get(ready::<B>).with_state(app))
+        .route("/readyz", get(ready::<B>).with_state(Arc::clone(&app)))
+        .route("/metrics", get(metrics::<B>).with_state(app))
+        .merge(crate::dashboard::router())
         .fallback(|request: Request| async move {
             Problem::not_found(format!("route {}", request.uri().path()))
         })
@@ -82,6 +86,8 @@ fn api<B: Backend>(app: Arc<App<B>>) -> Router {
             put(put_blob::<B>).get(record_blob::<B>),
         )
         .route("/jobs/{job}/assignments", get(assignments::<B>))
+        .route("/jobs/{job}/shards", get(shards::map::<B>))
+        .route("/jobs/{job}/shards/{shard}", get(shards::shard::<B>))
         .route(
             "/liquidations",
             post(cases::accuse::<B>).get(cases::list::<B>),
@@ -94,7 +100,13 @@ fn api<B: Backend>(app: Arc<App<B>>) -> Router {
         .route("/auditing", get(auditing::<B>))
         .route("/ledger/balances", get(balances::<B>))
         .route("/ledger/audit", get(audit::<B>))
-        .route("/ledger/deposits", post(deposit::<B>))
+        .route("/ledger/journal", get(operator::journal::<B>))
+        .route("/ledger/deposits", post(operator::deposit::<B>))
+        .route(
+            "/providers/{provider}/ban",
+            put(operator::ban::<B>).delete(operator::readmit::<B>),
+        )
+        .route("/backups", post(operator::backup::<B>))
         .route("/health", get(health::<B>))
         .layer(DefaultBodyLimit::max(JSON_BODY_MAX))
         .layer(axum::middleware::from_fn(signed::check_reads))
@@ -234,13 +246,10 @@ async fn auditing<B: Backend>(State(app): Shared<B>) -> Answer<Response> {
     Ok(Json(app.backend.auditing().await?).into_response())
 }
 
-async fn deposit<B: Backend>(
-    State(app): Shared<B>,
-    _operator: Operator,
-    unsigned: Unsigned,
-) -> Answer<Response> {
-    let deposit: DepositRequest = unsigned.json()?;
-    written(app.backend.deposit(unsigned.asked, deposit).await?)
+async fn metrics<B: Backend>(State(app): Shared<B>) -> Answer<Response> {
+    let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    let text = app.backend.metrics().await?;
+    Ok(([(header::CONTENT_TYPE, kind)], text).into_response())
 }
 
 async fn health<B: Backend>(State(app): Shared<B>) -> Answer<Response> {

@@ -1,6 +1,7 @@
 //! What travels over HTTP, as JSON. Field names are part of the contract of `/api/v1`.
 
 mod cases;
+mod shards;
 
 use std::fmt;
 
@@ -17,6 +18,7 @@ use serde::{Deserialize, Serialize};
 
 pub use crate::problem::Problem;
 pub use cases::{CasePhase, CaseReply, CaseView, TestimonyView, TieReply, VotesView};
+pub use shards::{ReplicaView, SHARD_CELLS_MAX, ShardCell, ShardMap, ShardPhase, ShardView};
 
 /// An answer to a submitted job.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -280,6 +282,59 @@ pub struct BalanceView {
     pub debits: Amount,
     /// Debits reserved by open pending transfers.
     pub pending: Amount,
+}
+
+/// An entry of the ledger's journal.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JournalView {
+    /// Its number: 1, 2, 3, … without gaps.
+    pub seq: u64,
+    /// `post`, `pend`, `post-pending`, `void-pending`, `expire` or `close`.
+    pub kind: String,
+    /// What names the transfer.
+    pub id: Digest,
+    /// The account that is debited, or closed.
+    pub from: Option<String>,
+    /// The account that is credited.
+    pub to: Option<String>,
+    /// The reservation that is resolved.
+    pub pending: Option<Digest>,
+    /// How much.
+    pub amount: Option<Amount>,
+    /// The hash over this entry and, by it, all before it.
+    pub hash: Digest,
+}
+
+/// Most entries of the journal in one answer.
+pub const JOURNAL_PAGE_MAX: usize = 4096;
+
+/// Where a backup is to be written.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BackupRequest {
+    /// A folder on the aggregator's machine, which must not exist.
+    pub to: std::path::PathBuf,
+}
+
+/// A backup that was written.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BackupView {
+    /// Whose it is.
+    pub aggregator: AggregatorId,
+    /// Version of the software that wrote it.
+    pub version: String,
+    /// When it was begun.
+    pub created: Timestamp,
+    /// Events that it holds: what was decided after these is not in it.
+    pub events: u64,
+    /// Entries of the ledger's journal that it holds.
+    pub journal: u64,
+    /// The hash of the last of them.
+    pub journal_hash: Digest,
+    /// Blobs that it holds.
+    pub blobs: u64,
+    /// Bytes of these.
+    pub blob_bytes: u64,
 }
 
 /// A client's share of the draw that decides which answers of its job are audited.

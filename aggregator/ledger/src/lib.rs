@@ -45,5 +45,5 @@ pub use error::{LedgerError, Rejection};
 pub use fee::{BPS_PER_WHOLE, FEE_BPS_MAX, FEE_BPS_MIN, FeeBps};
 pub use journal::{Head, JOURNAL_ENTRIES_MAX, JournalEntry};
 pub use state::{Applied, Ledger};
-pub use tables::stored_head;
+pub use tables::{journal, stored_head};
 pub use transfer::{Pending, PendingState, Transfer, TransferId};

@@ -18,6 +18,16 @@ pub(crate) const PENDINGS: Table<TransferId, Pending> = Table::new(Column::Pendi
 /// The end of the journal.
 pub(crate) const HEAD: Cell<Head> = Cell::new("ledger.head", 1);
 
+/// Entries of a stored journal after number `after`, at most `limit`.
+///
+/// # Errors
+/// If a row cannot be read.
+pub fn journal(kv: &dyn View, after: u64, limit: usize) -> Result<Vec<JournalEntry>, StoreError> {
+    let from = KeyRange::all().starting_at(store::Key::to_bytes(&after.saturating_add(1)));
+    let page = JOURNAL.page(kv, &from, limit)?;
+    Ok(page.rows.into_iter().map(|(_, entry)| entry).collect())
+}
+
 impl Ledger {
     /// Adds the rows that `entries` changed to `batch`: the entries, the balances and reservations they
     /// touched as they are now, and the head.

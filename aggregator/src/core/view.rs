@@ -102,6 +102,8 @@ pub struct ReplicaView {
     pub assignment: AssignmentId,
     /// Whose.
     pub provider: ProviderId,
+    /// Whether it checks another's answer.
+    pub check: bool,
     /// How far it is, and why it ended.
     pub state: ReplicaState,
     /// When it moved.
@@ -402,6 +404,7 @@ fn shard_view((shard, index): (&Shard, u32)) -> ShardView {
     let replicas = shard.replicas.iter().map(|replica| ReplicaView {
         assignment: replica.assignment,
         provider: replica.provider,
+        check: replica.check,
         state: replica.state.clone(),
         times: replica.times,
     });

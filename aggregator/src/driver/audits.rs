@@ -1,13 +1,15 @@
 //! The audit of a ledger in use, for whoever asks: beside the machine, which must not wait for it, on
 //! one moment of the store, and once for each end of the journal.
 
+use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use ledger::Head;
+use ledger::{AuditReport, Head};
+use serde::Serialize;
 use serde_json::Value;
 
 use super::error::Error;
-use super::{Audit, Shared};
+use super::{STORE, Shared, open_store};
 
 /// The newest audit. It holds for as long as the journal ends where it did.
 #[derive(Debug, Default)]
@@ -35,4 +37,37 @@ pub(crate) fn audit(shared: &Shared) -> Result<Value, Error> {
         *shared.audited.newest() = Some((head, report.clone()));
     }
     Ok(report)
+}
+
+/// Audits the ledger of a stopped aggregator.
+///
+/// # Errors
+/// If there is no store, or it cannot be opened or read, for example because the aggregator is running.
+pub fn audit_at_rest(data: &Path) -> Result<Audit, Error> {
+    // Opening makes what is missing, and nothing adds up as well as nothing.
+    let found = std::fs::metadata(data.join(STORE));
+    found.map_err(|source| Error::Directory {
+        path: data.join(STORE),
+        source,
+    })?;
+    Ok(Audit::new(ledger::audit(&open_store(data)?)?))
+}
+
+/// An audit's report and its verdict in one word.
+#[derive(Clone, Debug, Serialize)]
+pub struct Audit {
+    /// Whether nothing was found.
+    pub clean: bool,
+    /// What was looked at and found.
+    #[serde(flatten)]
+    pub report: AuditReport,
+}
+
+impl Audit {
+    pub(crate) const fn new(report: AuditReport) -> Self {
+        Self {
+            clean: report.is_clean(),
+            report,
+        }
+    }
 }

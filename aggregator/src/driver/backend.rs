@@ -11,13 +11,13 @@ use api::backend::{Answer, Asked, Backend, Response};
 use api::feed::Feed;
 use api::problem::{Code, Problem};
 use api::types::{
-    AssignmentView, BalanceView, CaseView, ChallengeRequest, DepositRequest, EpochView, Health,
-    JobView, ProviderView, ScoresRequest,
+    AssignmentView, BackupView, BalanceView, CaseView, ChallengeRequest, DepositRequest, EpochView,
+    Health, JobView, JournalView, ProviderView, ScoresRequest, ShardMap, ShardView,
 };
 use jobs::accusation::SignedAccusation;
 use jobs::digest::{BlobRef, Digest};
 use jobs::envelope::SignedPackage;
-use jobs::ids::{CaseId, JobId};
+use jobs::ids::{CaseId, JobId, ProviderId};
 use jobs::package::Package;
 use jobs::policy::Share;
 use tokio::io::AsyncRead;
@@ -29,7 +29,9 @@ pub(super) use problems::{internal, problem};
 use super::error::Error;
 use super::once::{self, Beginning};
 use super::rows::PACKAGES;
-use super::{Shared, audits, games, liquidations, prepare, records, views};
+use super::{
+    Shared, audits, backup, games, liquidations, metrics, operator, prepare, records, shards, views,
+};
 use crate::core::Core;
 use crate::core::view::JobStatus;
 
@@ -46,7 +48,7 @@ impl Driver {
         Self(Arc::downgrade(shared))
     }
 
-    fn shared(&self) -> Answer<Arc<Shared>> {
+    pub(super) fn shared(&self) -> Answer<Arc<Shared>> {
         self.0.upgrade().ok_or_else(|| internal(&Error::Stopping))
     }
 }
@@ -163,6 +165,14 @@ impl Backend for Driver {
         games::assignments(self, job).await
     }
 
+    async fn shards(&self, job: JobId, cells: u32) -> Answer<ShardMap> {
+        shards::map(self, job, cells).await
+    }
+
+    async fn shard(&self, job: JobId, index: u32) -> Answer<ShardView> {
+        shards::shard(self, job, index).await
+    }
+
     async fn scores(&self, asked: Asked, scores: ScoresRequest) -> Answer<Response> {
         games::scores(&*self.shared()?, asked, &scores).await
     }
@@ -204,7 +214,7 @@ impl Backend for Driver {
     }
 
     async fn deposit(&self, asked: Asked, deposit: DepositRequest) -> Answer<Response> {
-        asks::deposit(&*self.shared()?, asked, deposit).await
+        operator::deposit(&*self.shared()?, asked, deposit).await
     }
 
     async fn feed(&self) -> Answer<Arc<Feed>> {
@@ -224,6 +234,26 @@ impl Backend for Driver {
         }
         // The machine takes what it is told.
         self.ask(|_| ()).await
+    }
+
+    async fn set_banned(&self, provider: ProviderId, banned: bool) -> Answer<()> {
+        operator::set_banned(self, provider, banned).await
+    }
+
+    async fn backup(&self, to: PathBuf) -> Answer<BackupView> {
+        self.inquire(move |shared| backup::write(shared, &to))
+            .await?
+    }
+
+    async fn journal(&self, after: u64, limit: usize) -> Answer<Vec<JournalView>> {
+        self.inquire(move |shared| operator::journal(shared, after, limit))
+            .await
+    }
+
+    async fn metrics(&self) -> Answer<String> {
+        let census = self.ask(Core::census).await?;
+        let text = metrics::render(&census, &*self.shared()?);
+        text.map_err(|error| internal(&Error::Log(error.to_string())))
     }
 
     async fn health(&self) -> Answer<Health> {

@@ -169,6 +169,14 @@ impl Handle {
         answered.await.map_err(|_| Error::Stopping)
     }
 
+    /// Events that wait for the machine.
+    pub(crate) fn waiting(&self) -> usize {
+        let sender = self.sender();
+        sender.map_or(0, |sender| {
+            sender.max_capacity().saturating_sub(sender.capacity())
+        })
+    }
+
     /// Lets the machine end once it has drained its queue.
     pub(crate) fn close(&self) {
         if let Ok(mut sender) = self.0.lock() {

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 use api::feed::{Feed, Happening};
 use api::signature::Stamp;
@@ -11,14 +10,19 @@ use ledger::{JournalEntry, Ledger, TransferId};
 use store::{Batch, Kv, StoreError};
 use tokio::sync::{mpsc, oneshot};
 
+mod thread;
+
+pub(crate) use thread::MachineThread;
+
 use super::actor;
 use super::error::Error;
 use super::feed::{self, Teller};
 use super::handle::{Decided, Message};
 use super::log::{self, Replayed};
+use super::metrics::{Meters, Watch};
 use super::once::{Answers, Nonces, Once};
 use super::rows::{ASSIGNMENTS, EVENTS, Fresh, LOG_HEAD, LogHead, Logged, Row};
-use super::{STOP_GRACE, Shared, clock};
+use super::{Shared, clock, stopwatch};
 use crate::core::{Action, Config, Core, Event, Reply, RequestId};
 
 /// Events made durable by one synced write.
@@ -55,42 +59,11 @@ pub(crate) struct Machine {
     nonces: Nonces,
     teller: Teller,
     feed: Arc<Feed>,
+    meters: Meters,
     /// Why nothing is stored any more. Reads go on; every event is refused.
     halted: Option<String>,
     /// The core could not be led back to what is durable: nothing is shown any more.
     blind: bool,
-}
-
-/// The machine's thread. Dropping this ends it: a thread that outlived its executor would keep the
-/// store open while the process ends, and the store's library then aborts the process.
-#[derive(Debug)]
-pub(crate) struct MachineThread {
-    shared: Arc<Shared>,
-    ended: oneshot::Receiver<()>,
-    thread: std::thread::JoinHandle<()>,
-}
-
-impl MachineThread {
-    /// Lets the machine finish what waits, and waits for its end.
-    pub(crate) async fn finish(mut self) {
-        self.shared.handle.close();
-        // Either way it is over.
-        let _ = (&mut self.ended).await;
-    }
-}
-
-impl Drop for MachineThread {
-    fn drop(&mut self) {
-        self.shared.handle.close();
-        // Not for ever: a sender may wait for room in a task that will never run again.
-        for _ in 0..STOP_GRACE.as_millis() {
-            if self.thread.is_finished() {
-                return;
-            }
-            std::thread::sleep(Duration::from_millis(1));
-        }
-        tracing::warn!("the machine did not end in {STOP_GRACE:?}");
-    }
 }
 
 /// What stands in a batch: to be answered once it is durable.
@@ -170,6 +143,7 @@ impl Machine {
             snapshot_due: snapshot.saturating_add(SNAPSHOT_EVENTS),
             requests: 0,
             fresh: Fresh::default(),
+            meters: Meters::default(),
             halted: None,
             blind: false,
         })
@@ -178,6 +152,11 @@ impl Machine {
     /// Where it tells what happens.
     pub(crate) fn feed(&self) -> Arc<Feed> {
         Arc::clone(&self.feed)
+    }
+
+    /// Where it notes how long things take.
+    pub(crate) fn meters(&self) -> Meters {
+        self.meters.clone()
     }
 
     /// Runs on a thread of its own, because a synced write blocks.
@@ -199,11 +178,7 @@ impl Machine {
         };
         let thread = std::thread::Builder::new().name("machine".into());
         match thread.spawn(run) {
-            Ok(thread) => Ok(MachineThread {
-                shared: handle,
-                ended,
-                thread,
-            }),
+            Ok(thread) => Ok(MachineThread::new(handle, ended, thread)),
             Err(error) => Err(Error::Config(format!("no thread for the machine: {error}"))),
         }
     }
@@ -368,9 +343,13 @@ impl Machine {
             repeated_move: self.is_repeated_move(&event),
             ..Decided::default()
         };
-        let before = feed::before(&self.core, &event);
+        let (before, watch) = (
+            feed::before(&self.core, &event),
+            Watch::on(&event, &self.core),
+        );
         let actions = self.core.step(now, event);
         let news = self.teller.after(&self.core, &before, &actions);
+        self.meters.note(&watch, &self.core);
         self.head = head;
         let mut journal: Vec<JournalEntry> = Vec::new();
         for action in &actions {
@@ -443,12 +422,14 @@ impl Machine {
             tracing::error!(%error, "could not stage a snapshot");
         }
         let batch = std::mem::take(&mut pending.batch);
+        let begun = stopwatch();
         if let Err(error) = self.store.commit(batch) {
             tracing::error!(%error, "could not store events");
             pending.refuse(&error.to_string());
             self.roll_back(&error.into());
             return;
         }
+        self.meters.wrote(pending.staged.len(), begun.elapsed());
         self.fresh = Fresh::default();
         self.answers = Answers::default();
         for Staged {

@@ -13,6 +13,7 @@ mod limits;
 mod liquidations;
 mod log;
 mod openings;
+mod operator;
 mod peers;
 mod refusals;
 mod restart;

@@ -142,7 +142,7 @@ pub(crate) fn assignments(core: &Core, id: JobId) -> Option<Vec<AssignmentView>>
 
 /// What became of an assignment. A failure that may be the job's is its provider's only where others
 /// executed the shard.
-fn standing(state: &ReplicaState, accepted: bool) -> Standing {
+pub(super) fn standing(state: &ReplicaState, accepted: bool) -> Standing {
     match state {
         ReplicaState::Settled { agreed: true, .. } => Standing::Agreed,
         ReplicaState::Settled { agreed: false, .. } => Standing::Outvoted,

@@ -27,6 +27,7 @@ mod table;
 mod memory;
 mod rocks;
 
+mod copy;
 mod faults;
 
 #[cfg(test)]
@@ -34,6 +35,7 @@ mod tests;
 
 pub use batch::{BATCH_BYTES_MAX, BATCH_ROWS_MAX, Batch};
 pub use column::Column;
+pub use copy::copy;
 pub use error::StoreError;
 pub use faults::{Fault, FaultyStore};
 pub use key::Key;

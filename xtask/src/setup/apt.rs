@@ -87,6 +87,8 @@ impl Installed {
 pub(super) struct Wanted {
     /// Python environments.
     pub(super) venv: bool,
+    /// A browser without a screen, and a font for it.
+    pub(super) browser: bool,
     /// Programs for other processors run on this one.
     pub(super) emulator: bool,
 }
@@ -103,6 +105,10 @@ pub(super) fn run(wanted: Wanted) -> Result<()> {
     if wanted.emulator && !run::on_path("qemu-x86_64") {
         eprintln!("  missing: qemu-user (for calibrations on emulated processors)");
         missing.push("qemu-user");
+    }
+    if wanted.browser && !run::on_path("chromium") {
+        eprintln!("  missing: chromium fonts-dejavu-core (for the tests of the dashboard)");
+        missing.extend(["chromium", "fonts-dejavu-core"]);
     }
     if wanted.venv && !python_module("ensurepip") {
         eprintln!("  missing: python3-venv (for the reference environment)");

@@ -14,23 +14,43 @@ const REQUIREMENTS: [&str; 2] = [
     "tests/conformance/requirements.txt",
 ];
 
+/// A Python environment and what it is made of.
+pub(super) struct Environment {
+    /// Where it lies.
+    pub(super) folder: PathBuf,
+    /// Lists of pinned requirements, relative to the repository.
+    pub(super) requirements: &'static [&'static str],
+}
+
 pub(super) fn run(home: &Path) -> Result<()> {
+    ensure(&Environment {
+        folder: home.join("venv"),
+        requirements: &REQUIREMENTS,
+    })
+}
+
+/// Makes an environment unless it is there, of what is pinned now.
+pub(super) fn ensure(wanted: &Environment) -> Result<()> {
     let root = run::root()?;
-    let lists = REQUIREMENTS.map(|list| root.join(list));
-    let mut wanted = String::new();
+    let lists: Vec<PathBuf> = wanted
+        .requirements
+        .iter()
+        .map(|list| root.join(list))
+        .collect();
+    let mut pinned = String::new();
     for list in &lists {
-        wanted += &fs::read_to_string(list)
+        pinned += &fs::read_to_string(list)
             .with_context(|| format!("could not read {}", list.display()))?;
     }
-    let venv = home.join("venv");
+    let venv = &wanted.folder;
     // Written last: an interrupted installation is started again.
     let stamp = venv.join("requirements.installed");
-    if fs::read_to_string(&stamp).is_ok_and(|installed| installed == wanted) {
+    if fs::read_to_string(&stamp).is_ok_and(|installed| installed == pinned) {
         return Ok(());
     }
-    eprintln!("  making the reference environment {}", venv.display());
-    make(&venv, &lists)?;
-    fs::write(&stamp, wanted).with_context(|| format!("could not write {}", stamp.display()))
+    eprintln!("  making the Python environment {}", venv.display());
+    make(venv, &lists)?;
+    fs::write(&stamp, pinned).with_context(|| format!("could not write {}", stamp.display()))
 }
 
 /// Makes a Python environment of what lists of pinned requirements name.

@@ -2,22 +2,16 @@
 
 use api::backend::{Answer, Asked, Response};
 use api::problem::{Code, Problem};
-use api::types::{
-    ChallengeReply, ChallengeRequest, DepositReply, DepositRequest, RECORD_BYTES_MAX,
-    REFERENCE_MAX, SubmitReply,
-};
-use jobs::digest::{Digest, Domain};
+use api::types::{ChallengeReply, ChallengeRequest, RECORD_BYTES_MAX, SubmitReply};
 use jobs::envelope::{SignedPackage, VerifiedPackage};
 use jobs::ids::{ClientId, JobId};
-use jobs::money::Amount;
 use jobs::package::Package;
 use jobs::policy::Share;
-use ledger::Account;
 
 use super::problems::{chance, internal};
 use super::refused_package;
 use crate::core::event::Chance;
-use crate::core::{Event, JobSpec, Movement, Reply};
+use crate::core::{Event, JobSpec, Reply};
 use crate::driver::once::{self, Beginning};
 use crate::driver::rows::{PACKAGES, Row};
 use crate::driver::{Shared, prepare, records};
@@ -120,56 +114,6 @@ pub(super) async fn challenge(
         _ => None,
     };
     begun.settle(event, Vec::new(), Some(job), respond).await
-}
-
-/// Moves money in.
-pub(super) async fn deposit(
-    shared: &Shared,
-    asked: Asked,
-    deposit: DepositRequest,
-) -> Answer<Response> {
-    let begun = match once::begin(shared, asked, once::OPERATOR).await? {
-        Beginning::Known(response) => return Ok(response),
-        Beginning::New(begun) => begun,
-    };
-    let DepositRequest {
-        account,
-        amount,
-        reference,
-    } = deposit;
-    if reference.is_empty() || reference.len() > REFERENCE_MAX {
-        let length = reference.len();
-        return Err(Problem::invalid(format!(
-            "reference has {length} bytes: must be 1 to {REFERENCE_MAX}"
-        )));
-    }
-    if amount == Amount::ZERO || amount > jobs::money::AMOUNT_MAX {
-        return Err(Problem::invalid(format!(
-            "amount = {amount}: must be more than 0"
-        )));
-    }
-    let movement = match account.parse::<Account>() {
-        Ok(Account::Client(client)) => Movement::Deposit(client),
-        Ok(Account::Stake(provider)) => Movement::Stake(provider),
-        Ok(Account::Rewards) => Movement::Reward,
-        _ => {
-            let detail =
-                format!("account = {account:?}: must be client:<id>, stake:<id> or rewards");
-            return Err(Problem::invalid(detail));
-        }
-    };
-    let id = Digest::bind(Domain::Transfer, &[b"deposit", reference.as_bytes()]);
-    let event = move |request| Event::Move {
-        request,
-        id,
-        movement,
-        amount,
-    };
-    let respond = |_: &Reply, repeated: bool| {
-        let status = if repeated { 200 } else { 201 };
-        Response::json(status, &DepositReply { new: !repeated }).ok()
-    };
-    begun.settle(event, Vec::new(), None, respond).await
 }
 
 /// The package of a job that is this client's.

@@ -269,3 +269,22 @@ fn a_failed_commit_is_whole_or_absent_and_halts_the_store() {
         }
     }
 }
+
+#[test]
+fn a_copy_holds_every_row_as_it_was() {
+    let count = PAGE_ROWS_MAX as u64 + 300;
+    for (from, to) in Place::both()
+        .into_iter()
+        .zip(Place::both().into_iter().rev())
+    {
+        let (from, to) = (from.open(), to.open());
+        let mut batch = numbers(0..count);
+        HEAD.put(&mut batch, &7).unwrap();
+        from.commit(batch).unwrap();
+        let view = from.snapshot();
+        from.commit(numbers([count])).unwrap();
+        assert!(crate::copy(&*view, to.as_ref()).unwrap() > count);
+        assert_eq!(stored_numbers(to.as_ref()), (0..count).collect::<Vec<_>>());
+        assert_eq!(HEAD.get(to.as_ref()).unwrap(), Some(7));
+    }
+}
