@@ -193,6 +193,16 @@ impl GameConfig {
     }
 }
 
+impl From<&AggregatorConfig> for Settings {
+    fn from(config: &AggregatorConfig) -> Self {
+        Self {
+            token: OperatorToken::new(config.operator_token.clone()),
+            names: config.http_names.clone(),
+            origins: config.http_origins.clone(),
+        }
+    }
+}
+
 impl std::fmt::Debug for AggregatorConfig {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("AggregatorConfig")
@@ -309,13 +319,13 @@ async fn start_with(
     mut settings: Config,
 ) -> Result<Running, Error> {
     settings.prefix_diversity = config.prefix_diversity;
+    let asked_by = Settings::from(&config);
     let (store, closed) = Watched::new(store);
     let store: Arc<dyn Kv> = Arc::new(store);
     let id = settings.aggregator;
-    let accept_timeout = Duration::from_millis(settings.accept_timeout_ms);
-    let reveal_timeout = Duration::from_millis(settings.reveal_timeout_ms);
+    let [accept_timeout, reveal_timeout] =
+        [settings.accept_timeout_ms, settings.reveal_timeout_ms].map(Duration::from_millis);
     let machine = machine::Machine::load(Arc::clone(&store), settings)?;
-    let feed = machine.feed();
     let blobs = BlobStore::open(config.data.join(BLOBS), config.blob_quota)?;
 
     let (network, events, event_loop) = join_network(&config, &blobs)?;
@@ -340,7 +350,7 @@ async fn start_with(
         fetches: Semaphore::new(FETCHES_MAX),
         turns: reveal::Turns::default(),
         in_flight: once::InFlight::default(),
-        feed,
+        feed: machine.feed(),
         inquiries: Semaphore::new(INQUIRIES_MAX),
         audited: audits::Audited::default(),
         records: records::KnownRecords::default(),
@@ -355,17 +365,7 @@ async fn start_with(
     shared.handle.event(Event::Restarted).await?;
     #[cfg(test)]
     let weak = Arc::downgrade(&shared);
-    tasks.extend(serve(
-        listener,
-        events,
-        Settings {
-            token: OperatorToken::new(config.operator_token),
-            names: config.http_names,
-            origins: config.http_origins,
-        },
-        shared,
-        machine,
-    ));
+    tasks.extend(serve(listener, events, asked_by, shared, machine));
     Ok(Running {
         id,
         http,

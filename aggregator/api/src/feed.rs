@@ -7,9 +7,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use jobs::ids::{JobId, ProviderId};
 use jobs::money::Amount;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio::sync::broadcast;
 
+use crate::openapi::schema;
 use crate::types::JobPhase;
 
 /// Events that are kept for who was away.
@@ -19,12 +21,13 @@ pub const KEPT_MAX: usize = 8192;
 pub const LAG_MAX: usize = 1024;
 
 /// Something that happened. Who executes a shard is not told before its job has ended.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum Happening {
     /// A job is in another phase.
     JobPhase {
         /// Which.
+        #[schemars(with = "schema::JobId")]
         job: JobId,
         /// In which.
         phase: JobPhase,
@@ -34,6 +37,7 @@ pub enum Happening {
     /// A shard was given out once more.
     ShardDispatched {
         /// Of which job.
+        #[schemars(with = "schema::JobId")]
         job: JobId,
         /// Which.
         shard: u32,
@@ -41,6 +45,7 @@ pub enum Happening {
     /// Somebody committed to an answer.
     ShardCommitted {
         /// Of which job.
+        #[schemars(with = "schema::JobId")]
         job: JobId,
         /// Which.
         shard: u32,
@@ -48,6 +53,7 @@ pub enum Happening {
     /// Somebody revealed an answer.
     ShardRevealed {
         /// Of which job.
+        #[schemars(with = "schema::JobId")]
         job: JobId,
         /// Which.
         shard: u32,
@@ -55,6 +61,7 @@ pub enum Happening {
     /// A shard has an accepted answer.
     ShardAccepted {
         /// Of which job.
+        #[schemars(with = "schema::JobId")]
         job: JobId,
         /// Which.
         shard: u32,
@@ -62,6 +69,7 @@ pub enum Happening {
     /// A shard needs more replicas than it had.
     ShardUndecided {
         /// Of which job.
+        #[schemars(with = "schema::JobId")]
         job: JobId,
         /// Which.
         shard: u32,
@@ -71,6 +79,7 @@ pub enum Happening {
     /// Answers were left out by a verdict.
     Disagreement {
         /// Of which job.
+        #[schemars(with = "schema::JobId")]
         job: JobId,
         /// Of which shard.
         shard: u32,
@@ -80,23 +89,28 @@ pub enum Happening {
     /// Providers were paid.
     Payment {
         /// For which job.
+        #[schemars(with = "schema::JobId")]
         job: JobId,
         /// How much, all of them together.
+        #[schemars(with = "schema::Amount")]
         amount: Amount,
     },
     /// A provider connected.
     ProviderOnline {
         /// Which.
+        #[schemars(with = "schema::ProviderId")]
         provider: ProviderId,
     },
     /// A provider is gone.
     ProviderOffline {
         /// Which.
+        #[schemars(with = "schema::ProviderId")]
         provider: ProviderId,
     },
     /// A provider is banned.
     ProviderBanned {
         /// Which.
+        #[schemars(with = "schema::ProviderId")]
         provider: ProviderId,
     },
 }
@@ -252,6 +266,7 @@ mod tests {
 
     fn online(number: u8) -> Happening {
         Happening::ProviderOnline {
+            #[schemars(with = "jobs::ids::schema::ProviderId([number; 32])")]
             provider: jobs::ids::ProviderId([number; 32]),
         }
     }

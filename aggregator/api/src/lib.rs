@@ -10,6 +10,7 @@
 pub mod backend;
 pub mod client;
 pub mod feed;
+pub mod openapi;
 pub mod problem;
 pub mod server;
 pub mod signature;

@@ -320,7 +320,9 @@ impl fmt::Display for Code {
 }
 
 /// Why a request was refused: an RFC 9457 problem with a stable code.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[derive(
+    Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema, thiserror::Error,
+)]
 #[error("{detail} ({code})")]
 pub struct Problem {
     /// `urn:assay:problem:` and the code.

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use axum::extract::{DefaultBodyLimit, Path, Query, Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
-use axum::response::{IntoResponse, Response};
+use axum::response::{Html, IntoResponse, Response};
 use axum::routing::{get, post, put};
 use axum::{Json, Router};
 use futures::TryStreamExt;
@@ -57,6 +57,7 @@ pub(crate) fn router<B: Backend>(
     });
     Router::new()
         .nest("/api/v1", api(Arc::clone(&app)))
+        .route("/api/docs", get(|| async { Html(crate::openapi::page()) }))
         .route("/livez", get(|| async { "ok" }))
         .route("/readyz", get(ready::<B>).with_state(Arc::clone(&app)))
         .route("/metrics", get(metrics::<B>).with_state(app))
@@ -108,6 +109,10 @@ fn api<B: Backend>(app: Arc<App<B>>) -> Router {
         )
         .route("/backups", post(operator::backup::<B>))
         .route("/health", get(health::<B>))
+        .route(
+            "/openapi.json",
+            get(|| async { Json(crate::openapi::document()) }),
+        )
         .layer(DefaultBodyLimit::max(JSON_BODY_MAX))
         .layer(axum::middleware::from_fn(signed::check_reads))
         .with_state(app)

@@ -14,31 +14,37 @@ use jobs::offer::{DeviceSpec, Price};
 use jobs::policy::Share;
 use jobs::statement::Signed;
 use jobs::time::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::openapi::schema;
 pub use crate::problem::Problem;
 pub use cases::{CasePhase, CaseReply, CaseView, TestimonyView, TieReply, VotesView};
 pub use shards::{ReplicaView, SHARD_CELLS_MAX, ShardCell, ShardMap, ShardPhase, ShardView};
 
 /// An answer to a submitted job.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct SubmitReply {
     /// The job's id.
+    #[schemars(with = "schema::JobId")]
     pub job: JobId,
     /// Blobs the aggregator does not hold yet, to be uploaded before the job can run.
+    #[schemars(with = "Vec<schema::BlobRef>")]
     pub missing: Vec<BlobRef>,
     /// What was put in escrow.
+    #[schemars(with = "schema::Amount")]
     pub escrowed: Amount,
     /// Shards of the plan.
     pub shards: u32,
     /// The promise of the aggregator's share of what decides who executes the job and, where answers are audited,
     /// which. The client now gives its own ([`ShareRequest`]); without it the aggregator draws alone who executes, and
     /// all of an audited job is audited, at the client's expense. The job's record opens both.
+    #[schemars(with = "schema::Digest")]
     pub promise: Digest,
 }
 
 /// Where a job is in its life.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum JobPhase {
     /// Admitted and funded; blobs are missing.
@@ -77,13 +83,15 @@ impl fmt::Display for JobPhase {
 }
 
 /// A job.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct JobView {
     /// The job's id.
+    #[schemars(with = "schema::JobId")]
     pub id: JobId,
     /// Its name.
     pub name: String,
     /// Who pays.
+    #[schemars(with = "schema::ClientId")]
     pub client: ClientId,
     /// Where it is.
     pub phase: JobPhase,
@@ -104,29 +112,39 @@ pub struct JobView {
     /// Replicas that a verdict left out.
     pub disagreements: u32,
     /// What was put in escrow.
+    #[schemars(with = "schema::Amount")]
     pub escrowed: Amount,
     /// What is in escrow now.
+    #[schemars(with = "schema::Amount")]
     pub escrow_left: Amount,
     /// What providers got, ascending by provider.
+    #[schemars(with = "Vec<(schema::ProviderId, schema::Amount)>")]
     pub paid: Vec<(ProviderId, Amount)>,
     /// What the aggregator kept.
+    #[schemars(with = "schema::Amount")]
     pub fee: Amount,
     /// What went back to the client.
+    #[schemars(with = "schema::Amount")]
     pub returned: Amount,
     /// When it was admitted.
+    #[schemars(with = "schema::Timestamp")]
     pub submitted: Timestamp,
     /// When it became terminal.
+    #[schemars(with = "Option<schema::Timestamp>")]
     pub finished: Option<Timestamp>,
     /// The merged result.
+    #[schemars(with = "Option<schema::BlobRef>")]
     pub result: Option<BlobRef>,
 }
 
 /// A provider.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ProviderView {
     /// Its key.
+    #[schemars(with = "schema::ProviderId")]
     pub id: ProviderId,
     /// Who runs it: its operator's key, or its own.
+    #[schemars(with = "schema::OperatorId")]
     pub operator: OperatorId,
     /// The network prefix that it is reached from, as a hash of 16 hexadecimal digits. Two providers with
     /// the same one get no replicas of one shard, unless the aggregator does not mind.
@@ -140,10 +158,13 @@ pub struct ProviderView {
     /// Reputation in millionths.
     pub reputation_ppm: u32,
     /// Its device.
+    #[schemars(with = "schema::DeviceSpec")]
     pub device: DeviceSpec,
     /// What it asks.
+    #[schemars(with = "schema::Price")]
     pub price: Price,
     /// Digest of its fingerprint.
+    #[schemars(with = "schema::Digest")]
     pub fingerprint: Digest,
     /// Assignments under way.
     pub in_flight: u32,
@@ -161,12 +182,14 @@ pub struct ProviderView {
     pub game_epoch: Option<u64>,
     /// What it was paid for its points in all.
     #[serde(default)]
+    #[schemars(with = "schema::Amount")]
     pub rewarded: Amount,
     /// Its answers in audited jobs that are not final, and so not paid.
     #[serde(default)]
     pub held_answers: u64,
     /// What these earn at most.
     #[serde(default)]
+    #[schemars(with = "schema::Amount")]
     pub held_at_most: Amount,
     /// Checks that it passed since it began or last failed one.
     #[serde(default)]
@@ -177,9 +200,10 @@ pub struct ProviderView {
 }
 
 /// An assignment of a job that has ended, with the times at which the aggregator saw it move.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct AssignmentView {
     /// Its id.
+    #[schemars(with = "schema::AssignmentId")]
     pub assignment: AssignmentId,
     /// Position of its shard in the plan.
     pub shard: u32,
@@ -188,55 +212,68 @@ pub struct AssignmentView {
     /// Items of the shard.
     pub items: u32,
     /// To whom it was given.
+    #[schemars(with = "schema::ProviderId")]
     pub provider: ProviderId,
     /// What became of it.
+    #[schemars(with = "schema::Standing")]
     pub standing: Standing,
     /// When it was given out.
+    #[schemars(with = "schema::Timestamp")]
     pub dispatched: Timestamp,
     /// When its acceptance arrived.
+    #[schemars(with = "Option<schema::Timestamp>")]
     pub accepted: Option<Timestamp>,
     /// When its commitment arrived.
+    #[schemars(with = "Option<schema::Timestamp>")]
     pub committed: Option<Timestamp>,
 }
 
 /// Where the game is.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct EpochView {
     /// The epoch under way.
     pub epoch: u64,
     /// Length of an epoch in milliseconds.
     pub epoch_ms: u64,
     /// The aggregator's clock.
+    #[schemars(with = "schema::Timestamp")]
     pub now: Timestamp,
     /// When the epoch ends.
+    #[schemars(with = "schema::Timestamp")]
     pub ends: Timestamp,
     /// Whose reports count.
+    #[schemars(with = "Vec<schema::ProviderId>")]
     pub validators: Vec<ProviderId>,
     /// The most that an epoch is rewarded with.
+    #[schemars(with = "schema::Amount")]
     pub reward: Amount,
     /// What the pot still holds.
+    #[schemars(with = "schema::Amount")]
     pub rewards_left: Amount,
     /// What came of the latest closed epochs, oldest first.
     pub closed: Vec<ClosedEpoch>,
 }
 
 /// What came of an epoch.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ClosedEpoch {
     /// Which.
     pub epoch: u64,
     /// Validators whose reports counted.
     pub reporters: u32,
     /// What there was to give.
+    #[schemars(with = "schema::Amount")]
     pub pot: Amount,
     /// The median of their points, ascending by provider.
+    #[schemars(with = "Vec<(schema::ProviderId, u16)>")]
     pub points: Vec<(ProviderId, u16)>,
     /// Who got what, ascending by provider.
+    #[schemars(with = "Vec<(schema::ProviderId, schema::Amount)>")]
     pub awards: Vec<(ProviderId, Amount)>,
 }
 
 /// A validator's signed report of an epoch.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ScoresRequest {
     /// The signed statement in its binary encoding, as hexadecimal digits.
@@ -263,7 +300,7 @@ impl ScoresRequest {
 }
 
 /// An answer to a validator's report.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ScoresReply {
     /// Which epoch it is about.
     pub epoch: u64,
@@ -272,36 +309,43 @@ pub struct ScoresReply {
 }
 
 /// A ledger account.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct BalanceView {
     /// Account, as `client:…`, `escrow:…`, `provider:…`, `stake:…`, `fee`, `slashed`, `rewards` or `outside`.
     pub account: String,
     /// Credits posted.
+    #[schemars(with = "schema::Amount")]
     pub credits: Amount,
     /// Debits posted.
+    #[schemars(with = "schema::Amount")]
     pub debits: Amount,
     /// Debits reserved by open pending transfers.
+    #[schemars(with = "schema::Amount")]
     pub pending: Amount,
 }
 
 /// An entry of the ledger's journal.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct JournalView {
     /// Its number: 1, 2, 3, … without gaps.
     pub seq: u64,
     /// `post`, `pend`, `post-pending`, `void-pending`, `expire` or `close`.
     pub kind: String,
     /// What names the transfer.
+    #[schemars(with = "schema::Digest")]
     pub id: Digest,
     /// The account that is debited, or closed.
     pub from: Option<String>,
     /// The account that is credited.
     pub to: Option<String>,
     /// The reservation that is resolved.
+    #[schemars(with = "Option<schema::Digest>")]
     pub pending: Option<Digest>,
     /// How much.
+    #[schemars(with = "Option<schema::Amount>")]
     pub amount: Option<Amount>,
     /// The hash over this entry and, by it, all before it.
+    #[schemars(with = "schema::Digest")]
     pub hash: Digest,
 }
 
@@ -309,27 +353,31 @@ pub struct JournalView {
 pub const JOURNAL_PAGE_MAX: usize = 4096;
 
 /// Where a backup is to be written.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct BackupRequest {
     /// A folder on the aggregator's machine, which must not exist.
+    #[schemars(with = "schema::PathBuf")]
     pub to: std::path::PathBuf,
 }
 
 /// A backup that was written.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct BackupView {
     /// Whose it is.
+    #[schemars(with = "schema::AggregatorId")]
     pub aggregator: AggregatorId,
     /// Version of the software that wrote it.
     pub version: String,
     /// When it was begun.
+    #[schemars(with = "schema::Timestamp")]
     pub created: Timestamp,
     /// Events that it holds: what was decided after these is not in it.
     pub events: u64,
     /// Entries of the ledger's journal that it holds.
     pub journal: u64,
     /// The hash of the last of them.
+    #[schemars(with = "schema::Digest")]
     pub journal_hash: Digest,
     /// Blobs that it holds.
     pub blobs: u64,
@@ -338,44 +386,47 @@ pub struct BackupView {
 }
 
 /// A client's share of the draw that decides which answers of its job are audited.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ShareRequest {
     /// What the job's nonce promises.
+    #[schemars(with = "schema::Share")]
     pub share: Share,
 }
 
 /// A client doubts an item of a result that is not final.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ChallengeRequest {
     /// The client's share of the draw, which nobody else knows.
+    #[schemars(with = "schema::Share")]
     pub share: Share,
     /// Which item of the job's input.
     pub item: u32,
 }
 
 /// An operator's deposit.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DepositRequest {
     /// `client:blake3:…`, `stake:…` or `rewards`.
     pub account: String,
     /// How much.
+    #[schemars(with = "schema::Amount")]
     pub amount: Amount,
     /// Chosen by the operator; the same reference deposits once.
     pub reference: String,
 }
 
 /// An answer to a challenge.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ChallengeReply {
     /// Which shard is executed again.
     pub shard: u32,
 }
 
 /// An answer to a deposit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct DepositReply {
     /// Whether the reference was new.
     pub new: bool,
@@ -388,11 +439,12 @@ pub const REFERENCE_MAX: usize = 128;
 pub const RECORD_BYTES_MAX: u64 = 512 << 20;
 
 /// The aggregator's state of health.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Health {
     /// `ok`, or why not.
     pub status: String,
     /// The aggregator's key.
+    #[schemars(with = "schema::AggregatorId")]
     pub aggregator: AggregatorId,
     /// Version of the software.
     pub version: String,

@@ -80,20 +80,17 @@ fn answer(head: &str, length: usize, body: &[u8]) -> Vec<u8> {
     [head.as_bytes(), body].concat()
 }
 
-#[tokio::test]
-async fn a_download_that_breaks_off_is_taken_up_and_what_came_is_checked() {
-    let bytes: Vec<u8> = (0..100_000_u32).map(|at| (at % 251) as u8).collect();
-    let blob = BlobRef::of(&bytes);
+/// What each connection gets, and whether the right content comes of it.
+fn broken_off(bytes: &[u8]) -> Vec<(Vec<Vec<u8>>, bool)> {
     let (whole, part) = (
         "200 OK",
         "206 Partial Content\r\ncontent-range: bytes 60000-99999/100000",
     );
     let other = "206 Partial Content\r\ncontent-range: bytes 0-99999/100000";
-    let mut spoilt = bytes.clone();
+    let mut spoilt = bytes.to_vec();
     spoilt[99_999] ^= 1;
-    // What each connection gets, and whether the right content comes of it.
-    let cases = [
-        (vec![answer(whole, 100_000, &bytes)], true),
+    vec![
+        (vec![answer(whole, 100_000, bytes)], true),
         (
             vec![
                 answer(whole, 100_000, &bytes[..60_000]),
@@ -105,14 +102,14 @@ async fn a_download_that_breaks_off_is_taken_up_and_what_came_is_checked() {
         (
             vec![
                 answer(whole, 100_000, &bytes[..60_000]),
-                answer(whole, 100_000, &bytes),
+                answer(whole, 100_000, bytes),
             ],
             true,
         ),
         (
             vec![
                 answer(whole, 100_000, &bytes[..60_000]),
-                answer(other, 100_000, &bytes),
+                answer(other, 100_000, bytes),
             ],
             true,
         ),
@@ -124,7 +121,14 @@ async fn a_download_that_breaks_off_is_taken_up_and_what_came_is_checked() {
             false,
         ),
         (vec![answer(whole, 99_999, &bytes[..99_999])], false),
-    ];
+    ]
+}
+
+#[tokio::test]
+async fn a_download_that_breaks_off_is_taken_up_and_what_came_is_checked() {
+    let bytes: Vec<u8> = (0..100_000_u32).map(|at| (at % 251) as u8).collect();
+    let blob = BlobRef::of(&bytes);
+    let cases = broken_off(&bytes);
     for (at, (answers, good)) in cases.into_iter().enumerate() {
         let resumes = answers.len() > 1;
         let (client, served) = scripted(answers).await;

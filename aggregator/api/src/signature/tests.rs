@@ -72,89 +72,91 @@ fn a_signed_request_verifies_and_names_who_asks() {
 
 type Change = fn(&mut Message);
 
+/// What the refusal says, and what was done to the request.
+const CHANGES: &[(&str, Change)] = &[
+    ("the signature is not", |m| m.method = Method::PUT),
+    ("the signature is not", |m| m.path = "/api/v1/job".into()),
+    ("the signature is not", |m| m.query = None),
+    ("the signature is not", |m| {
+        m.set(DIGEST_HEADER, &content_digest(b"{}"))
+    }),
+    ("the signature is not", |m| {
+        m.set(IDEMPOTENCY_HEADER, "other")
+    }),
+    ("the signature is not", |m| {
+        m.replace(INPUT_HEADER, "created=17", "created=18")
+    }),
+    ("the signature is not", |m| {
+        m.replace(INPUT_HEADER, NONCE, "fedcba9876543210")
+    }),
+    ("\"@query\" is not covered", |m| {
+        m.replace(INPUT_HEADER, " \"@query\"", "")
+    }),
+    ("\"content-digest\" is not covered", |m| {
+        m.replace(INPUT_HEADER, " \"content-digest\"", "");
+    }),
+    ("covered twice", |m| {
+        m.replace(INPUT_HEADER, "\"@path\"", "\"@path\" \"@path\"")
+    }),
+    ("and nothing else", |m| {
+        m.replace(INPUT_HEADER, "\"@path\"", "\"@path\" \"date\"")
+    }),
+    ("is not covered", |m| {
+        m.replace(INPUT_HEADER, " \"idempotency-key\"", "")
+    }),
+    ("and nothing else", |m| {
+        drop(m.headers.remove(IDEMPOTENCY_HEADER))
+    }),
+    ("belong together", |m| drop(m.headers.remove(KEY_HEADER))),
+    ("belong together", |m| {
+        drop(m.headers.remove(SIGNATURE_HEADER))
+    }),
+    ("must be \"ecdsa-p256-sha256\"", |m| {
+        m.replace(INPUT_HEADER, ALGORITHM, "ed25519")
+    }),
+    ("must be \"assay\"", |m| {
+        m.replace(INPUT_HEADER, "tag=\"assay\"", "tag=\"other\"")
+    }),
+    ("parameter nonce is missing", |m| {
+        m.replace(INPUT_HEADER, &format!("nonce=\"{NONCE}\";"), "");
+    }),
+    ("nonce has 3 bytes", |m| {
+        m.replace(INPUT_HEADER, NONCE, "abc")
+    }),
+    ("came twice", |m| {
+        m.replace(INPUT_HEADER, ";alg", ";created=1;alg")
+    }),
+    ("not of this profile", |m| {
+        m.replace(INPUT_HEADER, ";alg", ";expires=1;alg")
+    }),
+    ("must be seconds", |m| {
+        m.replace(INPUT_HEADER, "created=", "created=-")
+    }),
+    ("no plain text", |m| {
+        m.replace(INPUT_HEADER, NONCE, "0123\\\"5678")
+    }),
+    ("is labelled", |m| {
+        m.replace(SIGNATURE_HEADER, "assay=", "other=")
+    }),
+    ("not base64", |m| {
+        m.replace(SIGNATURE_HEADER, "assay=:", "assay=:!")
+    }),
+    ("must be 64", |m| m.set(SIGNATURE_HEADER, "assay=:AAAA:")),
+    ("the key in Assay-Key is", |m| {
+        let other = ClientKey::generate().unwrap();
+        m.set(KEY_HEADER, &STANDARD.encode(other.public_key().as_der()));
+    }),
+    ("P-256", |m| m.set(KEY_HEADER, "AAAA")),
+    ("more than once", |m| {
+        let again = m.headers[SIGNATURE_HEADER].clone();
+        m.headers.append(SIGNATURE_HEADER, again);
+    }),
+];
+
 #[test]
 fn whatever_is_changed_or_outside_of_the_profile_is_refused_by_name() {
-    let cases: &[(&str, Change)] = &[
-        ("the signature is not", |m| m.method = Method::PUT),
-        ("the signature is not", |m| m.path = "/api/v1/job".into()),
-        ("the signature is not", |m| m.query = None),
-        ("the signature is not", |m| {
-            m.set(DIGEST_HEADER, &content_digest(b"{}"))
-        }),
-        ("the signature is not", |m| {
-            m.set(IDEMPOTENCY_HEADER, "other")
-        }),
-        ("the signature is not", |m| {
-            m.replace(INPUT_HEADER, "created=17", "created=18")
-        }),
-        ("the signature is not", |m| {
-            m.replace(INPUT_HEADER, NONCE, "fedcba9876543210")
-        }),
-        ("\"@query\" is not covered", |m| {
-            m.replace(INPUT_HEADER, " \"@query\"", "")
-        }),
-        ("\"content-digest\" is not covered", |m| {
-            m.replace(INPUT_HEADER, " \"content-digest\"", "");
-        }),
-        ("covered twice", |m| {
-            m.replace(INPUT_HEADER, "\"@path\"", "\"@path\" \"@path\"")
-        }),
-        ("and nothing else", |m| {
-            m.replace(INPUT_HEADER, "\"@path\"", "\"@path\" \"date\"")
-        }),
-        ("is not covered", |m| {
-            m.replace(INPUT_HEADER, " \"idempotency-key\"", "")
-        }),
-        ("and nothing else", |m| {
-            drop(m.headers.remove(IDEMPOTENCY_HEADER))
-        }),
-        ("belong together", |m| drop(m.headers.remove(KEY_HEADER))),
-        ("belong together", |m| {
-            drop(m.headers.remove(SIGNATURE_HEADER))
-        }),
-        ("must be \"ecdsa-p256-sha256\"", |m| {
-            m.replace(INPUT_HEADER, ALGORITHM, "ed25519")
-        }),
-        ("must be \"assay\"", |m| {
-            m.replace(INPUT_HEADER, "tag=\"assay\"", "tag=\"other\"")
-        }),
-        ("parameter nonce is missing", |m| {
-            m.replace(INPUT_HEADER, &format!("nonce=\"{NONCE}\";"), "");
-        }),
-        ("nonce has 3 bytes", |m| {
-            m.replace(INPUT_HEADER, NONCE, "abc")
-        }),
-        ("came twice", |m| {
-            m.replace(INPUT_HEADER, ";alg", ";created=1;alg")
-        }),
-        ("not of this profile", |m| {
-            m.replace(INPUT_HEADER, ";alg", ";expires=1;alg")
-        }),
-        ("must be seconds", |m| {
-            m.replace(INPUT_HEADER, "created=", "created=-")
-        }),
-        ("no plain text", |m| {
-            m.replace(INPUT_HEADER, NONCE, "0123\\\"5678")
-        }),
-        ("is labelled", |m| {
-            m.replace(SIGNATURE_HEADER, "assay=", "other=")
-        }),
-        ("not base64", |m| {
-            m.replace(SIGNATURE_HEADER, "assay=:", "assay=:!")
-        }),
-        ("must be 64", |m| m.set(SIGNATURE_HEADER, "assay=:AAAA:")),
-        ("the key in Assay-Key is", |m| {
-            let other = ClientKey::generate().unwrap();
-            m.set(KEY_HEADER, &STANDARD.encode(other.public_key().as_der()));
-        }),
-        ("P-256", |m| m.set(KEY_HEADER, "AAAA")),
-        ("more than once", |m| {
-            let again = m.headers[SIGNATURE_HEADER].clone();
-            m.headers.append(SIGNATURE_HEADER, again);
-        }),
-    ];
     let key = ClientKey::generate().unwrap();
-    for (at, (reason, change)) in cases.iter().enumerate() {
+    for (at, (reason, change)) in CHANGES.iter().enumerate() {
         let mut message = Message::signed(&key);
         change(&mut message);
         let problem = message.verify().unwrap_err();
