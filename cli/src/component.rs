@@ -1,21 +1,29 @@
 //! From a guest's source to a component, and what a component says of itself.
 //!
-//! Two builds of one source give the same bytes, wherever the source lies: anyone can check that a
+//! Two builds of one source in Rust give the same bytes, wherever the source lies: anyone can check that a
 //! component is what its author says it is. [`compile`] sees to that with fixed settings and paths,
 //! [`strip`] by leaving out names and tool versions.
 
 mod compile;
+mod interpreted;
+mod language;
+mod new;
 mod strip;
 mod toolchain;
+mod tools;
 
 use std::fs;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result, bail, ensure};
-use jobs::component::{self, COMPONENT_BYTES_MAX, Summary};
+use anyhow::{Context as _, Result, bail};
+use jobs::component::{self, COMPONENT_BYTES_MAX, Profile, Summary};
 use jobs::digest::Digest;
 use serde::Serialize;
+
+use crate::output::Output;
+pub(crate) use language::Language;
+pub(crate) use new::create;
 
 /// What a build made.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -26,6 +34,8 @@ pub(crate) struct BuildReport {
     pub(crate) digest: String,
     /// Bytes.
     pub(crate) size: u64,
+    /// What it expects of its host, which follows from its imports.
+    pub(crate) profile: Profile,
     /// Imported interfaces, sorted.
     pub(crate) imports: Vec<String>,
     /// The compiler that made it. Other compilers make other bytes.
@@ -41,44 +51,87 @@ pub(crate) struct Inspection {
     pub(crate) digest: String,
     /// Bytes.
     pub(crate) size: u64,
+    /// What it expects of its host, which follows from its imports.
+    pub(crate) profile: Profile,
     /// Imported interfaces, sorted.
     pub(crate) imports: Vec<String>,
     /// Exported functions and interfaces, sorted.
     pub(crate) exports: Vec<String>,
 }
 
-/// Compiles the crate in `project` and makes it a component, at `out` or else at
-/// `<project>/target/<package>.component.wasm`. The compiler's talk goes to stderr.
+/// Makes a component of the project, at `out` or else at `<project>/target/<name>.component.wasm`. The
+/// compiler's talk goes to stderr.
 pub(crate) fn build(project: &Path, out: Option<&Path>) -> Result<BuildReport> {
     let project = fs::canonicalize(project)
         .with_context(|| format!("there is no guest project at {}", project.display()))?;
-    let manifest = project.join("Cargo.toml");
-    ensure!(
-        manifest.is_file(),
-        "a guest project is a folder with a Cargo.toml, and {} is missing",
-        manifest.display()
-    );
-    let toolchain = toolchain::find(&project)?;
-    let compiled = compile::core_module(&project, &toolchain)?;
-    let component = componentize(&compiled.wasm)
-        .with_context(|| format!("package {} does not make a component", compiled.package))?;
-    let summary = component::check(&component)
-        .with_context(|| format!("package {} does not make a job", compiled.package))?;
+    let made = match Language::of(&project)? {
+        Language::Rust => rust(&project)?,
+        language => interpreted(&project, language)?,
+    };
+    let summary = component::check(&made.component)
+        .with_context(|| format!("{} does not make a job", made.name))?;
     let out = out.map_or_else(
         || {
-            let file = format!("{}.component.wasm", compiled.package);
+            let file = format!("{}.component.wasm", made.name);
             project.join("target").join(file)
         },
         Path::to_path_buf,
     );
-    write_whole(&out, &component)?;
+    write_whole(&out, &made.component)?;
     Ok(BuildReport {
         component_path: out,
-        digest: Digest::of(&component).to_string(),
-        size: component.len() as u64,
+        digest: Digest::of(&made.component).to_string(),
+        size: made.component.len() as u64,
+        profile: summary.profile,
         imports: summary.imports,
+        toolchain: made.toolchain,
+    })
+}
+
+/// A component that nobody has checked yet.
+struct Made {
+    name: String,
+    component: Vec<u8>,
+    toolchain: String,
+}
+
+fn rust(project: &Path) -> Result<Made> {
+    let toolchain = toolchain::find(project)?;
+    let compiled = compile::core_module(project, &toolchain)?;
+    let component = componentize(&compiled.wasm)
+        .with_context(|| format!("package {} does not make a component", compiled.package))?;
+    Ok(Made {
+        name: compiled.package,
+        component,
         toolchain: toolchain.to_string(),
     })
+}
+
+fn interpreted(project: &Path, language: Language) -> Result<Made> {
+    let name = project
+        .file_name()
+        .and_then(|name| name.to_str())
+        .with_context(|| format!("the folder {} has no name in UTF-8", project.display()))?;
+    Ok(Made {
+        name: name.to_owned(),
+        component: interpreted::component(project, language)?,
+        toolchain: tools::versions(language)?,
+    })
+}
+
+/// Where the tools for JavaScript and Python are.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct SetupReport {
+    /// Whether they were installed just now.
+    pub(crate) installed: bool,
+    /// Their folder.
+    pub(crate) folder: PathBuf,
+}
+
+/// Installs the tools for JavaScript and Python unless they are there.
+pub(crate) fn setup(output: Output) -> Result<SetupReport> {
+    let (installed, folder) = tools::install(output)?;
+    Ok(SetupReport { installed, folder })
 }
 
 /// Reads a component and checks that it is a job.
@@ -92,12 +145,16 @@ pub(crate) fn inspect(path: &Path) -> Result<Inspection> {
         bail!("{shown} has {size} bytes; a component has at most {COMPONENT_BYTES_MAX}");
     }
     let bytes = fs::read(path).with_context(|| format!("cannot read {shown}"))?;
-    let Summary { imports, exports } =
-        component::check(&bytes).with_context(|| format!("{shown} is not a job"))?;
+    let Summary {
+        profile,
+        imports,
+        exports,
+    } = component::check(&bytes).with_context(|| format!("{shown} is not a job"))?;
     Ok(Inspection {
         component_path: path.to_path_buf(),
         digest: Digest::of(&bytes).to_string(),
         size,
+        profile,
         imports,
         exports,
     })

@@ -293,6 +293,8 @@ impl Devnet {
             "provider".to_owned(),
             "start".to_owned(),
             format!("--data={}", data.display()),
+            // Less than we wait for a daemon to end.
+            "--drain-seconds=5".to_owned(),
         ];
         arguments.extend(
             self.ready

@@ -42,7 +42,7 @@ pub(crate) fn describe() -> String {
 
 /// Bytes of memory this process may use: the machine's, or less if its control group says so. `None`
 /// if the system does not tell.
-fn memory() -> Option<u64> {
+pub(crate) fn memory() -> Option<u64> {
     let read = |path: &str| std::fs::read_to_string(Path::new(path)).ok();
     let machine = read("/proc/meminfo").and_then(|text| total(&text));
     let group = read("/sys/fs/cgroup/memory.max").and_then(|text| text.trim().parse().ok());

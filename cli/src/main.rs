@@ -6,6 +6,7 @@ mod calibrate;
 mod canaries;
 mod commands;
 mod component;
+mod control;
 mod devnet;
 mod draws;
 mod exit;
@@ -14,7 +15,10 @@ mod job;
 mod machine;
 mod output;
 mod patience;
+mod period;
+mod provider_file;
 mod read;
+mod service;
 mod shares;
 mod submission;
 mod validator;
@@ -49,7 +53,7 @@ enum Command {
     /// Manage the key that signs your jobs.
     #[command(subcommand)]
     Key(key::KeyCommand),
-    /// Build and inspect job components.
+    /// Begin, build and inspect job components.
     #[command(subcommand)]
     Component(commands::component::ComponentCommand),
     /// Check, run, submit and follow jobs.
@@ -88,6 +92,9 @@ enum Command {
     /// Execute shards for a provider, over stdin and stdout. Started by `assay provider`.
     #[command(hide = true)]
     Worker,
+    /// As `worker`, and attack from inside first. Started by `assay provider selftest`.
+    #[command(hide = true)]
+    WorkerDrill,
 }
 
 fn main() -> ExitCode {
@@ -101,6 +108,9 @@ fn main() -> ExitCode {
     };
     if matches!(cli.command, Command::Worker) {
         return runtime::worker::main();
+    }
+    if matches!(cli.command, Command::WorkerDrill) {
+        return runtime::worker::main_with(runtime::worker::drill::attack);
     }
     if let Err(error) = home::make_variables_absolute() {
         eprintln!("error: {error:#}");
@@ -169,7 +179,8 @@ fn run(command: Command, output: Output) -> anyhow::Result<()> {
             | Command::Component(_)
             | Command::Sim(_)
             | Command::Game(_)
-            | Command::Worker => Ok(()),
+            | Command::Worker
+            | Command::WorkerDrill => Ok(()),
         }
     })
 }

@@ -96,7 +96,7 @@ pub use notes::{NoteSink, Notes};
 pub use onnx::edit::{ModelEdit, declared_inputs, edit_model};
 pub use onnx::{Census as ModelCensus, DeclaredDim, DeclaredInput, inspect as inspect_model};
 pub use ort_backend::OrtBackend;
-pub use ort_backend::devices::host_memory_bytes;
+pub use ort_backend::devices::{gpu_processes, host_memory_bytes};
 pub use ort_backend::library::{OrtLibrary, discover};
 pub use pick::{Pick, Sampling, TOP_K_MAX};
 pub use reference_backend::ReferenceBackend;

@@ -1,35 +1,23 @@
 //! Whether a WebAssembly component is a job: its imports, its exports, and its size.
 //!
 //! The check runs before a component is signed, admitted or compiled. It is strict where the
-//! runtime would merely fail later: a component that passes imports nothing but [`ALLOWED_IMPORTS`],
+//! runtime would merely fail later: a component that passes imports nothing but [`ALLOWED_IMPORTS`] and
+//! [`WASI_INTERFACES`],
 //! uses only the WebAssembly features of [`features`] and is too small to be a compile bomb.
+
+mod imports;
+mod run;
 
 use std::collections::BTreeSet;
 
-use wasmparser::component_types::{
-    ComponentDefinedType, ComponentEntityType, ComponentFuncType, ComponentValType,
-};
-use wasmparser::types::Types;
 use wasmparser::{
-    CanonicalFunction, CanonicalOption, ComponentExternalKind, ComponentTypeRef, FunctionBody,
-    Operator, Parser, Payload, PrimitiveValType, TableSectionReader, TypeBounds, Validator,
+    CanonicalFunction, CanonicalOption, ComponentExternalKind, ComponentInstance, ComponentTypeRef,
+    FunctionBody, Operator, Parser, Payload, TableSectionReader, TypeBounds, Validator,
     WasmFeatures,
 };
 
 use crate::Error;
-
-/// Every interface a job may import, at exactly these versions. The runtime's linker defines these
-/// and no others.
-pub const ALLOWED_IMPORTS: &[&str] = &[
-    "assay:job/context@0.1.0",
-    "assay:job/log@0.1.0",
-    "assay:job/nn-ext@0.1.0",
-    "assay:job/types@0.1.0",
-    "wasi:nn/errors@0.2.0-rc-2024-10-28",
-    "wasi:nn/graph@0.2.0-rc-2024-10-28",
-    "wasi:nn/inference@0.2.0-rc-2024-10-28",
-    "wasi:nn/tensor@0.2.0-rc-2024-10-28",
-];
+pub use imports::{ALLOWED_IMPORTS, Profile, WASI_INTERFACES, wasi_interface};
 
 /// The function every job exports.
 pub const RUN_EXPORT: &str = "run";
@@ -37,8 +25,13 @@ pub const RUN_EXPORT: &str = "run";
 /// Largest component in bytes.
 pub const COMPONENT_BYTES_MAX: usize = 64 << 20;
 
-/// Most core modules in one component. A job has its own and two that glue it to its imports.
-pub const MODULES_MAX: u32 = 16;
+/// Most core modules in one component. A job has its own and two that glue it to its imports; one in
+/// Python has 14, since its interpreter and its C library are modules of their own.
+pub const MODULES_MAX: u32 = 32;
+
+/// Most components inside of one, and most instances of them. Nothing is in them but names for types:
+/// tools wrap an exported interface in one.
+pub const SHIMS_MAX: u32 = 8;
 
 /// Most functions defined by all core modules together.
 pub const FUNCTIONS_MAX: u32 = 50_000;
@@ -86,6 +79,8 @@ pub const TYPE_BYTES_MAX: usize = 64 << 10;
 /// What a component says about itself.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct Summary {
+    /// What it expects of its host.
+    pub profile: Profile,
     /// Imported interfaces, sorted.
     pub imports: Vec<String>,
     /// Exported functions and interfaces, sorted.
@@ -114,7 +109,8 @@ pub fn feature_names() -> BTreeSet<&'static str> {
     features().iter_names().map(|(name, _)| name).collect()
 }
 
-/// Checks that `bytes` is a component which imports only [`ALLOWED_IMPORTS`] and exports `run`.
+/// Checks that `bytes` is a component which imports only [`ALLOWED_IMPORTS`] and
+/// [`WASI_INTERFACES`], and exports `run`.
 ///
 /// # Errors
 /// [`Error::Component`] naming the first offending import, or what is malformed.
@@ -136,10 +132,11 @@ pub fn check(bytes: &[u8]) -> Result<Summary, Error> {
     let types = Validator::new_with_features(features())
         .validate_all(bytes)
         .map_err(malformed)?;
-    check_run(&types)?;
+    run::check_run(&types)?;
     survey.imports.sort_unstable();
     survey.exports.sort_unstable();
     Ok(Summary {
+        profile: imports::profile(&survey.imports),
         imports: survey.imports,
         exports: survey.exports,
     })
@@ -175,11 +172,18 @@ const TYPE_DECLARATION: u8 = 0x01;
 const INSTANCE_TYPE: u8 = 0x42;
 const COMPONENT_TYPE: u8 = 0x41;
 
+/// What [`LINKS_MAX`] counts.
+const LINKS: &str = "instances, aliases, imports and exports";
+
 /// What the first pass counts and collects.
 #[derive(Default)]
 struct Survey {
     /// How deep below the component the parser is: core modules are at depth one.
     depth: u32,
+    /// Components inside of the component so far, and whether the parser is in one of them.
+    shims: u32,
+    in_shim: bool,
+    shim_instances: u32,
     modules: u32,
     functions: u32,
     globals: u32,
@@ -197,12 +201,18 @@ struct Survey {
 
 impl Survey {
     fn visit(&mut self, bytes: &[u8], payload: &Payload<'_>) -> Result<(), Error> {
+        if self.in_shim {
+            return self.visit_shim(bytes, payload);
+        }
         match payload {
             Payload::ModuleSection { .. } => {
                 self.depth = self.depth.saturating_add(1);
                 count(&mut self.modules, 1, MODULES_MAX, "core modules")
             }
-            Payload::ComponentSection { .. } => Err(refuse("it contains another component")),
+            Payload::ComponentSection { .. } => {
+                self.in_shim = true;
+                count(&mut self.shims, 1, SHIMS_MAX, "components within")
+            }
             Payload::End(_) => {
                 self.depth = self.depth.saturating_sub(1);
                 Ok(())
@@ -232,10 +242,6 @@ impl Survey {
             }
             Payload::CustomSection(section) => self.visit_custom(section.range().len()),
             Payload::ComponentTypeSection(section) => {
-                self.type_bytes = self.type_bytes.saturating_add(section.range().len());
-                if self.type_bytes > TYPE_BYTES_MAX {
-                    return Err(too_many("bytes of types", self.type_bytes, TYPE_BYTES_MAX));
-                }
                 self.visit_types(bytes.get(section.range()).unwrap_or_default())
             }
             Payload::ComponentStartSection { .. } => Err(refuse("it has a start function")),
@@ -243,9 +249,42 @@ impl Survey {
         }
     }
 
+    /// A component within may have types, and take and give them: nothing that runs, and no further
+    /// component, since instances of such would multiply.
+    fn visit_shim(&mut self, bytes: &[u8], payload: &Payload<'_>) -> Result<(), Error> {
+        let links = match payload {
+            Payload::Version { .. } => 0,
+            Payload::End(_) => {
+                self.in_shim = false;
+                0
+            }
+            Payload::ComponentTypeSection(section) => {
+                self.visit_types(bytes.get(section.range()).unwrap_or_default())?;
+                0
+            }
+            Payload::CustomSection(section) => {
+                self.visit_custom(section.range().len())?;
+                0
+            }
+            Payload::ComponentImportSection(section) => section.count(),
+            Payload::ComponentExportSection(section) => section.count(),
+            Payload::ComponentAliasSection(section) => section.count(),
+            _ => {
+                return Err(refuse(
+                    "it contains another component with more in it than types",
+                ));
+            }
+        };
+        count(&mut self.links, links, LINKS_MAX, LINKS)
+    }
+
     /// Looks for types within types without reading them, since the reader's stack is what they are
     /// after. Bytes that only look like one count too: a job has none or a few.
     fn visit_types(&mut self, bytes: &[u8]) -> Result<(), Error> {
+        self.type_bytes = self.type_bytes.saturating_add(bytes.len());
+        if self.type_bytes > TYPE_BYTES_MAX {
+            return Err(too_many("bytes of types", self.type_bytes, TYPE_BYTES_MAX));
+        }
         let inner =
             |pair: &&[u8]| matches!(pair, [TYPE_DECLARATION, INSTANCE_TYPE | COMPONENT_TYPE]);
         let found = bytes.windows(2).filter(inner).count();
@@ -274,7 +313,6 @@ impl Survey {
 
     /// What ties a component's parts to one another and to its host.
     fn visit_links(&mut self, payload: &Payload<'_>) -> Result<(), Error> {
-        const LINKS: &str = "instances, aliases, imports and exports";
         let links = match payload {
             Payload::InstanceSection(section) => section.count(),
             Payload::ComponentInstanceSection(section) => section.count(),
@@ -285,6 +323,16 @@ impl Survey {
         };
         count(&mut self.links, links, LINKS_MAX, LINKS)?;
         match payload {
+            Payload::ComponentInstanceSection(section) => {
+                for instance in section.clone() {
+                    let instance = instance.map_err(malformed)?;
+                    if matches!(instance, ComponentInstance::Instantiate { .. }) {
+                        let what = "instances of components within";
+                        count(&mut self.shim_instances, 1, SHIMS_MAX, what)?;
+                    }
+                }
+                Ok(())
+            }
             Payload::ComponentImportSection(section) => self.visit_imports(section),
             Payload::ComponentExportSection(section) => self.visit_exports(section),
             Payload::ComponentCanonicalSection(section) => {
@@ -312,7 +360,7 @@ impl Survey {
                 // `use types.{job-error}`. It asks nothing of a host.
                 continue;
             }
-            if !ALLOWED_IMPORTS.contains(&name) {
+            if !imports::is_allowed(name) {
                 let reason = format!("it imports {name:?}, which no host offers");
                 return Err(refuse(reason));
             }
@@ -423,56 +471,6 @@ fn check_canonical(function: &CanonicalFunction) -> Result<(), Error> {
         }
     }
     Ok(())
-}
-
-/// Checks that `run` has the type of the WIT world:
-/// `func(items: list<list<u8>>) -> result<list<list<u8>>, job-error>`.
-fn check_run(types: &Types) -> Result<(), Error> {
-    let entity = types
-        .component_item_for_export(RUN_EXPORT)
-        .map(|item| item.ty);
-    let Some(ComponentEntityType::Func(id)) = entity else {
-        return Err(refuse("it does not export a function \"run\""));
-    };
-    let function: &ComponentFuncType = &types[id];
-    let takes_items = match &*function.params {
-        [(_, only)] => is_list_of_bytes(types, only),
-        _ => false,
-    };
-    let gives_items = match function.result {
-        Some(ComponentValType::Type(id)) => match &types[id] {
-            ComponentDefinedType::Result {
-                ok: Some(ok),
-                err: Some(ComponentValType::Type(err)),
-                ..
-            } => {
-                let is_variant = matches!(&types[*err], ComponentDefinedType::Variant(_));
-                is_variant && is_list_of_bytes(types, ok)
-            }
-            _ => false,
-        },
-        _ => false,
-    };
-    if takes_items && gives_items && !function.async_ {
-        return Ok(());
-    }
-    Err(refuse(
-        "its \"run\" is not func(items: list<list<u8>>) -> result<list<list<u8>>, job-error>",
-    ))
-}
-
-fn is_list_of_bytes(types: &Types, ty: &ComponentValType) -> bool {
-    let element_of = |ty: &ComponentValType| match ty {
-        ComponentValType::Type(id) => match &types[*id] {
-            ComponentDefinedType::List { element, .. } => Some(*element),
-            _ => None,
-        },
-        ComponentValType::Primitive(_) => None,
-    };
-    matches!(
-        element_of(ty).and_then(|inner| element_of(&inner)),
-        Some(ComponentValType::Primitive(PrimitiveValType::U8))
-    )
 }
 
 #[cfg(test)]

@@ -20,7 +20,7 @@ fn job(parts: &str, module: &str) -> Vec<u8> {
             (func (export "run") (param i32 i32) (result i32) i32.const 0)
             {module})
           (core instance $i (instantiate $m))
-          (type $error' (variant (case "failed" string)))
+          (type $error' (variant (case "bad-input" string) (case "model" string) (case "failed" string)))
           (export $error "job-error" (type $error'))
           (func $run (param "items" (list (list u8)))
             (result (result (list (list u8)) (error $error)))

@@ -34,6 +34,13 @@ fn seed(job: JobId, shard: u32) -> (u64, u64) {
     (u64::from_le_bytes(*a), u64::from_le_bytes(*b))
 }
 
+impl Context {
+    /// What `wasi:random` grows from.
+    pub(crate) fn wasi_seed(&self) -> (u64, u64) {
+        self.seed
+    }
+}
+
 impl job::context::Host for Context {
     fn seed(&mut self) -> wasmtime::Result<(u64, u64)> {
         Ok(self.seed)

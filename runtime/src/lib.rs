@@ -46,6 +46,7 @@ pub mod linker;
 
 mod context;
 pub mod log;
+mod wasi;
 
 pub mod limits;
 mod meters;
@@ -61,6 +62,8 @@ pub mod worker;
 pub mod local;
 pub mod model;
 
+pub use host_gpu::gpu_processes;
+
 pub use failure::{Cause, Failure, FailureKind};
 pub use limits::ShardLimits;
 pub use local::{LocalJob, LocalResult, run_local};
@@ -73,3 +76,6 @@ pub use worker::{Emulator, ModelWorker, WorkerConfig, WorkerHandle, WorkerPool};
 #[cfg(test)]
 #[path = "../tests/support/guests.rs"]
 mod guests;
+#[cfg(test)]
+#[path = "../tests/support/wasi_guests.rs"]
+mod wasi_guests;

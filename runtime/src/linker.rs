@@ -1,7 +1,8 @@
 //! Everything a guest can see.
 //!
 //! A capability is one file of this crate (or of `host-gpu`) and one entry of [`IMPORTS`]. What is
-//! not in the list does not exist for a guest: no clock, no randomness, no files, no sockets.
+//! not in the list does not exist for a guest: no clock, no randomness, no files, no sockets. A
+//! component that imports WASI gets [`crate::wasi`] besides, which leads nowhere either.
 
 use wasmtime::Engine;
 use wasmtime::component::{HasSelf, Linker};

@@ -57,7 +57,7 @@ impl Log {
     }
 
     /// Keeps a line, or says which limit it would break.
-    fn push(&mut self, level: LogLevel, message: &str) -> Result<(), FailureKind> {
+    pub(crate) fn push(&mut self, level: LogLevel, message: &str) -> Result<(), FailureKind> {
         let wanted = self.bytes.saturating_add(message.len() as u64);
         let lines = self.lines.len() as u64;
         if wanted > self.limit_bytes {

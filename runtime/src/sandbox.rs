@@ -16,6 +16,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use host_gpu::{Device, DeviceKind as NnDeviceKind, GraphCache, GraphOptions, NnBackend};
+use jobs::component::Profile;
 use jobs::digest::Digest;
 use jobs::offer::DeviceKind;
 use jobs::outcome::{Fingerprint, Placement};
@@ -275,11 +276,16 @@ impl Sandbox {
             return Ok(found);
         }
         let bytes = read_component(file)?;
-        jobs::component::check(&bytes).map_err(FailureKind::component)?;
+        let summary = jobs::component::check(&bytes).map_err(FailureKind::component)?;
         let (component, origin) = self.cache.load(&self.engine, file.blob.digest, &bytes)?;
         tracing::debug!(digest = %file.blob.digest, ?origin, "component");
         let refused = |error: wasmtime::Error| FailureKind::component(format!("{error:#}"));
-        let linked = self.linker.instantiate_pre(&component).map_err(refused)?;
+        let linked = match summary.profile {
+            Profile::Pure => self.linker.instantiate_pre(&component),
+            Profile::Compat => crate::wasi::linker_for(&self.engine, &self.linker, &component)
+                .and_then(|linker| linker.instantiate_pre(&component)),
+        };
+        let linked = linked.map_err(refused)?;
         let linked = InferencePre::new(linked).map_err(refused)?;
         self.remember(file.blob.digest, linked.clone());
         Ok(linked)

@@ -13,6 +13,7 @@
 //! [`frame`] is the envelope and [`protocol`] the words; [`child`](main) and `harden` are the
 //! worker's side, [`WorkerHandle`] and [`WorkerPool`] the parent's.
 
+pub mod drill;
 pub mod frame;
 pub mod protocol;
 

@@ -20,6 +20,9 @@ mod dice;
 mod guests;
 #[path = "support/harness.rs"]
 mod harness;
+#[path = "support/wasi_guests.rs"]
+#[allow(dead_code, reason = "shared by several test programs")]
+mod wasi_guests;
 
 #[path = "determinism/fingerprints.rs"]
 mod fingerprints;

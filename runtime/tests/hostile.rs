@@ -20,6 +20,9 @@ mod dice;
 mod guests;
 #[path = "support/harness.rs"]
 mod harness;
+#[path = "support/wasi_guests.rs"]
+#[allow(dead_code, reason = "shared by several test programs")]
+mod wasi_guests;
 
 #[path = "hostile/case.rs"]
 mod case;
@@ -54,6 +57,8 @@ mod size;
 mod smith;
 #[path = "hostile/turns.rs"]
 mod turns;
+#[path = "hostile/wasi.rs"]
+mod wasi;
 
 /// Makes this program a worker.
 const WORKER_ARGUMENT: &str = "--be-a-worker";

@@ -37,7 +37,7 @@ fn main() -> std::process::ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match &arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         [WORKER_ARGUMENT, ..] => runtime::worker::main(),
-        [drill::ARGUMENT, ..] => runtime::worker::main_with(drill::attack),
+        [drill::ARGUMENT, ..] => runtime::worker::main_with(runtime::worker::drill::attack),
         [liar::ARGUMENT, how] => liar::answer(how),
         [PARENT_ARGUMENT, dir] => isolation::be_a_parent(dir.as_ref()),
         _ => harness::run(&[

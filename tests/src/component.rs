@@ -74,7 +74,7 @@ fn built(package: &str, workspace: &str) -> Result<PathBuf> {
 /// If the text does not assemble.
 pub fn foreign_component() -> Result<Vec<u8>> {
     let text = r#"(component
-        (import "wasi:sockets/tcp@0.2.0" (instance))
+        (import "wasi:http/outgoing-handler@0.2.0" (instance))
         (core module $m (func (export "run")))
         (core instance $i (instantiate $m))
         (func (export "run") (canon lift (core func $i "run"))))"#;

@@ -107,6 +107,30 @@ impl Daemon {
         Ok(self.child.try_wait()?)
     }
 
+    /// Asks the process to end, as a service manager does.
+    ///
+    /// # Errors
+    /// If the system refuses.
+    pub fn terminate(&self) -> Result<()> {
+        Command::new("kill").arg(self.pid().to_string()).status()?;
+        Ok(())
+    }
+
+    /// Waits until the process has ended by itself.
+    ///
+    /// # Errors
+    /// With the end of its log if it does not.
+    pub fn wait_ended(&mut self) -> Result<ExitStatus> {
+        let deadline = Deadline::after(READY_TIMEOUT);
+        while !deadline.over() {
+            if let Some(status) = self.ended()? {
+                return Ok(status);
+            }
+            std::thread::sleep(POLL);
+        }
+        bail!("{} does not end:\n{}", self.name, self.log_tail())
+    }
+
     /// Asks the process to end and waits for it; a process that does not is killed.
     ///
     /// # Errors
@@ -115,7 +139,7 @@ impl Daemon {
         if self.ended()?.is_some() {
             return Ok(());
         }
-        Command::new("kill").arg(self.pid().to_string()).status()?;
+        self.terminate()?;
         let deadline = Deadline::after(STOP_TIMEOUT);
         while !deadline.over() {
             if self.ended()?.is_some() {

@@ -26,6 +26,7 @@ mod market;
 mod process;
 
 pub mod matrix;
+pub mod transcript;
 
 pub use binary::{Output, assay, assay_binary, assay_with, repository, target_dir};
 pub use books::Claim;

@@ -166,6 +166,10 @@ impl Market {
                 .iter()
                 .map(|at| format!("--aggregator={at}")),
         );
+        if !more.iter().any(|one| one.starts_with("--drain-seconds")) {
+            // Less than a test waits for a daemon to end.
+            arguments.push("--drain-seconds=5".into());
+        }
         arguments.extend(more);
         let arguments = arguments.into_iter().map(OsString::from).collect();
         self.providers.push(Daemon::start(name, &data, arguments)?);

@@ -27,6 +27,8 @@ mod game;
 mod generate;
 #[path = "system/interface.rs"]
 mod interface;
+#[path = "system/languages.rs"]
+mod languages;
 #[path = "system/liars.rs"]
 mod liars;
 #[path = "system/liquidation.rs"]
@@ -37,6 +39,14 @@ mod matrix;
 mod openings;
 #[path = "system/programs.rs"]
 mod programs;
+#[path = "system/provider.rs"]
+mod provider;
+#[path = "system/provider_control.rs"]
+mod provider_control;
+#[path = "system/provider_life.rs"]
+mod provider_life;
+#[path = "system/provider_nat.rs"]
+mod provider_nat;
 #[path = "system/reference.rs"]
 mod reference;
 #[path = "system/refusals.rs"]

@@ -11,6 +11,20 @@ use crate::setup::{self, Wanted};
 use crate::stages::Stages;
 use crate::{CleanArgs, DemoArgs, SetupArgs, TestArgs};
 
+/// Folders below Assay's own that set-up and builds of guests fill.
+const FETCHED: [&str; 7] = [
+    "ort",
+    "models",
+    "venv",
+    "conformance",
+    "interpreters",
+    "guest-tools",
+    "guest-builds",
+];
+
+/// By which file the folder of a guest is known, whatever its language.
+const GUESTS: [&str; 3] = ["Cargo.toml", "job.js", "job.py"];
+
 pub(crate) fn setup(stages: &mut Stages, args: &SetupArgs) -> Result<ExitCode> {
     let wanted = Wanted {
         gpu: args.gpu,
@@ -18,6 +32,7 @@ pub(crate) fn setup(stages: &mut Stages, args: &SetupArgs) -> Result<ExitCode> {
         browser: args.browser,
         generate: args.generate,
         interpreters: args.interpreters,
+        magika: args.magika,
         calibrate: args.calibrate,
     };
     stages.run("set-up", || setup::run(wanted))?;
@@ -62,6 +77,7 @@ pub(crate) fn test(stages: &mut Stages, args: &TestArgs) -> Result<ExitCode> {
             reference: !args.quick,
             browser: !args.quick,
             generate: !args.quick,
+            magika: !args.quick,
             ..Wanted::default()
         })
     })?;
@@ -139,6 +155,9 @@ pub(crate) fn guests(stages: &mut Stages) -> Result<ExitCode> {
 pub(crate) fn guests_with(stages: &mut Stages) -> Result<()> {
     stages.run("build assay", || check(&mut build_assay()?))?;
     let assay = assay_binary()?;
+    stages.run("tools for guests in JavaScript and Python", || {
+        check(program(&assay)?.args(["component", "setup"]))
+    })?;
     for example in examples()? {
         stages.run(&format!("build the guest of {example}"), || {
             check(program(&assay)?.args(["component", "build", &example]))
@@ -174,7 +193,7 @@ pub(crate) fn clean(stages: &mut Stages, args: &CleanArgs) -> Result<ExitCode> {
     })?;
     if args.all {
         stages.run("remove what set-up fetched", || {
-            ["ort", "models", "venv", "conformance", "interpreters"]
+            FETCHED
                 .into_iter()
                 .try_for_each(|dir| remove(run::assay_home()?.join(dir)))
         })?;
@@ -211,7 +230,7 @@ pub(crate) fn assay_binary() -> Result<PathBuf> {
     )
 }
 
-/// The examples whose guest is a Rust crate, as paths from the root, in order.
+/// The examples that have a guest, as paths from the root, in order.
 fn examples() -> Result<Vec<String>> {
     let dir = run::root()?.join("examples");
     let mut found = Vec::new();
@@ -219,7 +238,7 @@ fn examples() -> Result<Vec<String>> {
         let path = entry?.path();
         if let Some(name) = path
             .file_name()
-            .filter(|_| path.join("Cargo.toml").is_file())
+            .filter(|_| GUESTS.iter().any(|known| path.join(known).is_file()))
         {
             found.push(format!("examples/{}", name.to_string_lossy()));
         }

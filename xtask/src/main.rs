@@ -72,6 +72,9 @@ struct SetupArgs {
     /// Also build the benchmark's JavaScript and Python components (fetches 140 MB, writes 30 MB).
     #[arg(long)]
     interpreters: bool,
+    /// Also install Magika's model, which `examples/python` asks (fetches 20 MB).
+    #[arg(long)]
+    magika: bool,
     /// Also install what calibrations use beside the rest: an emulator of other processors (Debian's
     /// qemu-user) and Magika's model (fetches 20 MB).
     #[arg(long)]

@@ -33,6 +33,8 @@ pub(crate) struct Wanted {
     pub(crate) generate: bool,
     /// The JavaScript and the Python component of the benchmark.
     pub(crate) interpreters: bool,
+    /// The model of `examples/python`.
+    pub(crate) magika: bool,
     /// An emulator of other processors and a third model, for calibrations.
     pub(crate) calibrate: bool,
 }
@@ -45,7 +47,7 @@ pub(crate) fn run(wanted: Wanted) -> Result<()> {
     })?;
     let home = run::assay_home()?;
     let mut installed = fetch::run(&home, &pins::bundles(wanted.gpu)?)?;
-    if wanted.calibrate {
+    if wanted.calibrate || wanted.magika {
         installed += fetch::run(&home, &[pins::MAGIKA])?;
     }
     if wanted.reference {

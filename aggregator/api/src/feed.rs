@@ -266,7 +266,6 @@ mod tests {
 
     fn online(number: u8) -> Happening {
         Happening::ProviderOnline {
-            #[schemars(with = "jobs::ids::schema::ProviderId([number; 32])")]
             provider: jobs::ids::ProviderId([number; 32]),
         }
     }

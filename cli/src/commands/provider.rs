@@ -1,23 +1,29 @@
 //! `assay provider`: rent out this machine; and the same sandbox for `assay job run --local`.
+//!
+//! `init` and `start` make a provider and run it ([`start`]); most of the rest asks the one that runs ([`control`]).
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use clap::{Args, Subcommand};
-use jobs::ids::ClientId;
-use jobs::money::Amount;
-use jobs::offer::{DeviceKind, Price};
+use clap::Subcommand;
 use jobs::outcome::Meters;
-use provider::{Misbehaviour, ProviderConfig};
 use runtime::{LocalJob, SandboxConfig, WorkerConfig, WorkerPool, run_local};
 
-use crate::commands::wait_for_stop;
-use crate::devnet::{Parent, Ready};
 use crate::exit::{Coded, Exit};
+use crate::home;
 use crate::job::Prepared;
 use crate::output::Output;
-use crate::{bytes, home, machine};
+
+mod accounts;
+mod control;
+mod init;
+mod machine;
+mod selftest;
+mod start;
+mod trial;
+
+pub(crate) use start::DRAIN_SECONDS_DEFAULT;
 
 /// Workers of a local run: the demo's machine has two cores.
 const LOCAL_WORKERS: usize = 2;
@@ -25,149 +31,48 @@ const LOCAL_WORKERS: usize = 2;
 /// Rent out this machine.
 #[derive(Debug, Subcommand)]
 pub(crate) enum ProviderCommand {
-    /// Offer this machine and execute what is assigned, until Ctrl-C or SIGTERM.
-    Start(Box<Start>),
+    /// Look at this machine, measure it, and write a provider's key and configuration.
+    Init(init::Init),
+    /// Offer this machine and execute what is assigned, until Ctrl-C or SIGTERM: then what runs is finished within
+    /// --drain-seconds, and the rest handed back. A second signal hands back at once.
+    Start(Box<start::Start>),
     /// Show the devices that jobs could use here, and their fingerprints.
     Probe,
-}
-
-/// How a provider runs.
-#[derive(Debug, Args)]
-pub(crate) struct Start {
-    /// Directory of its key, journal and caches.
-    #[arg(long)]
-    data: PathBuf,
-    /// Multiaddress of an aggregator; may be repeated. More are found through it.
-    #[arg(long)]
-    aggregator: Vec<String>,
-    /// Multiaddress to listen on; may be repeated [default: loopback, any port, TCP and QUIC].
-    #[arg(long)]
-    listen: Vec<String>,
-    /// Shards executed at the same time, each in a process of its own.
-    #[arg(long, default_value_t = 1)]
-    workers: u16,
-    /// Price of 10^9 units of fuel.
-    #[arg(long, default_value = "0.0001")]
-    price_per_gfuel: Amount,
-    /// Price of a second of device time.
-    #[arg(long, default_value = "0.0001")]
-    price_per_device_second: Amount,
-    /// Smallest reward to work for.
-    #[arg(long, default_value = "0")]
-    reward_min: Amount,
-    /// Largest memory of a guest to accept, for example 2GiB [default: the machine's memory divided by
-    /// --workers, less 512 MiB each, at most 4 GiB].
-    #[arg(long, value_parser = bytes::parse)]
-    memory_max: Option<u64>,
-    /// Largest fuel limit of a shard to accept [default: any].
-    #[arg(long)]
-    fuel_max: Option<u64>,
-    /// Largest model to accept, for example 500MiB [default: what fits the cache, at most 2 GiB].
-    #[arg(long, value_parser = bytes::parse)]
-    model_max: Option<u64>,
-    /// Most components, models, inputs and outputs to keep on disk, at least 64 MiB [default: 20GiB].
-    #[arg(long, value_parser = bytes::parse)]
-    cache_max: Option<u64>,
-    /// The device to offer: cpu or gpu [default: a GPU if one is usable, else the processor].
-    #[arg(long, value_parser = device)]
-    device: Option<DeviceKind>,
-    /// File of your operator key, if you run several providers: each then says whose it is, signed, and no two
-    /// of yours execute the same shard or check one another. Made if it is not there [default: this provider
-    /// is its own operator].
-    #[arg(long, value_name = "KEY")]
-    operator: Option<PathBuf>,
-    /// Execute jobs of this client only; may be repeated [default: anyone's].
-    #[arg(long)]
-    trust: Vec<ClientId>,
-    /// CHEAT on purpose, for tests and demonstrations: wrong, lazy, copy, stall, crash, equivocate,
-    /// sometimes=Q (each item with this probability), replay (a shard's answer for every shard), model=FILE
-    /// (in place of the job's), cpu-as-gpu, overclaim=FACTOR (fuel), slow, collude=[Q:]FILE (as all with this
-    /// secret), conspire=FOLDER (only where another of the folder has the shard too) or relay=FOLDER (executes
-    /// once for all who share it).
-    #[arg(long)]
-    misbehave: Option<Misbehaviour>,
-    #[command(flatten)]
-    parent: Parent,
+    /// Show what the provider is doing, and how it stands with its aggregators.
+    Status(accounts::Status),
+    /// Take no more work and finish what runs.
+    Drain(control::Drain),
+    /// Say when to work: `auto` only while nobody else uses the machine, `always`, or `never`. Kept over restarts.
+    Mode(control::ModeArgs),
+    /// Show or change what is asked for work. A change is announced at once and kept over restarts.
+    Price(control::Of<control::PriceCommand>),
+    /// Show or change whose jobs are executed, and which. Kept over restarts.
+    Policy(control::Of<control::PolicyCommand>),
+    /// Show what is being executed, or hand it back.
+    Tasks(control::Of<control::TasksCommand>),
+    /// Show what was asked for work day by day, and what an aggregator paid.
+    Earnings(accounts::Earnings),
+    /// Show what is kept on disk, or remove what nobody needs.
+    Cache(control::Of<control::CacheCommand>),
+    /// Try to break out of a worker in every way that is known, and to disagree with itself. Ends with code 1 if anything
+    /// succeeds.
+    Selftest,
 }
 
 pub(crate) async fn run(command: ProviderCommand, output: Output) -> Result<()> {
     match command {
-        ProviderCommand::Start(settings) => start(*settings, output).await,
+        ProviderCommand::Init(settings) => init::run(settings, output).await,
+        ProviderCommand::Start(settings) => start::run(*settings, output).await,
         ProviderCommand::Probe => probe(output).await,
-    }
-}
-
-async fn start(settings: Start, output: Output) -> Result<()> {
-    settings.parent.bind()?;
-    let data = settings.data.clone();
-    let waits = !settings.aggregator.is_empty();
-    let cheats = settings
-        .misbehave
-        .as_ref()
-        .map(|kind| format!(", CHEATS ON PURPOSE: {kind}"));
-    let running = match provider::start(config(settings)?).await {
-        Err(error) if error.is_callers_fault() => Err(error).code(Exit::Usage)?,
-        result => result?,
-    };
-    if waits {
-        tokio::select! {
-            () = running.offered() => {}
-            stopped = wait_for_stop() => {
-                stopped?;
-                running.stop().await;
-                return Ok(());
-            }
-        }
-    }
-    let ready = Ready {
-        id: running.id.to_string(),
-        http: String::new(),
-        p2p: running.addrs.clone(),
-    };
-    ready.write(&data)?;
-    output.data(&ready, || {
-        format!(
-            "provider {} offers{}",
-            ready.id,
-            cheats.as_deref().unwrap_or_default()
-        )
-    })?;
-    wait_for_stop().await?;
-    output.say("stopping: hands back what does not finish in time");
-    running.stop().await;
-    Ok(())
-}
-
-fn config(settings: Start) -> Result<ProviderConfig> {
-    let (program, arguments) = worker_program()?;
-    let mut config = ProviderConfig::new(settings.data, program, arguments);
-    config.aggregators = settings.aggregator;
-    if !settings.listen.is_empty() {
-        config.listen = settings.listen;
-    }
-    config.workers = settings.workers;
-    config.price = Price {
-        per_gfuel: settings.price_per_gfuel,
-        per_device_second: settings.price_per_device_second,
-    };
-    config.signers = super::aggregator::policy(settings.trust);
-    config.operator = settings.operator;
-    config.reward_min = settings.reward_min;
-    config.device = settings.device;
-    let memory = settings.memory_max;
-    config.memory_bytes_max = memory.unwrap_or_else(|| machine::guest_memory(settings.workers));
-    config.fuel_max = settings.fuel_max.unwrap_or(config.fuel_max);
-    config.cache_bytes = settings.cache_max.unwrap_or(config.cache_bytes);
-    config.model_bytes_max = settings.model_max.unwrap_or_else(|| config.largest_model());
-    config.misbehave = settings.misbehave;
-    Ok(config)
-}
-
-fn device(text: &str) -> Result<DeviceKind, String> {
-    match text {
-        "cpu" => Ok(DeviceKind::Cpu),
-        "gpu" => Ok(DeviceKind::Gpu),
-        other => Err(format!("{other:?} is neither cpu nor gpu")),
+        ProviderCommand::Status(args) => accounts::status(args, output).await,
+        ProviderCommand::Drain(args) => control::drain(args, output).await,
+        ProviderCommand::Mode(args) => control::mode(args, output).await,
+        ProviderCommand::Price(of) => control::price(of, output).await,
+        ProviderCommand::Policy(of) => control::policy(of, output).await,
+        ProviderCommand::Tasks(of) => control::tasks(of, output).await,
+        ProviderCommand::Earnings(args) => accounts::earnings(args, output).await,
+        ProviderCommand::Cache(of) => control::cache(of, output).await,
+        ProviderCommand::Selftest => selftest::run(output).await,
     }
 }
 
@@ -256,7 +161,7 @@ pub(crate) fn local_workers(workers: usize, readable: Vec<PathBuf>) -> Result<Wo
 }
 
 /// This program becomes its own worker.
-fn worker_program() -> Result<(PathBuf, Vec<OsString>)> {
+pub(crate) fn worker_program() -> Result<(PathBuf, Vec<OsString>)> {
     Ok((
         std::env::current_exe().context("cannot find this program")?,
         vec!["worker".into()],

@@ -111,6 +111,25 @@ fn listed() -> Result<Vec<DeviceInfo>, NvmlError> {
         .collect()
 }
 
+/// The processes that compute or draw on an NVIDIA GPU now, as the driver numbers them. None where there is no driver,
+/// or it does not say.
+pub fn gpu_processes() -> Vec<u32> {
+    if !std::path::Path::new(DRIVER_FILE).exists() {
+        return Vec::new();
+    }
+    let listed = || {
+        let nvml = Nvml::builder().lib_path(NVML.as_ref()).init()?;
+        let mut found = Vec::new();
+        for index in 0..nvml.device_count()?.min(MAX_GPUS) {
+            let device = nvml.device_by_index(index)?;
+            found.extend(device.running_compute_processes()?);
+            found.extend(device.running_graphics_processes()?);
+        }
+        Ok::<_, NvmlError>(found.into_iter().map(|process| process.pid).collect())
+    };
+    listed().unwrap_or_default()
+}
+
 fn read_proc(path: &str) -> String {
     let mut text = Vec::new();
     if let Ok(file) = std::fs::File::open(path) {

@@ -2,8 +2,17 @@ use super::*;
 
 /// A whole job in text, with a hole for each thing a test breaks.
 fn component(imports: &str, module: &str, options: &str, run_type: &str) -> Vec<u8> {
-    let text = format!(
-        r#"(component
+    wat::parse_str(filled(TEXT, imports, module, options, run_type)).unwrap()
+}
+
+fn filled(text: &str, imports: &str, module: &str, options: &str, run_type: &str) -> String {
+    text.replace("{imports}", imports)
+        .replace("{module}", module)
+        .replace("{options}", options)
+        .replace("{run_type}", run_type)
+}
+
+const TEXT: &str = r#"(component
           {imports}
           (core module $m
             (memory (export "memory") 1)
@@ -11,15 +20,12 @@ fn component(imports: &str, module: &str, options: &str, run_type: &str) -> Vec<
             (func (export "run") (param i32 i32) (result i32) i32.const 0)
             {module})
           (core instance $i (instantiate $m))
-          (type $error' (variant (case "failed" string)))
+          (type $error' (variant (case "bad-input" string) (case "model" string) (case "failed" string)))
           (export $error "job-error" (type $error'))
           (func $run {run_type}
             (canon lift (core func $i "run")
               (memory $i "memory") (realloc (func $i "realloc")) {options}))
-          (export "run" (func $run)))"#
-    );
-    wat::parse_str(text).unwrap()
-}
+          (export "run" (func $run)))"#;
 
 const RUN: &str =
     r#"(param "items" (list (list u8))) (result (result (list (list u8)) (error $error)))"#;
@@ -58,7 +64,13 @@ fn a_small_job_passes() {
 #[test]
 fn the_first_foreign_import_is_named() {
     for import in [
-        "wasi:cli/environment@0.2.6",
+        "wasi:cli/environment@0.3.0",
+        "wasi:cli/environment@0.2.0-rc-2023-11-10",
+        "wasi:cli/environment@0.2.1000",
+        "wasi:cli/environment",
+        "wasi:cli/run@0.2.6",
+        "wasi:http/outgoing-handler@0.2.6",
+        "wasi:filesystem/preopens@1.0.0",
         "wasi:nn/graph@0.2.0-rc-2024-06-25",
         "assay:job/log@0.2.0",
         "assay:job/log",
@@ -73,6 +85,20 @@ fn the_first_foreign_import_is_named() {
         &component(as_function, "", "", RUN),
         "other than an interface",
     );
+}
+
+#[test]
+fn a_job_that_imports_wasi_of_any_0_2_release_is_of_the_compat_profile() {
+    let pure = check(&component("", "", "", RUN)).unwrap();
+    assert_eq!(pure.profile, Profile::Pure);
+    for patch in ["0", "3", "12", "999"] {
+        for name in WASI_INTERFACES {
+            let import = format!(r#"(import "{name}@0.2.{patch}" (instance))"#);
+            let summary = check(&component(&import, "", "", RUN)).unwrap();
+            assert_eq!(summary.profile, Profile::Compat, "{name}");
+            assert_eq!(summary.imports, [format!("{name}@0.2.{patch}")]);
+        }
+    }
 }
 
 #[test]
@@ -93,7 +119,31 @@ fn things_that_are_not_components_are_told_apart() {
 
 #[test]
 fn nesting_and_wide_strings_are_refused() {
-    refused(&component("(component)", "", "", RUN), "another component");
+    let shim = "(component (type (list u8)) (import \"a\" (func $f)) (export \"b\" (func $f)))";
+    check(&component(shim, "", "", RUN)).unwrap();
+    let most = SHIMS_MAX as usize;
+    check(&component(&shim.repeat(most), "", "", RUN)).unwrap();
+    let many = component(&shim.repeat(most + 1), "", "", RUN);
+    refused(&many, "9 components within");
+    for part in [
+        "(core module)",
+        "(component)",
+        "(instance)",
+        "(core type (func))",
+        "(type $r (resource (rep i32))) (core func (canon resource.new $r))",
+    ] {
+        let part = format!("(component {part})");
+        refused(&component(&part, "", "", RUN), "more in it than types");
+    }
+    let instances = |count: u32| {
+        let instance = "(instance (instantiate $c))".repeat(count as usize);
+        component(&format!("(component $c) {instance}"), "", "", RUN)
+    };
+    check(&instances(SHIMS_MAX)).unwrap();
+    refused(
+        &instances(SHIMS_MAX + 1),
+        "9 instances of components within",
+    );
     for encoding in ["string-encoding=utf16", "string-encoding=latin1+utf16"] {
         refused(&component("", "", encoding, RUN), "UTF16");
     }
@@ -109,6 +159,21 @@ fn run_has_exactly_one_type() {
         r#"(param "items" (list (list u8))) (result (list (list u8)))"#,
     ] {
         refused(&component("", "", "", run), "is not func(items");
+    }
+    let error =
+        r#"(variant (case "bad-input" string) (case "model" string) (case "failed" string))"#;
+    let whole = component("", "", "", RUN);
+    for other in [
+        r#"(variant (case "failed" string))"#,
+        r#"(variant (case "bad-input" string) (case "model" string) (case "failed"))"#,
+        r#"(variant (case "bad-input" string) (case "model" string) (case "failed" u32))"#,
+        r#"(variant (case "model" string) (case "bad-input" string) (case "failed" string))"#,
+        r#"(variant (case "bad-input" string) (case "model" string) (case "failed" string) (case "late" string))"#,
+    ] {
+        let text = TEXT.replace(error, other);
+        let bytes = wat::parse_str(filled(&text, "", "", "", RUN)).unwrap();
+        assert_ne!(bytes, whole);
+        refused(&bytes, "the error of its \"run\" has the cases");
     }
 }
 

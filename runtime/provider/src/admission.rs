@@ -1,10 +1,12 @@
 //! Whether an assignment is taken, as far as its own bytes can tell. Pure: no clock, no disk.
 
+use std::collections::BTreeSet;
+
 use jobs::assignment::Assignment;
 use jobs::envelope::SignerPolicy;
-use jobs::ids::{AssignmentId, ProviderId};
+use jobs::ids::{AssignmentId, ClientId, ProviderId};
 use jobs::money::Amount;
-use jobs::offer::DeviceKind;
+use jobs::offer::{DeviceKind, Price};
 use jobs::package::Package;
 use jobs::plan;
 use network::protocol::AssignRequest;
@@ -29,6 +31,10 @@ pub(crate) struct Terms {
     pub(crate) model_bytes_max: u64,
     /// Whose jobs.
     pub(crate) signers: SignerPolicy,
+    /// Whose jobs not.
+    pub(crate) denied: BTreeSet<ClientId>,
+    /// What is asked.
+    pub(crate) price: Price,
     /// Smallest reward.
     pub(crate) reward_min: Amount,
 }
@@ -39,6 +45,8 @@ pub(crate) struct Admitted {
     pub(crate) assignment: Assignment,
     pub(crate) package: Package,
     pub(crate) device: DeviceKind,
+    /// What was asked when it was taken.
+    pub(crate) price: Price,
 }
 
 /// Checks who sent it, what it says, and whether the terms allow it.
@@ -62,6 +70,11 @@ pub(crate) fn admit(
         .signers
         .check(verified.client)
         .map_err(Refused::Signer)?;
+    if terms.denied.contains(&verified.client) {
+        return Err(Refused::Denied {
+            client: verified.client.to_string(),
+        });
+    }
     let package = verified.package;
     shard(&assignment, &package)?;
     limits(terms, &package)?;
@@ -75,6 +88,7 @@ pub(crate) fn admit(
         assignment,
         package,
         device: terms.device,
+        price: terms.price,
     })
 }
 

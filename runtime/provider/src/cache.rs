@@ -2,6 +2,7 @@
 //! needs.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jobs::digest::{BlobRef, Digest};
@@ -10,6 +11,7 @@ use network::Client;
 use network::blobs::{BlobSource, BlobStore, OpenBlob};
 
 use crate::clock::now;
+use crate::control::BlobView;
 use crate::journal::Journal;
 
 /// Components remembered as checked.
@@ -24,6 +26,8 @@ pub(crate) struct Cache {
     store: BlobStore,
     journal: Arc<Journal>,
     books: Arc<Mutex<Books>>,
+    /// Requests of others for blobs, so far.
+    served: Arc<AtomicU64>,
 }
 
 #[derive(Debug, Default)]
@@ -68,7 +72,13 @@ impl Cache {
             store,
             journal,
             books: Arc::new(Mutex::new(books)),
+            served: Arc::default(),
         }
+    }
+
+    /// Requests of others for blobs, so far.
+    pub(crate) fn served(&self) -> u64 {
+        self.served.load(Ordering::Relaxed)
     }
 
     pub(crate) const fn store(&self) -> &BlobStore {
@@ -147,6 +157,45 @@ impl Cache {
         Ok(true)
     }
 
+    /// Every blob, and whether somebody needs it.
+    pub(crate) fn list(&self) -> Vec<BlobView> {
+        let (books, time) = (lock(&self.books), now());
+        let blobs = self.store.list().into_iter();
+        let views = blobs.map(|blob| BlobView {
+            blob: blob.digest,
+            bytes: blob.size,
+            needed: books.pins.contains_key(&blob.digest) || self.journal.needs(&blob.digest, time),
+        });
+        views.collect()
+    }
+
+    /// Removes what nobody needs, the least recently used first, until at most `keep` bytes are used. Returns how many
+    /// blobs went. Blocks on the disk.
+    pub(crate) fn prune(&self, keep: u64) -> Result<usize, network::Error> {
+        let mut removed = 0_usize;
+        for _ in 0..self.store.list().len() {
+            if self.store.usage().used <= keep || !self.evict()? {
+                break;
+            }
+            removed = removed.saturating_add(1);
+        }
+        Ok(removed)
+    }
+
+    /// Removes one blob. `false`: somebody needs it; nothing: it is not there. Blocks on the disk.
+    pub(crate) fn remove(&self, digest: &Digest) -> Result<Option<bool>, network::Error> {
+        let mut books = lock(&self.books);
+        if !self.store.contains(digest) {
+            return Ok(None);
+        }
+        if books.pins.contains_key(digest) || self.journal.needs(digest, now()) {
+            return Ok(Some(false));
+        }
+        books.used.remove(digest);
+        self.store.remove(digest)?;
+        Ok(Some(true))
+    }
+
     /// Whether the component was found to be a job before.
     pub(crate) fn is_checked(&self, component: &Digest) -> bool {
         lock(&self.books).checked.contains(component)
@@ -175,6 +224,7 @@ impl BlobSource for Cache {
         if !self.journal.may_fetch(from, digest) {
             return None;
         }
+        self.served.fetch_add(1, Ordering::Relaxed);
         self.store.open(from, digest)
     }
 }

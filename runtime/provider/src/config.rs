@@ -1,16 +1,20 @@
 //! What the operator chooses. One struct, validated once, consumed by [`crate::start`].
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use jobs::envelope::SignerPolicy;
+use jobs::ids::ClientId;
 use jobs::manifest::{FUEL_MAX, MEMORY_BYTES_MAX, MEMORY_BYTES_MIN, MODEL_BYTES_MAX};
 use jobs::money::{AMOUNT_MAX, Amount};
 use jobs::offer::{DeviceKind, Price};
 use runtime::Backend;
 
+use crate::choices::{CLIENTS_MAX, Mode};
+use crate::mode::IDLE_CPU_PERCENT_DEFAULT;
 use crate::{Error, Misbehaviour};
 
 /// Most workers of one provider.
@@ -48,7 +52,8 @@ pub struct ProviderConfig {
     pub operator: Option<PathBuf>,
     /// Multiaddresses of aggregators to offer to. More are found through them.
     pub aggregators: Vec<String>,
-    /// Multiaddresses to listen on.
+    /// Multiaddresses to listen on. None: it is reached over the connections that it makes itself, as from behind a
+    /// router that lets nobody in.
     pub listen: Vec<String>,
     /// What it asks.
     pub price: Price,
@@ -64,8 +69,14 @@ pub struct ProviderConfig {
     pub model_bytes_max: u64,
     /// Whose jobs it executes.
     pub signers: SignerPolicy,
+    /// Whose jobs it refuses, whoever is trusted.
+    pub denied: BTreeSet<ClientId>,
     /// Smallest reward it works for.
     pub reward_min: Amount,
+    /// When it works.
+    pub mode: Mode,
+    /// In mode `auto`: the share of the processors that others may use before it takes no more work, in percent.
+    pub idle_cpu_percent: u8,
     /// Cheats on purpose, for tests and demonstrations.
     pub misbehave: Option<Misbehaviour>,
     /// The program that becomes a worker.
@@ -103,7 +114,10 @@ impl ProviderConfig {
             fuel_max: FUEL_MAX,
             model_bytes_max: MODEL_BYTES_MAX,
             signers: SignerPolicy::Any,
+            denied: BTreeSet::new(),
             reward_min: Amount::ZERO,
+            mode: Mode::default(),
+            idle_cpu_percent: IDLE_CPU_PERCENT_DEFAULT,
             misbehave: None,
             worker_exe,
             worker_args,
@@ -123,7 +137,11 @@ impl ProviderConfig {
     pub(crate) fn check(&self) -> Result<(), Error> {
         let addresses = ADDRESSES_MAX;
         let max = self.price.per_gfuel.max(self.price.per_device_second);
-        let checks: [(bool, &'static str, String, String); 9] = [
+        let trusted = match &self.signers {
+            SignerPolicy::Any => 0,
+            SignerPolicy::Trusted(clients) => clients.len(),
+        };
+        let checks: [(bool, &'static str, String, String); 12] = [
             within("workers", u64::from(self.workers), 1, WORKERS_MAX.into()),
             within(
                 "memory_bytes_max",
@@ -141,7 +159,10 @@ impl ProviderConfig {
                 self.largest_model(),
             ),
             within("aggregators", self.aggregators.len() as u64, 0, addresses),
-            within("listen", self.listen.len() as u64, 1, addresses),
+            within("listen", self.listen.len() as u64, 0, addresses),
+            within("signers", trusted as u64, 0, CLIENTS_MAX as u64),
+            within("denied", self.denied.len() as u64, 0, CLIENTS_MAX as u64),
+            within("idle_cpu_percent", self.idle_cpu_percent.into(), 0, 100),
             within(
                 "stop_grace",
                 self.stop_grace.as_secs(),
@@ -196,7 +217,7 @@ mod tests {
     #[test]
     fn values_out_of_bounds_are_named() {
         type Change = fn(&mut ProviderConfig);
-        let changes: [(Change, &str); 10] = [
+        let changes: [(Change, &str); 11] = [
             (|c| c.workers = 0, "workers = 0"),
             (
                 |c| c.workers = WORKERS_MAX + 1,
@@ -210,7 +231,8 @@ mod tests {
                 |c| c.cache_bytes = 1 << 30,
                 "model_bytes_max = 2147483648: must be 0 to 1040187392",
             ),
-            (|c| c.listen.clear(), "listen = 0"),
+            (|c| c.listen = vec![String::new(); 65], "listen = 65"),
+            (|c| c.idle_cpu_percent = 101, "idle_cpu_percent = 101"),
             (
                 |c| c.aggregators = vec![String::new(); 65],
                 "aggregators = 65",

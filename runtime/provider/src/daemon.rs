@@ -1,6 +1,7 @@
 //! Putting a provider together, and taking it apart.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use ed25519_dalek::SigningKey;
@@ -13,20 +14,24 @@ use network::{Network, NetworkConfig, Role};
 use runtime::{DeviceReport, ProbeReport, SandboxConfig, WorkerConfig, WorkerPool};
 use serde::Serialize;
 use tokio::sync::{mpsc, watch};
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep, timeout};
 use tracing::Instrument;
 
 use crate::admission::Terms;
+use crate::book::Book;
 use crate::cache::Cache;
+use crate::choices::Desired;
 use crate::clock::now;
+use crate::control::Socket;
 use crate::desk::Desk;
 use crate::error::blocking;
 use crate::journal::{Bounds, Failed, Journal, Order};
 use crate::offers::{self, Aggregators, Issued};
+use crate::owed::Owed;
 use crate::report::{Outbox, send_report};
 use crate::shared::Shared;
 use crate::traces::Traces;
-use crate::{Error, ProviderConfig, identity, misbehave, serve};
+use crate::{Error, ProviderConfig, identity, misbehave, mode, serve};
 
 /// Folder of fetched blobs in the data directory: all of it that workers may read.
 const BLOBS: &str = "blobs";
@@ -36,6 +41,9 @@ const TRACES: &str = "traces";
 
 /// What handing back everything that still runs may take when the daemon stops.
 const HAND_BACK: Duration = Duration::from_secs(2);
+
+/// Pause without a request for outputs after which nobody fetches any.
+const FETCH_PAUSE: Duration = Duration::from_millis(300);
 
 /// What the last tasks may take to end.
 const END_WALL: Duration = Duration::from_secs(5);
@@ -48,6 +56,7 @@ pub struct Running {
     /// Where peers reach it, each ending in `/p2p/…`.
     pub addrs: Vec<String>,
     shared: Arc<Shared>,
+    issued: Arc<Issued>,
     ended: mpsc::Receiver<()>,
 }
 
@@ -86,6 +95,9 @@ struct Opened {
     cache: Cache,
     traces: Traces,
     issued: Issued,
+    desired: Desired,
+    book: Book,
+    control: Socket,
 }
 
 /// Starts a provider. It runs until [`Running::stop`].
@@ -108,6 +120,7 @@ pub async fn start(mut config: ProviderConfig) -> Result<Running, Error> {
     let span = span(opened.id, &config);
     tokio::spawn(event_loop.run().instrument(span.clone()));
     let listeners = client.listeners().await?;
+    let addrs: Vec<String> = listeners.iter().map(ToString::to_string).collect();
     let (alive, ended) = mpsc::channel(1);
     let shared = Arc::new(Shared {
         id: opened.id,
@@ -122,9 +135,21 @@ pub async fn start(mut config: ProviderConfig) -> Result<Running, Error> {
         traces: opened.traces,
         desk: Desk::new(config.workers),
         outbox: Outbox::new(),
+        owed: Owed::default(),
         aggregators: Aggregators::new(),
         misbehaved: misbehave::acts::Memory::default(),
+        desired: opened.desired,
+        book: opened.book,
+        started: Instant::now(),
+        listens: addrs.clone(),
+        ending: watch::Sender::new(false),
         stopping: watch::Sender::new(false),
+        draining: watch::Sender::new(false),
+        // In mode `auto` nothing is taken before the first comparison of two looks.
+        in_use: watch::Sender::new(Some("nobody has looked at the machine yet".into())),
+        offer_news: watch::Sender::new(0),
+        refused: AtomicU64::new(0),
+        over: watch::Sender::new(false),
         span,
         config,
         _lock: opened.lock,
@@ -133,11 +158,15 @@ pub async fn start(mut config: ProviderConfig) -> Result<Running, Error> {
     warn_of_misbehaviour(&shared);
     resume(&shared).await?;
     shared.spawn(serve::serve(Arc::clone(&shared), events));
-    offers::start(&shared, Arc::new(opened.issued));
+    shared.spawn(mode::keep(Arc::clone(&shared)));
+    shared.spawn(opened.control.serve(Arc::clone(&shared)));
+    let issued = Arc::new(opened.issued);
+    offers::start(&shared, Arc::clone(&issued));
     Ok(Running {
         id: shared.id,
-        addrs: listeners.iter().map(ToString::to_string).collect(),
+        addrs,
         shared,
+        issued,
         ended,
     })
 }
@@ -169,6 +198,9 @@ fn open(config: &ProviderConfig) -> Result<Opened, Error> {
     let cache = Cache::new(store, Arc::clone(&journal));
     let traces = Traces::open(data.join(TRACES), Arc::clone(&journal), config.cache_bytes)?;
     let issued = Issued::open(&data.join("offer.issued"))?;
+    let desired = Desired::open(config)?;
+    let book = Book::open(data)?;
+    let control = Socket::bind(data)?;
     Ok(Opened {
         lock,
         seed,
@@ -178,6 +210,9 @@ fn open(config: &ProviderConfig) -> Result<Opened, Error> {
         cache,
         traces,
         issued,
+        desired,
+        book,
+        control,
     })
 }
 
@@ -238,6 +273,8 @@ fn terms(
         fuel_max: config.fuel_max,
         model_bytes_max: config.model_bytes_max,
         signers: config.signers.clone(),
+        denied: config.denied.clone(),
+        price: config.price,
         reward_min: config.reward_min,
     }
 }
@@ -282,6 +319,20 @@ async fn resume(shared: &Arc<Shared>) -> Result<(), Error> {
     Ok(())
 }
 
+/// Waits until nothing is under way, everything is revealed, and nobody fetches outputs any more.
+async fn finished(shared: &Shared) {
+    shared.desk.empty().await;
+    shared.outbox.empty().await;
+    shared.owed.none(now).await;
+    loop {
+        let before = shared.cache.served();
+        sleep(FETCH_PAUSE).await;
+        if shared.cache.served() == before {
+            return;
+        }
+    }
+}
+
 impl Running {
     /// Waits until an aggregator has accepted its offer.
     pub async fn offered(&self) {
@@ -306,13 +357,46 @@ impl Running {
         }
     }
 
+    /// Looks for an aggregator at an address where one was just heard of, and offers to it from then on.
+    pub fn reach(&self, address: String) {
+        let (shared, issued) = (Arc::clone(&self.shared), Arc::clone(&self.issued));
+        let task = Arc::clone(&shared);
+        self.shared.spawn(async move {
+            tokio::select! {
+                () = offers::reach(shared, issued, address) => {}
+                () = task.stopped() => {}
+            }
+        });
+    }
+
+    /// Whether every part that must answer does: the network's task among them.
+    pub async fn lives(&self) -> bool {
+        self.shared.client.peers().await.is_ok()
+    }
+
+    /// Waits until no assignment is under way.
+    pub async fn idle(&self) {
+        self.shared.desk.empty().await;
+    }
+
     /// Stops: takes no more assignments, gives those under way the configured grace, hands back the
     /// rest, and says good-bye. What an aggregator has not heard is told after the next start.
-    pub async fn stop(mut self) {
+    pub async fn stop(self) {
+        self.stop_or(std::future::pending()).await;
+    }
+
+    /// As [`Running::stop`]; the grace is over as soon as `at_once` is.
+    pub async fn stop_or(mut self, at_once: impl Future<Output = ()>) {
         let shared = &self.shared;
-        shared.stopping.send_replace(true);
+        shared.ending.send_replace(true);
+        // Aggregators hear that nothing more is taken while they can still be told what came of the rest.
+        shared.renew_offers();
         let grace = shared.config.stop_grace;
-        if timeout(grace, shared.desk.empty()).await.is_err() {
+        let finished = tokio::select! {
+            finished = timeout(grace, finished(shared)) => finished.is_ok(),
+            () = at_once => false,
+        };
+        if !finished && shared.desk.count() > 0 {
             tracing::warn!(held = shared.desk.count(), "hands back what still runs");
             shared.desk.halt_all();
         }
@@ -324,7 +408,9 @@ impl Running {
             let unreported = shared.outbox.count();
             tracing::warn!(unreported, "will be told after the next start");
         }
+        shared.stopping.send_replace(true);
         shared.client.shutdown().await;
+        shared.over.send_replace(true);
         drop(self.shared);
         if timeout(END_WALL, self.ended.recv()).await.is_err() {
             tracing::warn!("a task does not end");

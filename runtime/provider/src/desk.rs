@@ -3,8 +3,12 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use jobs::ids::{AggregatorId, AssignmentId};
+use jobs::assignment::Assignment;
+use jobs::ids::{AggregatorId, AssignmentId, JobId};
+use jobs::money::Amount;
+use jobs::time::Timestamp;
 use network::protocol::AssignReply;
+use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
 /// Assignments held for each worker: one that runs, and one that an aggregator may send before it
@@ -31,6 +35,42 @@ pub(crate) enum Halt {
     Cancelled,
     /// The daemon stops, and hands it back.
     Stopping,
+    /// The operator aborted it.
+    Aborted,
+}
+
+/// How far an assignment has got.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Stage {
+    /// Its blobs are fetched.
+    #[default]
+    Fetching,
+    /// It waits for a worker, or has one.
+    Running,
+}
+
+/// An assignment under way, for those who look.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TaskView {
+    /// Which.
+    pub assignment: AssignmentId,
+    /// Of which job.
+    pub job: JobId,
+    /// Which shard of it.
+    pub shard: u32,
+    /// How many items.
+    pub items: u32,
+    /// Whose.
+    pub aggregator: AggregatorId,
+    /// What it can earn.
+    pub reward_max: Amount,
+    /// Since when it is held.
+    pub since: Timestamp,
+    /// Milliseconds from its acceptance within which a commitment is due.
+    pub due_ms: u64,
+    /// How far it has got.
+    pub stage: Stage,
 }
 
 /// What is answered to an assignment; nothing until it is decided.
@@ -42,6 +82,8 @@ struct Held {
     standing: Standing,
     answer: watch::Receiver<Answer>,
     halt: watch::Sender<Option<Halt>>,
+    /// What it is, once that is known.
+    view: Option<TaskView>,
 }
 
 /// Where somebody who brings an assignment ends up.
@@ -130,6 +172,7 @@ impl Desk {
             standing,
             answer: answered,
             halt,
+            view: None,
         };
         held.insert(id, known);
         self.count.send_replace(held.len());
@@ -178,6 +221,22 @@ impl Desk {
         }
     }
 
+    /// Stops an assignment for the operator. Whether it was under way.
+    pub(crate) fn abort(&self, id: AssignmentId) -> bool {
+        let held = self.held();
+        let known = held.get(&id);
+        known.is_some_and(|known| {
+            known.halt.send_replace(Some(Halt::Aborted));
+            true
+        })
+    }
+
+    /// Everything under way.
+    pub(crate) fn list(&self) -> Vec<TaskView> {
+        let held = self.held();
+        held.values().filter_map(|held| held.view.clone()).collect()
+    }
+
     pub(crate) fn count(&self) -> usize {
         *self.count.borrow()
     }
@@ -197,6 +256,31 @@ impl Ticket {
     /// Gives the answer to everyone who waits for it.
     pub(crate) fn answer(&self, reply: AssignReply) {
         self.answer.send_replace(Some(reply));
+    }
+
+    /// Says what it is, for those who look.
+    pub(crate) fn describe(&self, assignment: &Assignment, since: Timestamp) {
+        if let Some(held) = self.desk.held().get_mut(&self.id) {
+            held.view = Some(TaskView {
+                assignment: self.id,
+                job: assignment.job,
+                shard: assignment.shard,
+                items: assignment.items,
+                aggregator: assignment.aggregator,
+                reward_max: assignment.reward_max,
+                since,
+                due_ms: assignment.due_ms,
+                stage: Stage::Fetching,
+            });
+        }
+    }
+
+    /// Says that it is accepted.
+    pub(crate) fn runs(&self) {
+        let mut held = self.desk.held();
+        if let Some(view) = held.get_mut(&self.id).and_then(|held| held.view.as_mut()) {
+            view.stage = Stage::Running;
+        }
     }
 
     /// Where the answer appears.

@@ -16,10 +16,26 @@ pub enum Error {
         bound: String,
     },
     /// Another daemon works in the data directory. Yours.
-    #[error("{} is in use by another provider: stop it, or choose another --data", path.display())]
+    #[error(
+        "{} is in use by another provider (process {holder}): stop it, or choose another --data",
+        path.display()
+    )]
     Locked {
         /// The directory.
         path: PathBuf,
+        /// Its process id, as far as it says.
+        holder: String,
+    },
+    /// What was changed while a provider ran cannot be read. Yours.
+    #[error(
+        "{} does not hold changes of a provider: {reason}; remove it to go back to the configuration",
+        path.display()
+    )]
+    Changes {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        reason: String,
     },
     /// The key file is not one of ours. Yours.
     #[error("{} is not an identity key: {reason}", path.display())]
@@ -117,9 +133,15 @@ impl Error {
 
     /// Whether the operator must change something, so that no retry can help.
     pub const fn is_callers_fault(&self) -> bool {
+        if let Self::Network(error) = self {
+            return error.is_callers_fault();
+        }
         matches!(
             self,
-            Self::Config { .. } | Self::Identity { .. } | Self::NoDevice { .. }
+            Self::Config { .. }
+                | Self::Identity { .. }
+                | Self::NoDevice { .. }
+                | Self::Changes { .. }
         )
     }
 }

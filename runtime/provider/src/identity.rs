@@ -1,7 +1,7 @@
 //! Who this provider is, and that it is alone in its data directory.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::Write;
+use std::io::{Read, Seek, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
@@ -13,10 +13,13 @@ use jobs::statement::Signed;
 use crate::Error;
 
 /// The file of the secret seed: 64 hexadecimal digits, readable by its owner only.
-pub(crate) const KEY_FILE: &str = "identity.key";
+pub const KEY_FILE: &str = "identity.key";
 
 /// The file whose lock says that a daemon works here.
 const LOCK_FILE: &str = "lock";
+
+/// Longest process id that is read, in digits.
+const PID_DIGITS_MAX: u64 = 20;
 
 /// Longest key file that is read, in bytes.
 const KEY_BYTES_MAX: u64 = 128;
@@ -27,18 +30,45 @@ pub(crate) fn lock(data: &Path) -> Result<File, Error> {
     let path = data.join(LOCK_FILE);
     let mut options = OpenOptions::new();
     options.read(true).write(true).create(true).truncate(false);
-    let file = options.open(&path).map_err(Error::io("open", &path))?;
+    let mut file = options.open(&path).map_err(Error::io("open", &path))?;
     match file.try_lock() {
-        Ok(()) => Ok(file),
+        Ok(()) => {
+            // For people: what counts is the lock. A full disk is no reason not to start.
+            let pid = std::process::id();
+            if let Err(error) = file.set_len(0).and_then(|()| write!(file, "{pid}")) {
+                tracing::warn!(%error, "the lock file does not say whose it is");
+            }
+            Ok(file)
+        }
         Err(TryLockError::WouldBlock) => Err(Error::Locked {
             path: data.to_owned(),
+            holder: holder(&mut file),
         }),
         Err(TryLockError::Error(source)) => Err(Error::io("lock", &path)(source)),
     }
 }
 
+/// The process id in a lock file.
+fn holder(file: &mut File) -> String {
+    let mut text = String::new();
+    let read = file.rewind().and_then(|()| {
+        let mut bounded = std::io::Read::by_ref(file).take(PID_DIGITS_MAX);
+        bounded.read_to_string(&mut text)
+    });
+    let digits = text.trim();
+    let said = read.is_ok() && !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit());
+    if said {
+        digits.to_owned()
+    } else {
+        "unknown".to_owned()
+    }
+}
+
 /// The seed in the data directory; a new one on the first start.
-pub(crate) fn load_or_create(data: &Path) -> Result<[u8; 32], Error> {
+///
+/// # Errors
+/// If the file holds no key, others may read it, or the disk fails.
+pub fn load_or_create(data: &Path) -> Result<[u8; 32], Error> {
     key_at(&data.join(KEY_FILE))
 }
 
@@ -159,7 +189,12 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let held = lock(dir.path()).unwrap();
         let error = lock(dir.path()).unwrap_err();
-        assert!(matches!(error, Error::Locked { .. }), "{error}");
+        let named = error.to_string();
+        let own = format!("(process {})", std::process::id());
+        assert!(
+            matches!(error, Error::Locked { .. }) && named.contains(&own),
+            "{named}"
+        );
         drop(held);
         lock(dir.path()).unwrap();
     }

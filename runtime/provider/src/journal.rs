@@ -306,6 +306,12 @@ impl Journal {
         (inner.index.live(), inner.index.sealed())
     }
 
+    /// Assignments that were committed to since a time, and that ended without an outcome, as far as they are
+    /// remembered.
+    pub fn since(&self, time: Timestamp) -> (u64, u64) {
+        self.inner().index.since(time)
+    }
+
     fn append(&self, inner: &mut Inner, record: &Record) -> Result<(), Error> {
         if inner.closed {
             return Err(Error::JournalClosed);

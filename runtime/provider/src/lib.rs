@@ -19,29 +19,38 @@ mod error;
 mod identity;
 mod refusal;
 
+pub mod choices;
+pub mod control;
 pub mod journal;
 
 mod admission;
+mod book;
 mod cache;
 mod desk;
 mod fetch;
 
 mod daemon;
 mod misbehave;
+mod mode;
 mod offers;
+mod owed;
 mod report;
 mod serve;
 mod shared;
 mod traces;
 mod work;
 
+pub use book::Day;
 pub use config::{
     ADDRESSES_MAX, CACHE_BYTES_DEFAULT, CACHE_BYTES_MIN, PRICE_DEFAULT, ProviderConfig,
     STOP_GRACE_DEFAULT, STOP_GRACE_MAX, WORKERS_MAX,
 };
 pub use daemon::{Running, Status, probe, start};
+pub use desk::{Stage, TaskView};
 pub use error::Error;
+pub use identity::{KEY_FILE, load_or_create as identity};
 pub use misbehave::Misbehaviour;
+pub use mode::{IDLE_CPU_PERCENT_DEFAULT, Rest};
 pub use refusal::Refused;
 
 #[cfg(test)]

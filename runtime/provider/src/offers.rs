@@ -17,6 +17,7 @@ use tokio::time::{sleep, timeout};
 
 use crate::Error;
 use crate::clock::now;
+use crate::control::AggregatorView;
 use crate::desk;
 use crate::error::blocking;
 use crate::identity::sync_dir;
@@ -115,6 +116,17 @@ impl Aggregators {
         let known = self.known();
         let listed = known.iter().filter(|(_, standing)| standing.listed);
         listed.map(|(id, _)| *id).collect()
+    }
+
+    /// Everybody that is known.
+    pub(crate) fn views(&self) -> Vec<AggregatorView> {
+        let known = self.known();
+        let views = known.iter().map(|(id, standing)| AggregatorView {
+            id: *id,
+            listed: standing.listed,
+            named: standing.named,
+        });
+        views.collect()
     }
 
     /// Whether it may hold an offer of ours, and so assign; if so, how it stands among the others.
@@ -217,6 +229,15 @@ async fn until_stopped(shared: &Shared, work: impl Future<Output = ()>) {
     }
 }
 
+/// Asks an address who is there, once: for addresses that somebody else looks after.
+pub(crate) async fn reach(shared: Arc<Shared>, issued: Arc<Issued>, address: String) {
+    match timeout(SEARCH_WALL, shared.client.dial(&address)).await {
+        Ok(Ok(id)) => meet(&shared, &issued, id, true),
+        Ok(Err(error)) => tracing::debug!(%address, %error, "aggregator not reached"),
+        Err(_) => tracing::debug!(%address, "aggregator not reached in time"),
+    }
+}
+
 /// Asks an address who is there until somebody answers. The network itself keeps the connection.
 async fn dial(shared: Arc<Shared>, issued: Arc<Issued>, address: String) {
     let mut pause = RETRY_MIN;
@@ -264,9 +285,11 @@ fn meet(shared: &Arc<Shared>, issued: &Arc<Issued>, id: AggregatorId, named: boo
 /// failure.
 async fn tend(shared: &Arc<Shared>, issued: &Arc<Issued>, id: AggregatorId) {
     let (mut retry, mut failures) = (RETRY_MIN, 0);
+    let mut terms = shared.offer_news.subscribe();
     loop {
         let mut news = shared.aggregators.news();
         let changes = shared.aggregators.changes(id);
+        terms.mark_unchanged();
         let pause = match offer(shared, issued, id).await {
             Ok(lease) => {
                 shared.aggregators.set_listed(id, changes, true);
@@ -290,6 +313,7 @@ async fn tend(shared: &Arc<Shared>, issued: &Arc<Issued>, id: AggregatorId) {
         loop {
             tokio::select! {
                 () = &mut pause => break,
+                _ = terms.changed() => break,
                 _ = news.changed() => if shared.aggregators.changes(id) != changes { break },
             }
         }
@@ -322,6 +346,9 @@ async fn offer(
 
 fn make_offer(shared: &Shared, issued: Timestamp) -> Result<Signed<Offer>, Error> {
     let (config, device) = (&shared.config, &shared.device);
+    let terms = shared.terms();
+    // Who rests grants nothing, so that nobody gives it anything.
+    let granted = |most: u64| if shared.rest().is_some() { 0 } else { most };
     let mut name = device.name.clone();
     while name.len() > DEVICE_NAME_MAX {
         name.pop();
@@ -334,12 +361,12 @@ fn make_offer(shared: &Shared, issued: Timestamp) -> Result<Signed<Offer>, Error
             name,
             memory_bytes: device.memory_bytes,
         },
-        price: config.price,
+        price: terms.price,
         fingerprint: device.fingerprint.clone(),
         capacity: config.workers,
-        memory_bytes_max: config.memory_bytes_max,
-        fuel_max: config.fuel_max,
-        model_bytes_max: config.model_bytes_max,
+        memory_bytes_max: granted(config.memory_bytes_max),
+        fuel_max: granted(config.fuel_max),
+        model_bytes_max: granted(terms.model_bytes_max),
         issued,
     };
     Ok(Signed::sign(&offer, &shared.key)?)

@@ -128,6 +128,21 @@ pub enum Refused {
     /// The daemon is stopping.
     #[error("the provider is stopping")]
     Stopping,
+    /// No work is taken now.
+    #[error("no work is taken now: {why}")]
+    Resting {
+        /// Why.
+        why: String,
+    },
+    /// The operator does not work for this client.
+    #[error("client {client} is denied here")]
+    Denied {
+        /// Whose job it is.
+        client: String,
+    },
+    /// The operator aborted it before it was accepted.
+    #[error("aborted by the operator before it was accepted")]
+    Aborted,
     /// The aggregator cancelled it before it was accepted.
     #[error("cancelled before it was accepted")]
     Cancelled,
@@ -182,6 +197,9 @@ impl Refused {
             Self::Share { .. } => "share",
             Self::JournalFull { .. } => "journal-full",
             Self::Stopping => "stopping",
+            Self::Resting { .. } => "resting",
+            Self::Denied { .. } => "signer",
+            Self::Aborted => "aborted",
             Self::Cancelled => "cancelled",
             Self::Blob { .. } => "blob",
             Self::CacheFull { .. } => "cache-full",
@@ -202,15 +220,19 @@ impl Refused {
             | Self::Span { .. }
             | Self::Component(_)
             | Self::Input { .. } => RefusalCode::Invalid,
-            Self::Signer(_) | Self::Reward { .. } | Self::Anothers | Self::NoOffer { .. } => {
-                RefusalCode::Policy
-            }
+            Self::Signer(_)
+            | Self::Denied { .. }
+            | Self::Reward { .. }
+            | Self::Anothers
+            | Self::NoOffer { .. } => RefusalCode::Policy,
             Self::Limit { .. } | Self::Device { .. } | Self::NoModels { .. } => RefusalCode::Limits,
             Self::Capacity { .. }
             | Self::Share { .. }
             | Self::JournalFull { .. }
             | Self::CacheFull { .. } => RefusalCode::Capacity,
-            Self::Stopping | Self::Cancelled => RefusalCode::State,
+            Self::Stopping | Self::Cancelled | Self::Resting { .. } | Self::Aborted => {
+                RefusalCode::State
+            }
             Self::Blob { .. } => RefusalCode::Unavailable,
             Self::Internal => RefusalCode::Internal,
         }

@@ -122,7 +122,10 @@ async fn tell(shared: &Arc<Shared>, id: AssignmentId) -> bool {
                 equivocate(shared, &report).await;
                 return true;
             }
-            Sent::Refused => return true,
+            Sent::Refused => {
+                shared.owed.settle(id);
+                return true;
+            }
             Sent::Closed => return false,
             Sent::Unheard => {}
         }

@@ -106,6 +106,7 @@ async fn assign(from: AggregatorId, request: AssignRequest, shared: &Arc<Shared>
     match decide(from, request, shared).await {
         Ok(reply) => reply,
         Err(refused) => {
+            shared.note_refused();
             tracing::info!(%assignment, aggregator = %from, code = refused.code(), reason = %refused, "assignment refused");
             AssignReply::Refused {
                 assignment,
@@ -123,7 +124,7 @@ async fn decide(
     let id = request.id;
     let standing = standing(from, id, shared)?;
     // Who sent it is checked before anything is said about it.
-    let admitted = admission::admit(&shared.terms, from, &request)?;
+    let admitted = admission::admit(&shared.terms(), from, &request)?;
     if ended(id, from, shared)? {
         return Ok(AssignReply::Accepted { assignment: id });
     }
@@ -180,8 +181,12 @@ fn start(
     admitted: Admitted,
     shared: &Arc<Shared>,
 ) -> Result<tokio::sync::watch::Receiver<crate::desk::Answer>, Refused> {
-    if shared.is_stopping() {
+    if shared.is_ending() {
         return Err(Refused::Stopping);
+    }
+    if let Some(rest) = shared.rest() {
+        let why = rest.to_string();
+        return Err(Refused::Resting { why });
     }
     if let Some(what) = shared.journal.full() {
         return Err(Refused::JournalFull { what });
@@ -194,6 +199,7 @@ fn start(
         let what = "reports that nobody takes";
         return Err(Refused::JournalFull { what });
     }
+    ticket.describe(&admitted.assignment, now());
     let answer = ticket.subscribe();
     shared.spawn(work::carry(Arc::clone(shared), admitted, ticket));
     Ok(answer)
@@ -215,6 +221,7 @@ async fn reveal(from: AggregatorId, id: AssignmentId, shared: &Arc<Shared>) -> R
     let (code, reason) = match report {
         Ok(Some(Report::Work(work))) if work.order.aggregator == from => {
             tracing::debug!(assignment = %id, "revealed");
+            shared.owed.settle(id);
             return RevealReply::Revealed(Box::new(Reveal {
                 assignment: id,
                 opening: work.opening,
@@ -244,7 +251,12 @@ async fn reveal(from: AggregatorId, id: AssignmentId, shared: &Arc<Shared>) -> R
 
 /// Stops an assignment. One that has ended needs no stopping.
 fn cancel(from: AggregatorId, id: AssignmentId, shared: &Shared) -> CancelReply {
-    match shared.desk.cancel(id, from) {
+    let stopped = shared.desk.cancel(id, from);
+    if stopped.is_none() && !shared.journal.is_anothers(id, from) {
+        // Nobody will ask what it came to.
+        shared.owed.settle(id);
+    }
+    match stopped {
         Some(false) => CancelReply::Refused {
             assignment: id,
             refusal: Refusal::new(

@@ -14,11 +14,12 @@ use network::protocol::{AssignReply, FailureCode};
 use runtime::{Failure, FailureKind, Noting, ShardOutcome, ShardTask};
 
 use crate::admission::Admitted;
+use crate::book::Asked;
 use crate::clock::now;
 use crate::desk::{Halt, Ticket};
 use crate::error::blocking;
 use crate::fetch::{Materials, fetch};
-use crate::journal::{Failed, Order, Work};
+use crate::journal::{Failed, Order, REPORT_GRACE_MS, Work};
 use crate::report::send_report;
 use crate::shared::Shared;
 use crate::{Error, Misbehaviour, Refused, misbehave};
@@ -33,6 +34,7 @@ pub(crate) async fn carry(shared: Arc<Shared>, admitted: Admitted, ticket: Ticke
     let materials = match accept(&shared, &admitted, &ticket).await {
         Ok(materials) => materials,
         Err(refused) => {
+            shared.note_refused();
             tracing::info!(assignment = %id, code = refused.code(), reason = %refused, "assignment refused");
             return ticket.answer(AssignReply::Refused {
                 assignment: id,
@@ -40,6 +42,7 @@ pub(crate) async fn carry(shared: Arc<Shared>, admitted: Admitted, ticket: Ticke
             });
         }
     };
+    ticket.runs();
     ticket.answer(AssignReply::Accepted { assignment: id });
     tracing::info!(assignment = %id, shard = admitted.assignment.shard, "accepted");
     let result = tokio::select! {
@@ -70,6 +73,7 @@ async fn accept(
         halt = ticket.halted() => return Err(match halt {
             Halt::Cancelled => Refused::Cancelled,
             Halt::Stopping => Refused::Stopping,
+            Halt::Aborted => Refused::Aborted,
         }),
     };
     let (journal, order) = (Arc::clone(&shared.journal), order(&admitted.assignment));
@@ -85,6 +89,7 @@ fn halted(halt: Halt) -> Reason {
     match halt {
         Halt::Cancelled => (FailureCode::Cancelled, "cancelled".into()),
         Halt::Stopping => (FailureCode::Internal, "the provider stops".into()),
+        Halt::Aborted => (FailureCode::Internal, "the operator aborted it".into()),
     }
 }
 
@@ -191,9 +196,11 @@ async fn conclude(
         let Admitted {
             assignment,
             package,
+            price,
             ..
         } = admitted_too;
         let (id, order) = (assignment.id, order(&assignment));
+        let asked = Asked::of(order.at, &assignment, price, done.outcome.meters);
         // Pinned until the journal says that they are needed.
         let _pins = task.cache.pin([done.outcome.outputs]);
         task.cache.put(&done.outputs)?;
@@ -209,10 +216,24 @@ async fn conclude(
                 done.outcome,
             ),
             _ => sign(&task.key, order, assignment, package, done.outcome),
-        })
+        })?;
+        if let Err(error) = task.book.add(&asked) {
+            tracing::warn!(%error, "what was asked is missing in the book");
+        }
+        Ok(())
     });
     match signed.await {
-        Ok(_) => Ok(()),
+        Ok(()) => {
+            let Order {
+                assignment,
+                at,
+                due_ms,
+                ..
+            } = order(&admitted.assignment);
+            let until = at.plus_ms(due_ms).plus_ms(REPORT_GRACE_MS);
+            shared.owed.add(assignment, until);
+            Ok(())
+        }
         Err(error) => {
             tracing::error!(assignment = %admitted.assignment.id, %error, "could not commit");
             let reason = (

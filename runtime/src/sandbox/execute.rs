@@ -49,8 +49,11 @@ impl Prepared<'_> {
         let wall = Duration::from_millis(self.limits.job.wall_ms);
         store.data_mut().nn.end_after(wall);
         let answer = tokio::time::timeout(wall, call(&mut store, &self.component, &items)).await;
-        let fuel = spent(&store, &self.limits);
-        let state = store.into_data();
+        let left = store.get_fuel().unwrap_or(0);
+        let fuel = spent(left, store.data(), &self.limits);
+        let mut state = store.into_data();
+        let printed = state.wasi.finish(&mut state.log);
+        let paid = state.wasi.check_paid(left);
         let result = match answer {
             Err(_) => Err(FailureKind::Deadline {
                 what: "the guest".into(),
@@ -58,7 +61,10 @@ impl Prepared<'_> {
             }),
             Ok(Err(error)) => Err(explain(&error, &state, &self.limits)),
             Ok(Ok(Err(error))) => Err(guest_error(&error)),
-            Ok(Ok(Ok(outputs))) => check(&outputs, count, &self.limits).map(|()| outputs),
+            Ok(Ok(Ok(outputs))) => paid
+                .and(printed)
+                .and_then(|()| check(&outputs, count, &self.limits))
+                .map(|()| outputs),
         };
         let peak = state.limiter.peak_memory_bytes();
         let meters = crate::meters::meters(fuel, peak, state.nn.meters());
@@ -118,8 +124,9 @@ fn restrict(store: &mut Store<State>, limits: &ShardLimits) -> Result<(), Failur
         .map_err(FailureKind::engine)
 }
 
-fn spent(store: &Store<State>, limits: &ShardLimits) -> u64 {
-    let left = store.get_fuel().unwrap_or(0);
+/// What the guest burnt, and what was charged for the host's work.
+fn spent(left: u64, state: &State, limits: &ShardLimits) -> u64 {
+    let left = left.saturating_sub(state.wasi.charged());
     limits.job.fuel.saturating_sub(left)
 }
 

@@ -9,12 +9,14 @@ use jobs::ids::JobId;
 use crate::context::Context;
 use crate::limits::{Limiter, ShardLimits};
 use crate::log::Log;
+use crate::wasi::Wasi;
 
 /// One field per capability, and the limiter.
 #[derive(Debug)]
 pub(crate) struct State {
     pub(crate) context: Context,
     pub(crate) log: Log,
+    pub(crate) wasi: Wasi,
     pub(crate) nn: NnState,
     pub(crate) limiter: Limiter,
 }
@@ -28,6 +30,7 @@ impl State {
         notes: Option<Notes>,
     ) -> Self {
         Self {
+            wasi: Wasi::new(context.wasi_seed(), limits.job.fuel),
             context,
             log: Log::new(limits.log_bytes),
             nn: NnState::new(graphs, limits.nn())

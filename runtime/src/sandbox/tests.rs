@@ -2,6 +2,7 @@
 
 mod limits;
 mod replicas;
+mod wasi;
 
 use std::path::Path;
 

@@ -25,6 +25,8 @@ pub struct WorkerPool {
     /// Workers that wait for a task, with the job they worked for last; most recently used last.
     idle: Mutex<Vec<Idle>>,
     started: AtomicU64,
+    /// What the latest worker goes without on this machine.
+    missing: Mutex<Option<Vec<String>>>,
     size: usize,
 }
 
@@ -39,6 +41,7 @@ impl WorkerPool {
             turns: Turns::new(size),
             idle: Mutex::default(),
             started: AtomicU64::new(0),
+            missing: Mutex::default(),
             size,
         }
     }
@@ -51,6 +54,12 @@ impl WorkerPool {
     /// Workers started so far, replacements included.
     pub fn started(&self) -> u64 {
         self.started.load(Ordering::Relaxed)
+    }
+
+    /// Protections that workers go without on this machine; nothing if none was started yet.
+    pub fn missing(&self) -> Option<Vec<String>> {
+        let missing = self.missing.lock();
+        missing.unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Processes of workers that wait for a task now.
@@ -105,6 +114,8 @@ impl WorkerPool {
                 tracing::warn!("workers on this machine go without {protection}");
             }
         }
+        let mut missing = self.missing.lock().unwrap_or_else(PoisonError::into_inner);
+        *missing = Some(worker.missing().to_vec());
         Ok(worker)
     }
 

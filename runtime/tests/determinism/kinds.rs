@@ -20,6 +20,9 @@ const ENDLESS_EVERY: u32 = 2_500;
 /// One shard in so many runs the language model, which costs more than all the rest.
 const LANGUAGE_EVERY: u32 = 250;
 
+/// What a guest may overwrite of each item.
+const ITEM_BYTES_MIN: u64 = 64;
+
 /// A number between -2 and 2.
 fn number(dice: &mut Dice) -> f32 {
     (dice.roll(1 << 24) as f32 / (1 << 22) as f32) - 2.0
@@ -262,7 +265,7 @@ impl Kinds {
             model: None,
             item: Box::new(move |dice| {
                 let more = dice.roll(bytes);
-                dice.bytes((40 + more) as usize)
+                dice.bytes((ITEM_BYTES_MIN + more) as usize)
             }),
         };
         let graph = |name: &str, dims: &'static [u32]| Kind {
@@ -276,6 +279,7 @@ impl Kinds {
             plain(&guest("", 2, GROWTH, EACH_ITEM), 8),
             plain(&guest(SEEDED_IMPORTS, 2, SEEDED, EACH_ITEM), 8),
             plain(&guest("", 2, "", REFUSES), 8),
+            plain(&crate::wasi_guests::looks_around(), 8),
             graph("mlp", &[1, 32]),
             graph("conv", &[1, 1, 12, 12]),
             graph("attention", &[1, 8, 16]),

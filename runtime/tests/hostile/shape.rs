@@ -118,8 +118,8 @@ fn broken() -> Vec<Case> {
         ),
         refused("another version", changed(|bytes| bytes[4] = 0x0c), HEADER),
         refused(
-            "a component in a component",
-            || nested(1),
+            "a component in a component in a component",
+            || nested(2),
             "contains another component",
         ),
         refused(
@@ -210,11 +210,11 @@ fn imports() -> Vec<Case> {
     const NOBODY: &str = "which no host offers";
     let instance = |name: &str| format!(r#"(import "{name}" (instance))"#);
     let mut cases: Vec<Case> = [
-        ("the clock", "wasi:clocks/monotonic-clock@0.2.6"),
-        ("randomness", "wasi:random/random@0.2.6"),
-        ("files", "wasi:filesystem/preopens@0.2.6"),
-        ("sockets", "wasi:sockets/tcp@0.2.6"),
-        ("the environment", "wasi:cli/environment@0.2.6"),
+        ("the clock", "wasi:clocks/monotonic-clock@0.3.0"),
+        ("randomness", "wasi:random/random@0.2.0-rc-2023-11-10"),
+        ("files", "wasi:filesystem/preopens@0.1.0"),
+        ("sockets", "wasi:sockets/tcp@1.0.0"),
+        ("the web", "wasi:http/outgoing-handler@0.2.6"),
         ("another wasi:nn", "wasi:nn/graph@0.2.0-rc-2024-06-25"),
         ("a finished wasi:nn", "wasi:nn/tensor@0.2.0"),
         ("a log of tomorrow", "assay:job/log@0.2.0"),
@@ -265,7 +265,7 @@ fn imports() -> Vec<Case> {
 fn lifted(options: &str, ty: &str) -> Vec<u8> {
     let text = format!(
         r#"(component
-  (type $e' (variant (case "failed" string)))
+  (type $e' (variant (case "bad-input" string) (case "model" string) (case "failed" string)))
   (export $e "job-error" (type $e'))
   {}
   (core instance $main (instantiate $echo))

@@ -142,8 +142,8 @@ fn parts() -> Vec<Case> {
     };
     vec![
         // The echo is one of them.
-        works("as many modules as may be", move || modules(15)),
-        over("a module too many", move || modules(16), "17 core modules"),
+        works("as many modules as may be", move || modules(31)),
+        over("a module too many", move || modules(32), "33 core modules"),
         works("as many instances as may be", move || instances(31)),
         over(
             "an instance too many",

@@ -1,16 +1,8 @@
-//! The escape drill. Somebody broke out of wasm, or out of ONNX Runtime, and runs native code in a
-//! worker: what can they do? Each attempt is made for real, by a worker that has given everything up,
-//! and the kernel must refuse each.
+//! The escape drill, as `assay provider selftest` runs it: see `runtime::worker::drill`.
 
-use std::ffi::CString;
-use std::fs;
-use std::io::Write;
-use std::net::{TcpListener, TcpStream, UdpSocket};
-use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::PathBuf;
-use std::process::Command;
-
-use runtime::{FailureKind, WorkerHandle};
+use runtime::FailureKind;
+use runtime::WorkerHandle;
+use runtime::worker::drill::{ATTEMPTS, Drilled, drill};
 
 use crate::harness::Case;
 use crate::lifecycle::{block_on, config};
@@ -33,374 +25,25 @@ pub(crate) const CASES: &[Case] = &[
     ),
 ];
 
-/// As many as the specification says.
-#[cfg(target_arch = "x86_64")]
-const ATTEMPTS: usize = 73;
-#[cfg(not(target_arch = "x86_64"))]
-const ATTEMPTS: usize = 71;
-
-/// Where the attacker writes what it achieved: in its scratch, which is all it may write to.
-const REPORT: &str = "report";
-/// The parent's file that nobody may read, and the folder that may only be read.
-const SECRET: &str = "secret.key";
-const BLOBS: &str = "blobs";
-/// Another worker's file.
-const SIBLING: &str = "scratch/sibling/secret";
-/// More memory than the parent allows, and less than any machine has.
-const TOO_MUCH: usize = 600 << 20;
+/// Less than the attacker asks for.
 const ENOUGH: u64 = 512 << 20;
 
-/// Where the parent listens: a local socket, and a file that says at which port.
-const SOCKET: &str = "blobs/socket";
-const PORT: &str = "blobs/port";
-
-/// What an attacker finds out first.
-struct Target {
-    /// The parent's folder; the worker's own is `<dir>/scratch/worker-…`.
-    dir: PathBuf,
-    parent: libc::c_long,
-    /// At which the parent listens.
-    port: u16,
-}
-
-impl Target {
-    fn secret(&self) -> PathBuf {
-        self.dir.join(SECRET)
-    }
-
-    fn blob(&self) -> PathBuf {
-        self.dir.join(BLOBS).join("blob")
-    }
-
-    /// A file of the parent's process.
-    fn proc(&self, name: &str) -> String {
-        format!("/proc/{}/{name}", self.parent)
-    }
-}
-
-type Attempt = (&'static str, fn(&Target) -> std::io::Result<()>);
-
-/// Attempts that are refused otherwise than for want of permission, and how.
-const OTHERWISE: &[(&str, &[i32])] = &[
-    // Where the machine has them they are refused, and often it has not.
-    ("read the machine's memory", &[libc::ENOENT]),
-    ("use the hypervisor", &[libc::ENOENT]),
-    ("trigger the kernel", &[libc::ENOENT, libc::EROFS]),
-    ("configure the kernel", &[libc::EROFS]),
-    // Landlock says so of what would move a file to where it has other rights.
-    ("link to a blob", &[libc::EXDEV]),
-    // So that the C library falls back to the call whose flags a filter sees.
-    ("fork the new way", &[libc::ENOSYS]),
-];
-
-/// A system call by its number.
-fn call(number: libc::c_long, arguments: [libc::c_long; 6]) -> std::io::Result<()> {
-    let [a, b, c, d, e, f] = arguments;
-    // SAFETY: none of the calls made here writes through a pointer to memory that Rust owns, but for
-    // those that must be refused before they do anything.
-    #[allow(unsafe_code, reason = "an attacker writes no safe Rust")]
-    let result = unsafe { libc::syscall(number, a, b, c, d, e, f) };
-    if result == -1 {
-        return Err(std::io::Error::last_os_error());
-    }
-    Ok(())
-}
-
-fn text(text: &str) -> CString {
-    CString::new(text).unwrap()
-}
-
-/// The address of a string, as an argument.
-fn address(text: &CString) -> libc::c_long {
-    text.as_ptr().addr() as libc::c_long
-}
-
-const FILES: &[Attempt] = &[
-    ("read a key", |at| fs::read(at.secret()).map(drop)),
-    ("remove a key", |at| fs::remove_file(at.secret())),
-    ("move a key here", |at| fs::rename(at.secret(), "stolen")),
-    ("change a blob", |at| fs::write(at.blob(), "mine")),
-    ("remove a blob", |at| fs::remove_file(at.blob())),
-    ("link to a blob", |at| fs::hard_link(at.blob(), "link")),
-    ("list the parent's folder", |at| {
-        fs::read_dir(&at.dir).map(drop)
-    }),
-    ("write beside the scratch", |at| {
-        fs::write(at.dir.join("new"), "x")
-    }),
-    ("read a sibling's scratch", |at| {
-        fs::read(at.dir.join(SIBLING)).map(drop)
-    }),
-    ("read the password file", |_| {
-        fs::read("/etc/passwd").map(drop)
-    }),
-    ("list a home", |_| fs::read_dir("/root").map(drop)),
-    ("list processes", |_| fs::read_dir("/proc").map(drop)),
-    ("write to a shared folder", |_| {
-        fs::write("/tmp/assay-drill", "x")
-    }),
-    ("write to shared memory", |_| {
-        fs::write("/dev/shm/assay-drill", "x")
-    }),
-    ("read the parent's memory", |at| {
-        fs::File::open(at.proc("mem")).map(drop)
-    }),
-    ("read the parent's environment", |at| {
-        fs::read(at.proc("environ")).map(drop)
-    }),
-    ("use the parent's files", |at| {
-        fs::read_dir(at.proc("fd")).map(drop)
-    }),
-    ("read the machine's memory", |_| {
-        fs::File::open("/dev/mem").map(drop)
-    }),
-    ("use the hypervisor", |_| {
-        fs::File::open("/dev/kvm").map(drop)
-    }),
-    ("configure the kernel", |_| {
-        fs::write("/proc/sys/kernel/core_pattern", "|/bin/sh")
-    }),
-    ("trigger the kernel", |_| {
-        fs::write("/proc/sysrq-trigger", "b")
-    }),
-    ("open by handle", |_| {
-        call(libc::SYS_open_by_handle_at, [-1, 0, 0, 0, 0, 0])
-    }),
-    ("make a device", |_| {
-        let (name, mode) = (text("device"), i64::from(libc::S_IFCHR | 0o600));
-        let here = i64::from(libc::AT_FDCWD);
-        call(libc::SYS_mknodat, [here, address(&name), mode, 0x101, 0, 0])
-    }),
-    ("change the root", |_| {
-        call(libc::SYS_chroot, [address(&text("/")), 0, 0, 0, 0, 0])
-    }),
-];
-
-const PROCESSES: &[Attempt] = &[
-    ("start a program", |_| {
-        Command::new("/bin/true").status().map(drop)
-    }),
-    ("become a program", |_| {
-        call(
-            libc::SYS_execve,
-            [address(&text("/bin/true")), 0, 0, 0, 0, 0],
-        )
-    }),
-    ("become a program of its own", |_| {
-        let flags = i64::from(libc::AT_EMPTY_PATH);
-        call(libc::SYS_execveat, [2, address(&text("")), 0, 0, flags, 0])
-    }),
-    ("fork", |_| {
-        call(libc::SYS_clone, [i64::from(libc::SIGCHLD), 0, 0, 0, 0, 0])
-    }),
-    ("fork the new way", |_| call(libc::SYS_clone3, [0; 6])),
-    #[cfg(target_arch = "x86_64")]
-    ("fork the old way", |_| call(libc::SYS_fork, [0; 6])),
-    #[cfg(target_arch = "x86_64")]
-    ("fork by the other number", |_| {
-        call(libc::SYS_fork | 0x4000_0000, [0; 6])
-    }),
-    ("trace the parent", |at| {
-        let attach = i64::from(libc::PTRACE_ATTACH);
-        call(libc::SYS_ptrace, [attach, at.parent, 0, 0, 0, 0])
-    }),
-    ("copy the parent's memory", |at| {
-        call(libc::SYS_process_vm_readv, [at.parent, 0, 0, 0, 0, 0])
-    }),
-    ("end the parent", |at| {
-        call(libc::SYS_kill, [at.parent, 9, 0, 0, 0, 0])
-    }),
-    ("end everybody", |_| {
-        call(libc::SYS_kill, [-1, 9, 0, 0, 0, 0])
-    }),
-    ("end a thread of the parent's", |at| {
-        call(libc::SYS_tgkill, [at.parent, at.parent, 9, 0, 0, 0])
-    }),
-    ("end it the old way", |at| {
-        call(libc::SYS_tkill, [at.parent, 9, 0, 0, 0, 0])
-    }),
-    ("hold the parent", |at| {
-        call(libc::SYS_pidfd_open, [at.parent, 0, 0, 0, 0, 0])
-    }),
-    ("limit the parent", |at| {
-        let limit = [1_u64, 1];
-        let (files, new) = (i64::from(libc::RLIMIT_NOFILE), limit.as_ptr().addr() as i64);
-        call(libc::SYS_prlimit64, [at.parent, files, new, 0, 0, 0])
-    }),
-    ("move the parent to one processor", |at| {
-        let one = 1_u64;
-        let set = (&raw const one).addr() as i64;
-        call(libc::SYS_sched_setaffinity, [at.parent, 8, set, 0, 0, 0])
-    }),
-    ("let the parent idle", |at| {
-        let none = 0_u32;
-        let (policy, none) = (i64::from(libc::SCHED_IDLE), (&raw const none).addr() as i64);
-        call(
-            libc::SYS_sched_setscheduler,
-            [at.parent, policy, none, 0, 0, 0],
-        )
-    }),
-    ("let the parent idle the new way", |at| {
-        let size = 48_u32;
-        let attributes = [u64::from(size) | (5 << 32), 0, 0, 0, 0, 0];
-        let attributes = attributes.as_ptr().addr() as i64;
-        call(libc::SYS_sched_setattr, [at.parent, attributes, 0, 0, 0, 0])
-    }),
-    ("make the parent nice", |at| {
-        call(libc::SYS_setpriority, [0, at.parent, 19, 0, 0, 0])
-    }),
-    ("make everybody nice", |_| {
-        call(libc::SYS_setpriority, [2, 0, 19, 0, 0, 0])
-    }),
-    ("let the parent's disk wait", |at| {
-        call(libc::SYS_ioprio_set, [1, at.parent, 3 << 13, 0, 0, 0])
-    }),
-    ("let a file signal the parent", |at| {
-        let own = i64::from(libc::F_SETOWN);
-        call(libc::SYS_fcntl, [2, own, at.parent, 0, 0, 0])
-    }),
-    ("share memory with strangers", |_| {
-        call(libc::SYS_shmget, [1, 4096, 0o1666, 0, 0, 0])
-    }),
-    ("leave its namespaces", |_| {
-        call(
-            libc::SYS_unshare,
-            [i64::from(libc::CLONE_NEWUSER), 0, 0, 0, 0, 0],
-        )
-    }),
-    ("enter another's namespaces", |_| {
-        call(libc::SYS_setns, [0; 6])
-    }),
-    ("become somebody else", |_| {
-        call(libc::SYS_setresuid, [0; 6])
-    }),
-    ("take limits back", |_| {
-        let (current, maximum) = (None, None);
-        let free = rustix::process::Rlimit { current, maximum };
-        Ok(rustix::process::setrlimit(
-            rustix::process::Resource::Fsize,
-            free,
-        )?)
-    }),
-];
-
-const KERNEL: &[Attempt] = &[
-    ("io_uring", |_| call(libc::SYS_io_uring_setup, [0; 6])),
-    ("userfaultfd", |_| call(libc::SYS_userfaultfd, [0; 6])),
-    ("bpf", |_| call(libc::SYS_bpf, [0; 6])),
-    ("perf events", |_| call(libc::SYS_perf_event_open, [0; 6])),
-    ("keys", |_| call(libc::SYS_keyctl, [0; 6])),
-    ("a mount", |_| call(libc::SYS_mount, [0; 6])),
-    ("a mount the new way", |_| call(libc::SYS_fsopen, [0; 6])),
-    ("a module", |_| call(libc::SYS_init_module, [0; 6])),
-    ("another kernel", |_| call(libc::SYS_kexec_load, [0; 6])),
-    ("a reboot", |_| call(libc::SYS_reboot, [0; 6])),
-    ("the clock", |_| call(libc::SYS_clock_settime, [0; 6])),
-    ("the host's name", |_| call(libc::SYS_sethostname, [0; 6])),
-    ("the kernel's log", |_| call(libc::SYS_syslog, [0; 6])),
-    ("all file events", |_| call(libc::SYS_fanotify_init, [0; 6])),
-    ("type into a terminal", |_| {
-        let (letter, push) = (b'x', libc::TIOCSTI as i64);
-        call(
-            libc::SYS_ioctl,
-            [2, push, (&raw const letter).addr() as i64, 0, 0, 0],
-        )
-    }),
-    ("another personality", |_| {
-        call(libc::SYS_personality, [0; 6])
-    }),
-];
-
-const NETWORK: &[Attempt] = &[
-    ("listen", |_| TcpListener::bind("127.0.0.1:0").map(drop)),
-    ("connect", |at| {
-        TcpStream::connect(("127.0.0.1", at.port)).map(drop)
-    }),
-    ("datagrams", |_| UdpSocket::bind("127.0.0.1:0").map(drop)),
-    ("a local socket", |at| {
-        UnixStream::connect(at.dir.join(SOCKET)).map(drop)
-    }),
-    ("a pair of sockets", |_| UnixStream::pair().map(drop)),
-    ("the kernel's socket", |_| {
-        let (family, kind) = (i64::from(libc::AF_NETLINK), i64::from(libc::SOCK_RAW));
-        call(libc::SYS_socket, [family, kind, 0, 0, 0, 0])
-    }),
-];
-
-/// Runs in the worker, once everything is given up.
-pub(crate) fn attack() {
-    let scratch = PathBuf::from(std::env::var_os("HOME").unwrap());
-    let dir = scratch.ancestors().nth(2).unwrap().to_owned();
-    let target = Target {
-        port: fs::read_to_string(dir.join(PORT)).unwrap().parse().unwrap(),
-        dir,
-        parent: i64::from(std::os::unix::process::parent_id()),
-    };
-    let mut report = fs::File::create(scratch.join(REPORT)).unwrap();
-    for (what, attempt) in [FILES, PROCESSES, KERNEL, NETWORK].into_iter().flatten() {
-        let outcome = match attempt(&target) {
-            Ok(()) => "SUCCEEDED".to_owned(),
-            Err(error) if is_refusal(what, &error) => format!("refused: {error}"),
-            Err(error) => format!("FAILED for another reason: {error}"),
-        };
-        writeln!(report, "{what}: {outcome}").unwrap();
-    }
-    // Memory last: what is refused is an allocation, which an attacker survives.
-    let mut bytes: Vec<u8> = Vec::new();
-    let granted = bytes.try_reserve_exact(TOO_MUCH).is_ok();
-    writeln!(
-        report,
-        "memory: {}",
-        if granted { "granted" } else { "refused" }
-    )
-    .unwrap();
-}
-
-/// Whether an attempt failed because it is not allowed. Nonsense fails, too.
-fn is_refusal(what: &str, error: &std::io::Error) -> bool {
-    let listed = OTHERWISE.iter().find(|(name, _)| *name == what);
-    let otherwise = listed.map_or(&[][..], |(_, codes)| codes);
-    error.raw_os_error().is_some_and(|code| {
-        [libc::EPERM, libc::EACCES].contains(&code) || otherwise.contains(&code)
-    })
-}
-
 /// What an attacker achieved in a worker with this bound on its memory.
-fn drill(memory_bytes_max: Option<u64>) -> (Vec<String>, String) {
+fn drilled(memory_bytes_max: Option<u64>) -> Drilled {
     let dir = tempfile::tempdir().unwrap();
-    for file in [SECRET, SIBLING, "blobs/blob"] {
-        let path = dir.path().join(file);
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(path, "secret").unwrap();
-    }
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = listener.local_addr().unwrap().port();
-    fs::write(dir.path().join(PORT), port.to_string()).unwrap();
-    let _local = UnixListener::bind(dir.path().join(SOCKET)).unwrap();
-    let mut config = config(dir.path());
-    config.args = vec![ARGUMENT.into()];
-    config.readable = vec![dir.path().join(BLOBS)];
-    config.memory_bytes_max = memory_bytes_max;
-    block_on(async {
-        let worker = WorkerHandle::spawn(&config).await.unwrap();
-        let report = fs::read_to_string(worker.scratch().join(REPORT)).unwrap();
-        assert_eq!(fs::read(dir.path().join(SECRET)).unwrap(), b"secret");
-        assert_eq!(
-            fs::read(dir.path().join(BLOBS).join("blob")).unwrap(),
-            b"secret"
-        );
-        (worker.missing().to_vec(), report)
-    })
+    let exe = std::env::current_exe().unwrap();
+    let args = vec![ARGUMENT.into()];
+    block_on(drill(exe, args, dir.path(), memory_bytes_max)).unwrap()
 }
 
 /// Without a bound there is memory for it: in the next test the refusal is the bound's.
 fn native_code_in_a_worker_gets_nowhere() {
-    let (missing, report) = drill(None);
-    println!("{report}");
-    let attempts = report.lines().count() - 1;
-    assert_eq!(attempts, ATTEMPTS, "attempts were made");
-    let mut not_refused = report.lines().filter(|line| !line.contains(": refused: "));
-    if !missing.is_empty() {
+    let drilled = drilled(None);
+    println!("{drilled:#?}");
+    assert_eq!(drilled.attempts.len(), ATTEMPTS, "attempts were made");
+    assert!(drilled.unharmed);
+    if !drilled.missing.is_empty() {
+        let missing = drilled.missing;
         assert!(
             std::env::var_os("CI").is_none(),
             "this machine does not let a worker have {missing:?}"
@@ -408,14 +51,14 @@ fn native_code_in_a_worker_gets_nowhere() {
         println!("NOT CHECKED: this machine does not let a worker have {missing:?}");
         return;
     }
-    let memory = not_refused.next_back();
-    assert_eq!(not_refused.collect::<Vec<_>>(), [""; 0]);
-    assert_eq!(memory, Some("memory: granted"));
+    let not_refused = drilled.attempts.iter().filter(|attempt| !attempt.blocked);
+    assert_eq!(not_refused.collect::<Vec<_>>(), [&drilled.attempts[0]; 0]);
+    assert!(drilled.is_held() && drilled.memory_granted);
 }
 
 fn a_worker_takes_no_more_memory_than_it_may() {
-    let (_, report) = drill(Some(ENOUGH));
-    assert!(report.ends_with("memory: refused\n"), "{report}");
+    let drilled = drilled(Some(ENOUGH));
+    assert!(!drilled.memory_granted, "{drilled:#?}");
 }
 
 fn a_worker_that_may_not_read_its_blobs_does_not_start() {

@@ -307,7 +307,7 @@ const ECHO: &str = r#"(component
       (i32.store (i32.const 1028) (local.get 0)) (i32.store (i32.const 1032) (local.get 1))
       (i32.const 1024)))
   (core instance $i (instantiate $m))
-  (type $error' (variant (case "failed" string)))
+  (type $error' (variant (case "bad-input" string) (case "model" string) (case "failed" string)))
   (export $error "job-error" (type $error'))
   (func $run (param "items" (list (list u8)))
     (result (result (list (list u8)) (error $error)))

@@ -248,7 +248,7 @@ fn foreign_import_at_home(market: &Market) -> Result<()> {
     };
     market
         .try_submit(&job)?
-        .refused(2, "wasi:sockets/tcp@0.2.0")?;
+        .refused(2, "wasi:http/outgoing-handler@0.2.0")?;
     Ok(())
 }
 

@@ -100,7 +100,7 @@ mod tests {
         let lists = [
             REQUIREMENTS,
             "examples/embed/requirements.txt",
-            "benches/interpreters/requirements.txt",
+            "guest-sdk/tools/requirements.txt",
         ];
         for list in lists {
             let text = text(list).replace("\\\n", " ");

@@ -14,20 +14,18 @@ use anyhow::{Context as _, Result, bail};
 use super::{fetch, reference};
 use crate::run;
 
-/// Sources and lock files.
-const FOLDER: &str = "benches/interpreters";
 /// The contract that both are built for.
 const WIT: &str = "guest-sdk/wit";
-/// The tools from the Python package index, in [`FOLDER`].
+/// The tools from the Python package index.
 const REQUIREMENTS: &str = "requirements.txt";
-/// What a component depends on beside the contract, all in [`FOLDER`].
+/// What a component depends on beside the contract: sources, and the lock files of the tools.
 const INPUTS: [&str; 6] = [
-    "build.mjs",
-    "guest.js",
-    "guest.py",
-    "package-lock.json",
-    "package.json",
-    REQUIREMENTS,
+    "benches/interpreters/build.mjs",
+    "benches/interpreters/guest.js",
+    "benches/interpreters/guest.py",
+    "guest-sdk/tools/package-lock.json",
+    "guest-sdk/tools/package.json",
+    "guest-sdk/tools/requirements.txt",
 ];
 /// What is built.
 const COMPONENTS: [&str; 2] = ["javascript.component.wasm", "python.component.wasm"];
@@ -73,8 +71,9 @@ pub(super) fn run(home: &Path) -> Result<usize> {
 fn build(home: &Path, staging: &Path) -> Result<()> {
     let root = run::root()?;
     for name in INPUTS {
-        let from = root.join(FOLDER).join(name);
-        fs::copy(&from, staging.join(name)).with_context(|| from.display().to_string())?;
+        let from = root.join(name);
+        let to = staging.join(from.file_name().unwrap_or_default());
+        fs::copy(&from, to).with_context(|| from.display().to_string())?;
     }
     let bin = staging.join("venv").join("bin");
     reference::make(&staging.join("venv"), &[staging.join(REQUIREMENTS)])?;
@@ -136,7 +135,7 @@ fn install(root: &Path, place: &Path, staging: &Path) -> Result<()> {
 
 /// A line with name and digest for each file that a component depends on, and for each component.
 fn stamp_of(root: &Path, place: &Path) -> Result<String> {
-    let mut files: Vec<PathBuf> = INPUTS.map(|name| root.join(FOLDER).join(name)).to_vec();
+    let mut files: Vec<PathBuf> = INPUTS.map(|name| root.join(name)).to_vec();
     files.extend(contract(&root.join(WIT))?);
     files.extend(
         COMPONENTS
@@ -179,7 +178,7 @@ mod tests {
     fn tree() -> (tempfile::TempDir, PathBuf) {
         let root = tempfile::tempdir().unwrap();
         let place = root.path().join("place");
-        let inputs = INPUTS.map(|name| root.path().join(FOLDER).join(name));
+        let inputs = INPUTS.map(|name| root.path().join(name));
         let components = COMPONENTS.map(|name| place.join(name));
         let contract = ["world.wit", "deps/nn/nn.wit"].map(|name| root.path().join(WIT).join(name));
         for path in inputs.iter().chain(&components).chain(&contract) {
@@ -194,8 +193,8 @@ mod tests {
         let changes = [
             "benches/interpreters/guest.js",
             "benches/interpreters/guest.py",
-            "benches/interpreters/package-lock.json",
-            "benches/interpreters/requirements.txt",
+            "guest-sdk/tools/package-lock.json",
+            "guest-sdk/tools/requirements.txt",
             "guest-sdk/wit/world.wit",
             "guest-sdk/wit/deps/nn/nn.wit",
             "guest-sdk/wit/new.wit",
@@ -217,7 +216,7 @@ mod tests {
 
     #[test]
     fn every_package_is_pinned_by_version_and_digest_and_names_no_registry() {
-        let folder = run::root().unwrap().join(FOLDER);
+        let folder = run::root().unwrap().join("guest-sdk/tools");
         let lock = fs::read_to_string(folder.join("package-lock.json")).unwrap();
         assert!(
             !lock.contains("://"),

@@ -57,7 +57,7 @@ const MINILM: Bundle = Bundle {
     }],
 };
 
-/// Magika's standard model v3.3 (Apache-2.0), which tells kinds of files apart: calibrated, run by no job.
+/// Magika's standard model v3.3 (Apache-2.0), which tells kinds of files apart: the model of `examples/python`, and one to calibrate.
 pub(super) const MAGIKA: Bundle = Bundle {
     requirement: "magika==1.0.3",
     sha256: "3e9b49134e8116ee40b431664dcbed9e199413efddcce1a173c734b4e0521529",

@@ -185,7 +185,7 @@ async fn only_declared_blobs_of_the_declared_content_are_taken() {
 async fn a_job_that_cannot_run_fails_with_its_reason_and_gives_the_money_back() {
     let (rig, _providers) = with_providers().await;
     rig.fund().await;
-    let foreign = component(r#"(import "wasi:cli/environment@0.2.6" (instance))"#);
+    let foreign = component(r#"(import "wasi:http/types@0.2.6" (instance))"#);
     let bad_component = TestJob::with(&foreign, &["1"]);
     let mut bad_root = TestJob::new();
     bad_root.package.input.root = jobs::digest::Digest::of(b"another");

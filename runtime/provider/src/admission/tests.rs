@@ -24,6 +24,11 @@ fn terms() -> Terms {
         fuel_max: u64::MAX,
         model_bytes_max: 1 << 20,
         signers: SignerPolicy::Any,
+        denied: BTreeSet::new(),
+        price: Price {
+            per_gfuel: Amount(1),
+            per_device_second: Amount(1),
+        },
         reward_min: Amount(10),
     }
 }

@@ -149,6 +149,16 @@ impl Index {
         self.live.len()
     }
 
+    /// Those signed and those failed since a time.
+    pub(super) fn since(&self, time: Timestamp) -> (u64, u64) {
+        let recent = self.live.values().filter(|entry| entry.order.at >= time);
+        recent.fold((0, 0), |(signed, failed), entry| match entry.state {
+            Known::Signed => (signed + 1, failed),
+            Known::Failed => (signed, failed + 1),
+            Known::Accepted | Known::Sealed => (signed, failed),
+        })
+    }
+
     /// Assignments that an aggregator has yet to be told about, and those under way.
     pub(super) const fn open(&self) -> usize {
         self.unsettled

@@ -120,7 +120,7 @@ pub(crate) async fn perform(
             Ok(done)
         }
         Misbehaviour::Stall => {
-            shared.stopped().await;
+            shared.ends().await;
             Err((FailureCode::Internal, "stalled".into()))
         }
         Misbehaviour::Crash => {

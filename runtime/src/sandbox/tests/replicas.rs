@@ -209,7 +209,7 @@ async fn what_is_not_the_promised_component_never_runs() {
         FailureKind::Task { .. }
     ));
 
-    let foreign = r#"(component (import "wasi:clocks/wall-clock@0.2.6" (instance)))"#;
+    let foreign = r#"(component (import "wasi:http/types@0.2.6" (instance)))"#;
     let module = "(module (func (export \"run\")))";
     for text in [foreign, module, "(component)"] {
         let bytes = wat::parse_str(text).unwrap();
