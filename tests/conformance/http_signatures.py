@@ -1,9 +1,9 @@
 """Signs requests to an aggregator as its API asks for (RFC 9421, RFC 9530), with nothing of Assay's in the way.
 
     python http_signatures.py              writes http_signatures.json, the vectors that the Rust side verifies
-    from http_signatures import Signer     signs requests: what fuzz.py and others use
+    from http_signatures import Signer     signs requests of other programs
 
-Needs `cryptography` and `blake3` (requirements of this folder's `api` list).
+Needs `cryptography` and `blake3`, which http_signatures.txt pins.
 """
 
 import base64
