@@ -265,16 +265,13 @@ mod tests {
 
     /// The word after each status: `(402, "insufficient-funds"` or `new(401, "signature"`.
     fn named(source: &str) -> Vec<&str> {
-        let after = source
-            .split(|c: char| c == '(' || c == '{')
-            .filter_map(|rest| {
-                let (status, rest) = rest.trim_start().split_once(',')?;
-                let is_status =
-                    status.len() == 3 && status.bytes().all(|byte| byte.is_ascii_digit());
-                is_status
-                    .then(|| rest.trim_start().strip_prefix('"'))
-                    .flatten()
-            });
+        let after = source.split(['(', '{']).filter_map(|rest| {
+            let (status, rest) = rest.trim_start().split_once(',')?;
+            let is_status = status.len() == 3 && status.bytes().all(|byte| byte.is_ascii_digit());
+            is_status
+                .then(|| rest.trim_start().strip_prefix('"'))
+                .flatten()
+        });
         after.filter_map(|rest| rest.split('"').next()).collect()
     }
 
