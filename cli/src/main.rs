@@ -255,6 +255,39 @@ mod golden;
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser;
+
+    use super::{Cli, Command};
+
+    /// The value of a key in a unit.
+    fn value<'a>(unit: &'a str, key: &str) -> &'a str {
+        let line = unit.lines().find_map(|line| line.strip_prefix(key));
+        line.and_then(|rest| rest.strip_prefix('='))
+            .unwrap_or_else(|| panic!("{key} is missing"))
+    }
+
+    #[test]
+    fn the_packaged_units_start_what_this_program_knows_and_wait_longer_than_it_drains() {
+        let provider = include_str!("../../packaging/systemd/assay-provider.service");
+        let aggregator = include_str!("../../packaging/systemd/assay-aggregator.service");
+        let parse = |unit| {
+            let line = value(unit, "ExecStart");
+            // A variable of arguments is empty unless the operator fills it.
+            let words = line.split(' ').filter(|word| !word.starts_with("$ASSAY"));
+            Cli::try_parse_from(words).unwrap().command
+        };
+        assert!(matches!(parse(provider), Command::Provider(_)));
+        assert!(matches!(parse(aggregator), Command::Aggregator(_)));
+        let start = value(provider, "ExecStart");
+        let drain = start.split("--drain-seconds ").nth(1).unwrap();
+        let drain: u64 = drain.parse().unwrap();
+        let stop: u64 = value(provider, "TimeoutStopSec").parse().unwrap();
+        assert!(
+            stop > drain,
+            "killed after {stop} s while draining for {drain} s"
+        );
+    }
+
     #[test]
     fn a_daemons_memory_is_its_own() {
         use rustix::process::{DumpableBehavior, dumpable_behavior};
