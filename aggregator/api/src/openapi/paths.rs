@@ -179,6 +179,25 @@ pub(super) const CHANGES: &[Operation] = &[
         ..READ
     },
     Operation {
+        method: "post",
+        path: "/api/v1/jobs/{job}/cancel",
+        summary: "Ends a job that is not merged yet. What no verdict has paid returns to its client.",
+        auth: Auth::Client,
+        status: &[202],
+        answer: Content::Json("CancelReply"),
+        problems: &[Code::NotFound, Code::Conflict, Code::Archived],
+        ..READ
+    },
+    Operation {
+        method: "post",
+        path: "/api/v1/quotes",
+        summary: "What a job would cost now, and who could take it. Takes a package without a signature, and keeps nothing.",
+        body: Content::Object,
+        answer: Content::Json("QuoteView"),
+        problems: &[Code::PriceTooLow, Code::RecordTooLarge],
+        ..READ
+    },
+    Operation {
         method: "put",
         path: "/api/v1/jobs/{job}/blobs/{digest}",
         summary: "Uploads a blob that an open job declared. Its digest is in the path, so Content-Digest may be absent.",
