@@ -40,6 +40,7 @@ mod quoting;
 mod replica;
 mod reveal;
 mod settlement;
+pub mod steps;
 
 mod recover;
 

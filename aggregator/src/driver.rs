@@ -7,7 +7,7 @@
 //! crash at any point therefore loses nothing that was acknowledged: the log is replayed and what was
 //! outstanding is asked for again.
 //!
-//! Reading order: [`rows`] (what is stored), [`log`], [`machine`], [`handle`]; then [`peers`] and [`backend`]
+//! Reading order: [`rows`] (what is stored), [`log`], [`once`], [`machine`], [`handle`]; then [`peers`] and [`backend`]
 //! with [`audits`], [`games`], [`liquidations`] and [`records`] (what comes in); [`actor`], [`prepare`], [`reveal`], [`merge`] (what
 //! goes out).
 
@@ -15,10 +15,12 @@ mod auditing;
 mod error;
 mod rows;
 
+mod feed;
 mod handle;
 mod log;
 mod machine;
 mod metrics;
+mod once;
 mod watched;
 
 mod actor;
@@ -50,7 +52,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use api::server::OperatorToken;
+use api::server::{OperatorToken, Settings};
 use ed25519_dalek::SigningKey;
 use jobs::envelope::SignerPolicy;
 use jobs::game::epoch::{EPOCH_MS_MAX, EPOCH_MS_MIN};
@@ -126,6 +128,10 @@ pub struct AggregatorConfig {
     pub signers: SignerPolicy,
     /// The secret that lets an operator deposit.
     pub operator_token: String,
+    /// Names under which its HTTP interface is reached, beside addresses and `localhost`.
+    pub http_names: Vec<String>,
+    /// Origins whose pages may use it, such as `https://example.org`.
+    pub http_origins: Vec<String>,
     /// Bound on blobs, in bytes.
     pub blob_quota: u64,
     /// How answers are audited.
@@ -188,6 +194,16 @@ impl GameConfig {
     }
 }
 
+impl From<&AggregatorConfig> for Settings {
+    fn from(config: &AggregatorConfig) -> Self {
+        Self {
+            token: OperatorToken::new(config.operator_token.clone()),
+            names: config.http_names.clone(),
+            origins: config.http_origins.clone(),
+        }
+    }
+}
+
 impl std::fmt::Debug for AggregatorConfig {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("AggregatorConfig")
@@ -213,6 +229,8 @@ pub(crate) struct Shared {
     pub(crate) checks: Semaphore,
     pub(crate) fetches: Semaphore,
     pub(crate) turns: reveal::Turns,
+    pub(crate) in_flight: once::InFlight,
+    pub(crate) feed: Arc<api::feed::Feed>,
     pub(crate) inquiries: Semaphore,
     pub(crate) audited: audits::Audited,
     pub(crate) records: records::KnownRecords,
@@ -302,11 +320,12 @@ async fn start_with(
     mut settings: Config,
 ) -> Result<Running, Error> {
     settings.prefix_diversity = config.prefix_diversity;
+    let asked_by = Settings::from(&config);
     let (store, closed) = Watched::new(store);
     let store: Arc<dyn Kv> = Arc::new(store);
     let id = settings.aggregator;
-    let accept_timeout = Duration::from_millis(settings.accept_timeout_ms);
-    let reveal_timeout = Duration::from_millis(settings.reveal_timeout_ms);
+    let [accept_timeout, reveal_timeout] =
+        [settings.accept_timeout_ms, settings.reveal_timeout_ms].map(Duration::from_millis);
     let machine = machine::Machine::load(Arc::clone(&store), settings)?;
     let blobs = BlobStore::open(config.data.join(BLOBS), config.blob_quota)?;
 
@@ -331,6 +350,8 @@ async fn start_with(
         checks: Semaphore::new(CHECKS_MAX),
         fetches: Semaphore::new(FETCHES_MAX),
         turns: reveal::Turns::default(),
+        in_flight: once::InFlight::default(),
+        feed: machine.feed(),
         inquiries: Semaphore::new(INQUIRIES_MAX),
         audited: audits::Audited::default(),
         records: records::KnownRecords::default(),
@@ -345,13 +366,7 @@ async fn start_with(
     shared.handle.event(Event::Restarted).await?;
     #[cfg(test)]
     let weak = Arc::downgrade(&shared);
-    tasks.extend(serve(
-        listener,
-        events,
-        config.operator_token,
-        shared,
-        machine,
-    ));
+    tasks.extend(serve(listener, events, asked_by, shared, machine));
     Ok(Running {
         id,
         http,
@@ -368,14 +383,13 @@ async fn start_with(
 fn serve(
     listener: TcpListener,
     events: EventReceiver,
-    operator_token: String,
+    http: Settings,
     shared: Arc<Shared>,
     machine: machine::MachineThread,
 ) -> [JoinHandle<()>; 4] {
     let stop = || shared.stop.clone();
-    let token = OperatorToken::new(operator_token);
     let backend = backend::Driver::new(&shared);
-    let http = api::server::serve(listener, backend, token, stop());
+    let http = api::server::serve(listener, backend, http, stop());
     let peers = peers::serve(Arc::clone(&shared), events, stop());
     let ticks = tick(Arc::clone(&shared), stop());
     let stop = stop();

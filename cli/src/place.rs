@@ -76,6 +76,6 @@ impl Signer {
     /// The key, and a client of the aggregator that changes something in its name.
     pub(crate) fn client(&self, at: &At) -> Result<(api::client::Client, ClientKey)> {
         let key = self.load()?;
-        Ok((at.client()?, key))
+        Ok((at.client()?.with_key(&key), key))
     }
 }

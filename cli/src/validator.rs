@@ -116,8 +116,10 @@ impl Player {
         let [draw] = random::<1>()?;
         let payer = usize::from(draw).checked_rem(self.payers.len());
         let payer = payer.and_then(|at| self.payers.get(at));
-        let signed = payer.context("no payer")?.sign_package(package)?;
-        let reply = match patiently(self.output, || self.client.submit(&signed)).await {
+        let payer = payer.context("no payer")?;
+        let signed = payer.sign_package(package)?;
+        let client = self.client.clone().with_key(payer);
+        let reply = match patiently(self.output, || client.submit(&signed)).await {
             Ok(reply) => reply,
             // Without money there is no game; anything else may be over by the next round.
             Err(Error::Refused(problem)) if problem.status != 402 => {
@@ -140,7 +142,7 @@ impl Player {
                 Some((_, path)) => path,
                 None => &input,
             };
-            patiently(self.output, || self.client.put_blob(reply.job, *blob, path)).await?;
+            patiently(self.output, || client.put_blob(reply.job, *blob, path)).await?;
         }
         self.scratch = Some(scratch);
         Ok(Some(reply.job))

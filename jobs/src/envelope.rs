@@ -16,7 +16,7 @@ mod bundle;
 mod key;
 
 pub use bundle::{BUNDLE_BYTES_MAX, BUNDLE_MEDIA_TYPE};
-pub use key::{ClientKey, PUBLIC_KEY_BYTES_MAX, PublicKey};
+pub use key::{ClientKey, FIXED_SIGNATURE_BYTES, PUBLIC_KEY_BYTES_MAX, PublicKey};
 
 /// A package as it travels: canonical bytes and the client's Sigstore bundle. Not yet believed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

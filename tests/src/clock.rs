@@ -42,3 +42,13 @@ impl Stopwatch {
 fn now() -> Instant {
     Instant::now()
 }
+
+/// Seconds since 1970, for what is signed.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a signed request says when it was made"
+)]
+pub(crate) fn now_s() -> u64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    since.map_or(0, |since| since.as_secs())
+}

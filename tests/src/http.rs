@@ -2,10 +2,15 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use api::signature::{Covered, content_digest, sign};
+use jobs::envelope::ClientKey;
 use serde_json::Value;
+
+use crate::clock::now_s;
 
 /// Longest wait for a connection's next bytes.
 const TIMEOUT: Duration = Duration::from_secs(60);
@@ -75,6 +80,36 @@ pub fn post(base: &str, path: &str, body: &[u8]) -> Result<Response> {
 /// If nobody answers.
 pub fn put(base: &str, path: &str, body: &[u8]) -> Result<Response> {
     request(base, "PUT", path, &[], body)
+}
+
+/// Sends a request that a client signed, with JSON or, to a path that names a blob, its bytes.
+///
+/// # Errors
+/// If nobody answers, or it cannot be signed.
+pub fn signed(
+    base: &str,
+    key: &ClientKey,
+    (method, path): (&str, &str),
+    body: &[u8],
+) -> Result<Response> {
+    static NONCE: AtomicU64 = AtomicU64::new(0);
+    let digest = (!path.contains("/blobs/")).then(|| content_digest(body));
+    let covered = Covered {
+        method,
+        path,
+        query: None,
+        content_digest: digest.as_deref(),
+        idempotency_key: None,
+    };
+    let now = now_s();
+    let nonce = format!("{now}-{:08}", NONCE.fetch_add(1, Ordering::Relaxed));
+    let mut headers = sign(key, &covered, now, &nonce)?.to_vec();
+    if let Some(digest) = digest {
+        headers.push(("content-digest", digest));
+        headers.push(("content-type", "application/json".into()));
+    }
+    let headers: Vec<(&str, &str)> = headers.iter().map(|(n, v)| (*n, v.as_str())).collect();
+    request(base, method, path, &headers, body)
 }
 
 /// Sends a request on a connection of its own.

@@ -33,7 +33,7 @@ pub use books::Claim;
 pub use clock::{Deadline, Stopwatch};
 pub use component::{echo_component, embed_component, foreign_component, tensors_component};
 pub use daemon::{Daemon, Ready, free_port};
-pub use http::{Response, get, post, put, request};
+pub use http::{Response, get, post, put, request, signed};
 pub use job::{Job, Signed};
 pub use market::{Market, Plan, submitted};
 pub use money::{Balance, amount};

@@ -25,6 +25,8 @@ mod end_to_end;
 mod game;
 #[path = "system/generate.rs"]
 mod generate;
+#[path = "system/interface.rs"]
+mod interface;
 #[path = "system/languages.rs"]
 mod languages;
 #[path = "system/liars.rs"]

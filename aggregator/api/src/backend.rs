@@ -1,6 +1,7 @@
 //! What the server asks. The aggregator's driver answers.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use jobs::accusation::SignedAccusation;
 use jobs::digest::{BlobRef, Digest};
@@ -8,43 +9,129 @@ use jobs::envelope::SignedPackage;
 use jobs::ids::{CaseId, JobId, ProviderId};
 use jobs::package::Package;
 use jobs::policy::Share;
+use serde::Serialize;
 use tokio::io::AsyncRead;
 
+use crate::feed::Feed;
+use crate::problem::{Code, Problem};
+use crate::signature::Stamp;
 use crate::types::{
-    AssignmentView, BackupView, BalanceView, CancelRequest, CaseReply, CaseView, ChallengeRequest,
-    DepositRequest, EpochView, Health, JobView, JournalView, Problem, ProviderView, QuoteView,
-    ScoresReply, ScoresRequest, ShardMap, ShardView, SubmitReply, TieReply,
+    AssignmentView, BackupView, BalanceView, CaseView, ChallengeRequest, DepositRequest, EpochView,
+    Health, JobView, JournalView, ProviderView, QuoteView, ScoresRequest, ShardMap, ShardView,
 };
 
 /// The result of every request.
 pub type Answer<T> = Result<T, Problem>;
 
+/// What is known of a request that changes something, beside what it asks for.
+#[derive(Clone, Debug, Default)]
+pub struct Asked {
+    /// Whose signature over the request was checked. Operators and validators need none: they show a token, or sign
+    /// what they hand in.
+    pub stamp: Option<Stamp>,
+    /// What makes it repeatable.
+    pub idempotency: Option<Idempotency>,
+}
+
+impl Asked {
+    /// Whose signature it carries.
+    ///
+    /// # Errors
+    /// If it carries none.
+    pub fn client(&self) -> Answer<jobs::ids::ClientId> {
+        let stamp = self.stamp.as_ref().map(|stamp| stamp.client);
+        stamp.ok_or_else(unsigned)
+    }
+}
+
+/// 401: a signature is due.
+pub(crate) fn unsigned() -> Problem {
+    let detail =
+        "send Signature-Input, Signature and Assay-Key: clients sign what changes something";
+    Problem::of(Code::Unsigned, detail)
+}
+
+/// An idempotency key, and what it was sent with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Idempotency {
+    /// Chosen by whoever asks.
+    pub key: String,
+    /// Digest of method, path, query and body.
+    pub request: Digest,
+}
+
+/// An answer as bytes: the same request under the same idempotency key gets the very same ones.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Response {
+    /// HTTP status.
+    pub status: u16,
+    /// JSON, or nothing.
+    pub body: Vec<u8>,
+    /// Whether it was given before.
+    pub replayed: bool,
+}
+
+impl Response {
+    /// An answer of this value.
+    ///
+    /// # Errors
+    /// If it cannot be written as JSON.
+    pub fn json<T: Serialize>(status: u16, value: &T) -> Answer<Self> {
+        let body = serde_json::to_vec(value).map_err(|error| {
+            tracing::error!(%error, "an answer cannot be written");
+            Problem::internal()
+        })?;
+        Ok(Self {
+            status,
+            body,
+            replayed: false,
+        })
+    }
+
+    /// 204, without a body.
+    pub const fn empty() -> Self {
+        Self {
+            status: 204,
+            body: Vec::new(),
+            replayed: false,
+        }
+    }
+}
+
 /// Decides every request. Cheap to share; called from many tasks at once.
 pub trait Backend: Send + Sync + 'static {
     /// Verifies, admits and funds a job. The same package is the same job, whoever asks how often;
-    /// the same `idempotency_key` with another package is refused with 422.
+    /// the same idempotency key with another package is refused with 422. Answers
+    /// [`SubmitReply`](crate::types::SubmitReply).
     fn submit(
         &self,
-        idempotency_key: Option<String>,
+        asked: Asked,
         package: SignedPackage,
-    ) -> impl Future<Output = Answer<SubmitReply>> + Send;
+    ) -> impl Future<Output = Answer<Response>> + Send;
+
+    /// Blobs of a job that the aggregator lacks.
+    fn missing(&self, job: JobId) -> impl Future<Output = Answer<Vec<BlobRef>>> + Send;
 
     /// Takes the client's share of the draw that decides about a job's audits. The first one counts.
-    fn share(&self, job: JobId, share: Share) -> impl Future<Output = Answer<()>> + Send;
+    fn share(
+        &self,
+        asked: Asked,
+        job: JobId,
+        share: Share,
+    ) -> impl Future<Output = Answer<Response>> + Send;
 
-    /// Has the shard of a doubted item executed again. Answers which shard that is.
+    /// Has the shard of a doubted item executed again. Answers
+    /// [`ChallengeReply`](crate::types::ChallengeReply).
     fn challenge(
         &self,
+        asked: Asked,
         job: JobId,
         challenge: ChallengeRequest,
-    ) -> impl Future<Output = Answer<u32>> + Send;
+    ) -> impl Future<Output = Answer<Response>> + Send;
 
-    /// Ends a job that is not merged yet, for its client; answers how it stands then. Again is the same.
-    fn cancel(
-        &self,
-        job: JobId,
-        cancel: CancelRequest,
-    ) -> impl Future<Output = Answer<JobView>> + Send;
+    /// Ends a job that is not merged yet, for its client. Again is the same. Answers
+    /// [`CancelReply`](crate::types::CancelReply).
+    fn cancel(&self, asked: Asked, job: JobId) -> impl Future<Output = Answer<Response>> + Send;
 
     /// What a job would cost now and who could take it. Keeps nothing.
     fn quote(&self, package: Package) -> impl Future<Output = Answer<QuoteView>> + Send;
@@ -52,6 +139,7 @@ pub trait Backend: Send + Sync + 'static {
     /// Takes a blob that an open job declared, of exactly the declared size.
     fn put_blob(
         &self,
+        asked: Asked,
         job: JobId,
         digest: Digest,
         body: impl AsyncRead + Send + Unpin,
@@ -87,24 +175,32 @@ pub trait Backend: Send + Sync + 'static {
     fn shard(&self, job: JobId, index: u32) -> impl Future<Output = Answer<ShardView>> + Send;
 
     /// Takes a validator's report. The very same one may come again; another one for the same epoch
-    /// is refused with 409, and kept.
-    fn scores(&self, scores: ScoresRequest) -> impl Future<Output = Answer<ScoresReply>> + Send;
+    /// is refused with 409, and kept. Answers [`ScoresReply`](crate::types::ScoresReply).
+    fn scores(
+        &self,
+        asked: Asked,
+        scores: ScoresRequest,
+    ) -> impl Future<Output = Answer<Response>> + Send;
 
     /// Where the game is.
     fn epoch(&self) -> impl Future<Output = Answer<EpochView>> + Send;
 
-    /// Opens a case against an answer. The same accusation again is the same case.
+    /// Opens a case against an answer. The same accusation again is the same case. Answers
+    /// [`CaseReply`](crate::types::CaseReply).
     fn accuse(
         &self,
+        asked: Asked,
         accusation: SignedAccusation,
-    ) -> impl Future<Output = Answer<CaseReply>> + Send;
+    ) -> impl Future<Output = Answer<Response>> + Send;
 
-    /// Ties a job to a case of its client's, by its package, before anybody has answered it.
+    /// Ties a job to a case of its client's, by its package, before anybody has answered it. Answers
+    /// [`TieReply`](crate::types::TieReply).
     fn tie(
         &self,
+        asked: Asked,
         case: CaseId,
         package: SignedPackage,
-    ) -> impl Future<Output = Answer<TieReply>> + Send;
+    ) -> impl Future<Output = Answer<Response>> + Send;
 
     /// The latest decided cases, newest first.
     fn cases(&self) -> impl Future<Output = Answer<Vec<CaseView>>> + Send;
@@ -124,8 +220,18 @@ pub trait Backend: Send + Sync + 'static {
     /// How answers are audited and what is at stake, as JSON: parameters of the audit policy, stake, referees.
     fn auditing(&self) -> impl Future<Output = Answer<serde_json::Value>> + Send;
 
-    /// An operator's deposit; answers whether it was new.
-    fn deposit(&self, deposit: DepositRequest) -> impl Future<Output = Answer<bool>> + Send;
+    /// An operator's deposit. Answers [`DepositReply`](crate::types::DepositReply).
+    fn deposit(
+        &self,
+        asked: Asked,
+        deposit: DepositRequest,
+    ) -> impl Future<Output = Answer<Response>> + Send;
+
+    /// What happens, as it happens.
+    fn feed(&self) -> impl Future<Output = Answer<Arc<Feed>>> + Send;
+
+    /// Whether events can be stored and peers can reach us.
+    fn ready(&self) -> impl Future<Output = Answer<()>> + Send;
 
     /// Bans a provider by the operator's word, or readmits it.
     fn set_banned(

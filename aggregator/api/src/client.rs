@@ -2,8 +2,10 @@
 //! terminates TLS.
 
 mod cases;
+mod download;
 mod operator;
 mod orders;
+mod signing;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -19,19 +21,18 @@ use hyper::{Method, Request, Response, StatusCode, header};
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use jobs::digest::{BlobRef, Digest};
-use jobs::envelope::SignedPackage;
+use jobs::envelope::{ClientKey, SignedPackage};
 use jobs::game::report::ScoreReport;
 use jobs::ids::JobId;
 use jobs::policy::Share;
 use jobs::record::JobRecord;
 use jobs::statement::Signed;
-use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tokio::io::AsyncWriteExt;
 use tokio_util::io::ReaderStream;
 
+use crate::problem::Problem;
 use crate::types::{
-    AssignmentView, BalanceView, ChallengeRequest, EpochView, Health, JobView, Problem,
+    AssignmentView, BalanceView, ChallengeReply, ChallengeRequest, EpochView, Health, JobView,
     ProviderView, RECORD_BYTES_MAX, ScoresReply, ScoresRequest, ShareRequest, SubmitReply,
 };
 
@@ -80,6 +81,7 @@ pub struct Client {
     base: String,
     http: hyper_util::client::legacy::Client<HttpConnector, Body>,
     patience: Duration,
+    key: Option<ClientKey>,
 }
 
 impl Client {
@@ -90,7 +92,16 @@ impl Client {
             base: base.trim_end_matches('/').to_owned(),
             http,
             patience: PROGRESS_TIMEOUT,
+            key: None,
         }
+    }
+
+    /// The same, signing what changes something with this key. Without one an aggregator answers such requests with
+    /// `unsigned`.
+    #[must_use]
+    pub fn with_key(mut self, key: &ClientKey) -> Self {
+        self.key = Some(key.clone());
+        self
     }
 
     /// The same with another time for [`PROGRESS_TIMEOUT`].
@@ -101,17 +112,26 @@ impl Client {
     }
 
     /// Submits a signed package. The package's own digest is the idempotency key, so a retry is the
-    /// same job.
+    /// same job. What the answer says is missing is what is missing now.
     ///
     /// # Errors
     /// If refused or unreachable.
     pub async fn submit(&self, package: &SignedPackage) -> Result<SubmitReply, Error> {
         let key = Digest::of(package.package.as_bytes()).to_string();
-        let request = self
-            .json(Method::POST, "/jobs", package)?
-            .header("idempotency-key", key);
-        self.answer(self.finish(request, json_body(package)?)?)
-            .await
+        let mut reply: SubmitReply = self.post("/jobs", package, Some(key)).await?;
+        // The answer may be one from before something was uploaded.
+        if !reply.missing.is_empty() {
+            reply.missing = self.missing(reply.job).await?;
+        }
+        Ok(reply)
+    }
+
+    /// Blobs of a job that the aggregator lacks.
+    ///
+    /// # Errors
+    /// If refused or unreachable.
+    pub async fn missing(&self, job: JobId) -> Result<Vec<BlobRef>, Error> {
+        self.get(&format!("/jobs/{job}/missing")).await
     }
 
     /// Gives the client's share of the draw that decides which answers of its job are audited, once the aggregator
@@ -120,11 +140,9 @@ impl Client {
     /// # Errors
     /// If refused or unreachable.
     pub async fn share(&self, job: JobId, share: Share) -> Result<(), Error> {
-        let body = ShareRequest { share };
-        let request = self.json(Method::PUT, &format!("/jobs/{job}/share"), &body)?;
-        self.send(self.finish(request, json_body(&body)?)?)
-            .await
-            .map(drop)
+        let route = format!("/jobs/{job}/share");
+        let request = self.changing(Method::PUT, &route, &ShareRequest { share }, None)?;
+        self.send(request).await.map(drop)
     }
 
     /// Has the shard of a doubted item executed again; answers which shard that is.
@@ -133,14 +151,8 @@ impl Client {
     /// If refused or unreachable.
     pub async fn challenge(&self, job: JobId, challenge: &ChallengeRequest) -> Result<u32, Error> {
         let route = format!("/jobs/{job}/challenges");
-        let request = self.json(Method::POST, &route, challenge)?;
-        let answer: serde_json::Value = self
-            .answer(self.finish(request, json_body(challenge)?)?)
-            .await?;
-        let shard = answer.get("shard").and_then(serde_json::Value::as_u64);
-        Ok(shard
-            .and_then(|shard| u32::try_from(shard).ok())
-            .unwrap_or_default())
+        let reply: ChallengeReply = self.post(&route, challenge, None).await?;
+        Ok(reply.shard)
     }
 
     /// Uploads a blob that a job declared, streamed from a file.
@@ -160,7 +172,7 @@ impl Client {
         let request = self
             .request(Method::PUT, &route)
             .header(header::CONTENT_LENGTH, blob.size);
-        let request = self.finish(request, body)?;
+        let request = self.finish(self.signed(request)?, body)?;
         self.send_noting(request, &progress).await.map(drop)
     }
 
@@ -224,9 +236,8 @@ impl Client {
     /// If refused or unreachable.
     pub async fn scores(&self, report: &Signed<ScoreReport>) -> Result<ScoresReply, Error> {
         let scores = ScoresRequest::of(report)?;
-        let request = self.json(Method::POST, "/scores", &scores)?;
-        self.answer(self.finish(request, json_body(&scores)?)?)
-            .await
+        let request = self.plain(Method::POST, "/scores", &scores, None)?;
+        self.answer(request).await
     }
 
     /// Where the game is.
@@ -281,17 +292,6 @@ impl Client {
         Request::builder()
             .method(method)
             .uri(format!("{}/api/v1{route}", self.base))
-    }
-
-    fn json<T: Serialize>(
-        &self,
-        method: Method,
-        route: &str,
-        _body: &T,
-    ) -> Result<hyper::http::request::Builder, Error> {
-        Ok(self
-            .request(method, route)
-            .header(header::CONTENT_TYPE, "application/json"))
     }
 
     fn finish(
@@ -380,32 +380,6 @@ impl Client {
             }
         }
     }
-
-    async fn download(&self, route: &str, blob: BlobRef, path: &Path) -> Result<(), Error> {
-        let request = self.finish(self.request(Method::GET, route), empty())?;
-        let mut body = self.send(request).await?.into_body();
-        let mut bytes = Vec::new();
-        while let Some(data) = self.next_part(&mut body).await? {
-            bytes.extend_from_slice(&data);
-            if bytes.len() as u64 > blob.size {
-                break;
-            }
-        }
-        let actual = BlobRef::of(&bytes);
-        if actual != blob {
-            return Err(Error::Content(jobs::Error::DigestMismatch {
-                what: "download".into(),
-                actual: actual.digest.to_string(),
-                expected: blob.digest.to_string(),
-            }));
-        }
-        let write = async {
-            let mut file = tokio::fs::File::create(path).await?;
-            file.write_all(&bytes).await?;
-            file.sync_all().await
-        };
-        write.await.map_err(|source| file_error(path, source))
-    }
 }
 
 /// Counts the pieces of a body that were taken to be sent.
@@ -430,11 +404,10 @@ fn empty() -> Body {
     Full::default().map_err(|never| match never {}).boxed()
 }
 
-fn json_body<T: Serialize>(value: &T) -> Result<Body, Error> {
-    let bytes = serde_json::to_vec(value).map_err(|error| Error::Unexpected(error.to_string()))?;
-    Ok(Full::new(Bytes::from(bytes))
+fn full(bytes: Vec<u8>) -> Body {
+    Full::new(Bytes::from(bytes))
         .map_err(|never| match never {})
-        .boxed())
+        .boxed()
 }
 
 fn file_error(path: &Path, source: std::io::Error) -> Error {

@@ -9,8 +9,13 @@
 
 pub mod backend;
 pub mod client;
+pub mod feed;
+pub mod openapi;
+pub mod problem;
 pub mod server;
+pub mod signature;
 pub mod types;
 
 mod dashboard;
+mod gate;
 mod routes;

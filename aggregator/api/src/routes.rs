@@ -1,51 +1,84 @@
 //! One function a route: parse, ask the backend, answer.
 
 mod cases;
+mod events;
+mod files;
 mod operator;
 mod orders;
 mod shards;
+mod signed;
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
-use axum::body::Body;
-use axum::extract::rejection::JsonRejection;
 use axum::extract::{DefaultBodyLimit, Path, Query, Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
-use axum::response::{IntoResponse, Response};
+use axum::response::{Html, IntoResponse, Response};
 use axum::routing::{get, post, put};
 use axum::{Json, Router};
 use futures::TryStreamExt;
-use jobs::digest::{BlobRef, Digest};
+use jobs::digest::Digest;
 use jobs::envelope::SignedPackage;
 use jobs::ids::JobId;
 use serde::Deserialize;
-use tokio_util::io::{ReaderStream, StreamReader};
+use tokio::sync::watch;
+use tokio_util::io::StreamReader;
 
 use crate::backend::{Answer, Backend};
-use crate::server::OperatorToken;
-use crate::types::{ChallengeRequest, Problem, ScoresRequest, ShareRequest};
+use crate::gate::{self, Gate};
+use crate::problem::{Code, Problem};
+use crate::types::{ChallengeRequest, ScoresRequest, ShareRequest};
+use files::file;
+use signed::{Signed, Unsigned, written};
 
 /// Largest JSON request body in bytes.
 const JSON_BODY_MAX: usize = 256 * 1024;
-
-/// Longest idempotency key in bytes.
-const IDEMPOTENCY_KEY_MAX: usize = 255;
 
 /// Most jobs in one listing.
 const LISTING_MAX: usize = 1000;
 
 struct App<B> {
     backend: B,
-    token: OperatorToken,
+    gate: Arc<Gate>,
+    subscribers: events::Subscribers,
+    stop: watch::Receiver<bool>,
 }
 
 type Shared<B> = State<Arc<App<B>>>;
 
-pub(crate) fn router<B: Backend>(backend: B, token: OperatorToken) -> Router {
-    let api = Router::new()
+pub(crate) fn router<B: Backend>(
+    backend: B,
+    gate: Arc<Gate>,
+    stop: watch::Receiver<bool>,
+) -> Router {
+    let app = Arc::new(App {
+        backend,
+        gate: Arc::clone(&gate),
+        subscribers: events::Subscribers::default(),
+        stop,
+    });
+    Router::new()
+        .nest("/api/v1", api(Arc::clone(&app)))
+        .route("/api/docs", get(|| async { Html(crate::openapi::page()) }))
+        .route("/livez", get(|| async { "ok" }))
+        .route("/readyz", get(ready::<B>).with_state(Arc::clone(&app)))
+        .route("/metrics", get(metrics::<B>).with_state(app))
+        .merge(crate::dashboard::router())
+        .fallback(|request: Request| async move {
+            Problem::not_found(format!("route {}", request.uri().path()))
+        })
+        .method_not_allowed_fallback(|| async {
+            Problem::of(Code::MethodNotAllowed, "this route has no such method")
+        })
+        .layer(axum::middleware::from_fn_with_state(gate, gate::pass))
+}
+
+fn api<B: Backend>(app: Arc<App<B>>) -> Router {
+    Router::new()
+        .route("/events", get(events::all::<B>))
+        .route("/jobs/{job}/events", get(events::of_job::<B>))
         .route("/jobs", post(submit::<B>).get(list::<B>))
         .route("/jobs/{job}", get(job::<B>))
+        .route("/jobs/{job}/missing", get(missing::<B>))
         .route("/jobs/{job}/share", put(share::<B>))
         .route("/jobs/{job}/challenges", post(challenge::<B>))
         .route("/jobs/{job}/cancel", post(orders::cancel::<B>))
@@ -79,36 +112,27 @@ pub(crate) fn router<B: Backend>(backend: B, token: OperatorToken) -> Router {
         )
         .route("/backups", post(operator::backup::<B>))
         .route("/health", get(health::<B>))
-        .layer(DefaultBodyLimit::max(JSON_BODY_MAX));
-    let app = Arc::new(App { backend, token });
-    Router::new()
-        .nest("/api/v1", api)
-        .route("/metrics", get(metrics::<B>))
+        .route(
+            "/openapi.json",
+            get(|| async { Json(crate::openapi::document()) }),
+        )
+        .layer(DefaultBodyLimit::max(JSON_BODY_MAX))
+        .layer(axum::middleware::from_fn(signed::check_reads))
         .with_state(app)
-        .merge(crate::dashboard::router())
-        .route("/livez", get(|| async { "ok" }))
-        .fallback(|request: Request| async move {
-            Problem::not_found(format!("route {}", request.uri().path()))
-        })
-        .method_not_allowed_fallback(|| async {
-            Problem::new(
-                405,
-                "method-not-allowed",
-                "Method not allowed",
-                "this route has no such method",
-            )
-        })
 }
 
-async fn submit<B: Backend>(
-    State(app): Shared<B>,
-    headers: HeaderMap,
-    body: Result<Json<SignedPackage>, JsonRejection>,
-) -> Answer<Response> {
-    let package = json(body)?;
-    let key = idempotency_key(&headers)?;
-    let reply = app.backend.submit(key, package).await?;
-    Ok((StatusCode::ACCEPTED, Json(reply)).into_response())
+/// Whether events can be stored and peers be reached.
+async fn ready<B: Backend>(State(app): Shared<B>) -> Answer<&'static str> {
+    app.backend.ready().await.map(|()| "ok")
+}
+
+async fn submit<B: Backend>(State(app): Shared<B>, signed: Signed) -> Answer<Response> {
+    let package: SignedPackage = signed.json()?;
+    written(app.backend.submit(signed.asked, package).await?)
+}
+
+async fn missing<B: Backend>(State(app): Shared<B>, Path(job): Path<String>) -> Answer<Response> {
+    Ok(Json(app.backend.missing(job_id(&job)?).await?).into_response())
 }
 
 #[derive(Deserialize)]
@@ -136,34 +160,41 @@ async fn job<B: Backend>(State(app): Shared<B>, Path(job): Path<String>) -> Answ
 async fn share<B: Backend>(
     State(app): Shared<B>,
     Path(job): Path<String>,
-    body: Result<Json<ShareRequest>, JsonRejection>,
-) -> Answer<StatusCode> {
-    let ShareRequest { share } = json(body)?;
-    app.backend.share(job_id(&job)?, share).await?;
-    Ok(StatusCode::NO_CONTENT)
+    signed: Signed,
+) -> Answer<Response> {
+    let ShareRequest { share } = signed.json()?;
+    written(
+        app.backend
+            .share(signed.asked, job_id(&job)?, share)
+            .await?,
+    )
 }
 
 async fn challenge<B: Backend>(
     State(app): Shared<B>,
     Path(job): Path<String>,
-    body: Result<Json<ChallengeRequest>, JsonRejection>,
+    signed: Signed,
 ) -> Answer<Response> {
-    let shard = app.backend.challenge(job_id(&job)?, json(body)?).await?;
-    Ok((
-        StatusCode::ACCEPTED,
-        Json(serde_json::json!({ "shard": shard })),
-    )
-        .into_response())
+    let (job, challenge): (_, ChallengeRequest) = (job_id(&job)?, signed.json()?);
+    written(app.backend.challenge(signed.asked, job, challenge).await?)
 }
 
-async fn result<B: Backend>(State(app): Shared<B>, Path(job): Path<String>) -> Answer<Response> {
+async fn result<B: Backend>(
+    State(app): Shared<B>,
+    Path(job): Path<String>,
+    headers: HeaderMap,
+) -> Answer<Response> {
     let result = app.backend.result(job_id(&job)?).await?;
-    file(result, "application/octet-stream").await
+    file(result, "application/octet-stream", &headers).await
 }
 
-async fn record<B: Backend>(State(app): Shared<B>, Path(job): Path<String>) -> Answer<Response> {
+async fn record<B: Backend>(
+    State(app): Shared<B>,
+    Path(job): Path<String>,
+    headers: HeaderMap,
+) -> Answer<Response> {
     let record = app.backend.record(job_id(&job)?).await?;
-    file(record, "application/json").await
+    file(record, "application/json", &headers).await
 }
 
 async fn put_blob<B: Backend>(
@@ -171,16 +202,12 @@ async fn put_blob<B: Backend>(
     Path((job, digest)): Path<(String, String)>,
     request: Request,
 ) -> Answer<StatusCode> {
-    let stream = request
-        .into_body()
-        .into_data_stream()
-        .map_err(std::io::Error::other);
+    let (parts, body) = request.into_parts();
+    let asked = signed::head(&parts, &app.gate)?;
+    let stream = body.into_data_stream().map_err(std::io::Error::other);
+    let (job, digest) = (job_id(&job)?, parse_digest(&digest)?);
     app.backend
-        .put_blob(
-            job_id(&job)?,
-            parse_digest(&digest)?,
-            StreamReader::new(stream),
-        )
+        .put_blob(asked, job, digest, StreamReader::new(stream))
         .await?;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -188,10 +215,11 @@ async fn put_blob<B: Backend>(
 async fn record_blob<B: Backend>(
     State(app): Shared<B>,
     Path((job, digest)): Path<(String, String)>,
+    headers: HeaderMap,
 ) -> Answer<Response> {
     let (job, digest) = (job_id(&job)?, parse_digest(&digest)?);
     let blob = app.backend.record_blob(job, digest).await?;
-    file(blob, "application/octet-stream").await
+    file(blob, "application/octet-stream", &headers).await
 }
 
 async fn assignments<B: Backend>(
@@ -201,12 +229,9 @@ async fn assignments<B: Backend>(
     Ok(Json(app.backend.assignments(job_id(&job)?).await?).into_response())
 }
 
-async fn scores<B: Backend>(
-    State(app): Shared<B>,
-    body: Result<Json<ScoresRequest>, JsonRejection>,
-) -> Answer<Response> {
-    let reply = app.backend.scores(json(body)?).await?;
-    Ok((StatusCode::CREATED, Json(reply)).into_response())
+async fn scores<B: Backend>(State(app): Shared<B>, unsigned: Unsigned) -> Answer<Response> {
+    let scores: ScoresRequest = unsigned.json()?;
+    written(app.backend.scores(unsigned.asked, scores).await?)
 }
 
 async fn epoch<B: Backend>(State(app): Shared<B>) -> Answer<Response> {
@@ -239,36 +264,6 @@ async fn health<B: Backend>(State(app): Shared<B>) -> Answer<Response> {
     Ok(Json(app.backend.health().await?).into_response())
 }
 
-fn json<T>(body: Result<Json<T>, JsonRejection>) -> Answer<T> {
-    match body {
-        Ok(Json(value)) => Ok(value),
-        Err(rejection) if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE => Err(Problem::new(
-            413,
-            "too-large",
-            "Too large",
-            format!("the request body has more than the {JSON_BODY_MAX} bytes allowed"),
-        )),
-        Err(rejection) => Err(Problem::invalid(rejection.body_text())),
-    }
-}
-
-fn idempotency_key(headers: &HeaderMap) -> Answer<Option<String>> {
-    let Some(value) = headers.get("idempotency-key") else {
-        return Ok(None);
-    };
-    let key = value
-        .to_str()
-        .map_err(|_| Problem::invalid("Idempotency-Key must be ASCII"))?;
-    if key.is_empty() || key.len() > IDEMPOTENCY_KEY_MAX {
-        let bound = format!(
-            "Idempotency-Key has {} bytes: must be 1 to {IDEMPOTENCY_KEY_MAX}",
-            key.len()
-        );
-        return Err(Problem::invalid(bound));
-    }
-    Ok(Some(key.to_owned()))
-}
-
 fn job_id(text: &str) -> Answer<JobId> {
     text.parse()
         .map_err(|error: jobs::Error| Problem::invalid(error.to_string()))
@@ -277,33 +272,4 @@ fn job_id(text: &str) -> Answer<JobId> {
 fn parse_digest(text: &str) -> Answer<Digest> {
     text.parse()
         .map_err(|error: jobs::Error| Problem::invalid(error.to_string()))
-}
-
-async fn file((blob, path): (BlobRef, PathBuf), kind: &str) -> Answer<Response> {
-    let file = tokio::fs::File::open(&path).await.map_err(|error| {
-        tracing::error!(path = %path.display(), %error, "a blob that the store names cannot be opened");
-        Problem::internal()
-    })?;
-    let headers = [
-        (header::CONTENT_TYPE, kind.to_owned()),
-        (header::CONTENT_LENGTH, blob.size.to_string()),
-        (header::ETAG, format!("\"{}\"", blob.digest)),
-    ];
-    Ok((headers, Body::from_stream(ReaderStream::new(file))).into_response())
-}
-
-impl IntoResponse for Problem {
-    fn into_response(self) -> Response {
-        let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        let mut response = (status, Json(&self)).into_response();
-        let headers = response.headers_mut();
-        headers.insert(
-            header::CONTENT_TYPE,
-            header::HeaderValue::from_static("application/problem+json"),
-        );
-        if self.status == 503 {
-            headers.insert(header::RETRY_AFTER, header::HeaderValue::from_static("1"));
-        }
-        response
-    }
 }

@@ -5,25 +5,36 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use axum::Router;
+use axum::body::Body;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Request, Response};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::time::Instant;
+use tower::Service;
 
 use crate::backend::Backend;
+use crate::gate::{Gate, Peer};
+use crate::problem::{Code, Problem};
 use crate::routes;
 use metered::Metered;
+use placed::Placed;
+use registry::{Full, Place, Prefix, Registry};
 
 mod metered;
+mod placed;
+pub(crate) mod rates;
+pub(crate) mod registry;
 
-/// Connections served at once; further ones wait in the listener's backlog.
-pub const CONNECTIONS_MAX: usize = 256;
+pub use registry::{CONNECTIONS_MAX, CONNECTIONS_PER_PREFIX_MAX};
 
 /// Time within which a client must have sent a request's headers.
-pub const HEADER_READ_TIMEOUT: Duration = Duration::from_secs(10);
+pub const HEADER_READ_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Most headers of a request.
 pub const HEADERS_MAX: usize = 64;
@@ -71,6 +82,17 @@ impl std::fmt::Debug for OperatorToken {
     }
 }
 
+/// Who may ask.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The operator's secret.
+    pub token: OperatorToken,
+    /// Names under which the server is reached, beside its addresses and `localhost`.
+    pub names: Vec<String>,
+    /// Origins whose pages may read answers and send requests, such as `https://example.org`.
+    pub origins: Vec<String>,
+}
+
 /// Binds `address`.
 ///
 /// # Errors
@@ -83,21 +105,24 @@ pub async fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
 pub async fn serve<B: Backend>(
     listener: TcpListener,
     backend: B,
-    token: OperatorToken,
+    settings: Settings,
     mut stop: watch::Receiver<bool>,
 ) {
-    let service = TowerToHyperService::new(routes::router(backend, token));
-    let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let Settings {
+        token,
+        names,
+        origins,
+    } = settings;
+    let gate = Arc::new(Gate::new(token, names, origins));
+    let router = routes::router(backend, gate, stop.clone());
+    let registry = Registry::default();
     loop {
-        let Ok(slot) = Arc::clone(&slots).acquire_owned().await else {
-            return;
-        };
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
             _ = stop.wait_for(|stop| *stop) => return,
         };
-        let stream = match accepted {
-            Ok((stream, _)) => stream,
+        let (stream, address) = match accepted {
+            Ok(accepted) => accepted,
             Err(error) => {
                 // Out of file descriptors, most likely: waiting a moment lets others be closed.
                 tracing::warn!(%error, "could not accept a connection");
@@ -105,20 +130,54 @@ pub async fn serve<B: Backend>(
                 continue;
             }
         };
-        let (service, stop) = (service.clone(), stop.clone());
-        tokio::spawn(async move {
-            connection(stream, service, stop).await;
-            drop(slot);
-        });
+        match registry.admit(Prefix::of(address.ip())) {
+            Ok(place) => {
+                let (router, stop) = (router.clone(), stop.clone());
+                tokio::spawn(connection(stream, router, Arc::new(place), stop));
+            }
+            Err(full) => turn_away(stream, full),
+        }
     }
+}
+
+/// Tells a connection for which there is no room, as far as that costs nothing: nobody waits for it to listen.
+fn turn_away(stream: TcpStream, full: Full) {
+    let (code, detail) = match full {
+        Full::All => (
+            Code::Overloaded,
+            format!("{CONNECTIONS_MAX} connections are open, the most there may be"),
+        ),
+        Full::Prefix => (
+            Code::TooManyRequests,
+            format!(
+                "this network has {CONNECTIONS_PER_PREFIX_MAX} connections open, the most it may have"
+            ),
+        ),
+    };
+    let problem = Problem::of(code, detail).after(1);
+    let body = serde_json::to_string(&problem).unwrap_or_default();
+    let reason = if problem.status == 429 {
+        "Too Many Requests"
+    } else {
+        "Service Unavailable"
+    };
+    let answer = format!(
+        "HTTP/1.1 {} {reason}\r\ncontent-type: application/problem+json\r\nretry-after: 1\r\n\
+         connection: close\r\ncontent-length: {}\r\n\r\n{body}",
+        problem.status,
+        body.len()
+    );
+    // The buffer of a new connection takes it whole, or its peer is not worth waiting for.
+    let _ = stream.try_write(answer.as_bytes());
 }
 
 async fn connection(
     mut stream: TcpStream,
-    service: TowerToHyperService<axum::Router>,
+    router: Router,
+    place: Arc<Place>,
     stop: watch::Receiver<bool>,
 ) {
-    if converse(&mut stream, service, stop.clone()).await {
+    if converse(&mut stream, router, &place, stop.clone()).await {
         linger(stream, stop).await;
     }
 }
@@ -126,7 +185,8 @@ async fn connection(
 /// Serves a connection to its end; answers whether the peer may still be sending.
 async fn converse(
     stream: &mut TcpStream,
-    service: TowerToHyperService<axum::Router>,
+    router: Router,
+    place: &Arc<Place>,
     mut stop: watch::Receiver<bool>,
 ) -> bool {
     let moved = AtomicU64::new(0);
@@ -134,6 +194,7 @@ async fn converse(
         stream,
         moved: &moved,
     };
+    let service = service_fn(|request| answer(request, router.clone(), Arc::clone(place)));
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_READ_TIMEOUT)
@@ -151,6 +212,8 @@ async fn converse(
                 }
                 return true;
             }
+            // Others ask, and this one does not.
+            () = place.leave.notified() => return false,
             _ = spell.tick() => {
                 if moved.swap(0, Ordering::Relaxed) < SPELL_BYTES_MIN {
                     return false;
@@ -162,6 +225,19 @@ async fn converse(
             }
         }
     }
+}
+
+/// Answers one request. Until the answer is on its way, the connection keeps its place.
+async fn answer(
+    request: Request<Incoming>,
+    mut router: Router,
+    place: Arc<Place>,
+) -> Result<Response<Placed>, std::convert::Infallible> {
+    place.asks();
+    let mut request = request.map(Body::new);
+    request.extensions_mut().insert(Peer(place.prefix));
+    let response = router.call(request).await?;
+    Ok(response.map(|body| Placed::new(body, place)))
 }
 
 /// Takes what the peer still sends, and throws it away. A connection closed with unread bytes is reset,

@@ -101,6 +101,12 @@ impl Core {
         self.jobs.get(&id).map(status_of)
     }
 
+    /// How far a job is, and whether its record is stored.
+    #[must_use]
+    pub fn job_stage(&self, id: JobId) -> Option<(JobStatus, bool)> {
+        self.jobs.get(&id).map(|job| (status_of(job), job.recorded))
+    }
+
     /// Whether the reveal of this assignment is asked for and has not come.
     #[must_use]
     pub fn is_revealing(&self, assignment: AssignmentId) -> bool {

@@ -1,16 +1,18 @@
 //! Answers the HTTP interface.
 
+mod asks;
 mod problems;
 
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 
-use api::backend::{Answer, Backend};
+use api::backend::{Answer, Asked, Backend, Response};
+use api::feed::Feed;
+use api::problem::{Code, Problem};
 use api::types::{
-    AssignmentView, BackupView, BalanceView, CancelRequest, CaseReply, CaseView, ChallengeRequest,
-    DepositRequest, EpochView, Health, JobView, JournalView, Problem, ProviderView, QuoteView,
-    RECORD_BYTES_MAX, ScoresReply, ScoresRequest, ShardMap, ShardView, SubmitReply, TieReply,
+    AssignmentView, BackupView, BalanceView, CaseView, ChallengeRequest, DepositRequest, EpochView,
+    Health, JobView, JournalView, ProviderView, QuoteView, ScoresRequest, ShardMap, ShardView,
 };
 use jobs::accusation::SignedAccusation;
 use jobs::digest::{BlobRef, Digest};
@@ -21,19 +23,18 @@ use jobs::policy::Share;
 use tokio::io::AsyncRead;
 use tokio_util::io::SyncIoBridge;
 
+pub(super) use asks::check_same;
 pub(super) use problems::{internal, problem};
 
-use problems::chance;
-
 use super::error::Error;
-use super::rows::{PACKAGES, Row};
+use super::once::{self, Beginning};
+use super::rows::PACKAGES;
 use super::{
     Shared, audits, backup, games, liquidations, metrics, operator, orders, prepare, records,
     shards, views,
 };
-use crate::core::event::Chance;
+use crate::core::Core;
 use crate::core::view::JobStatus;
-use crate::core::{Core, Event, JobSpec, Reply};
 
 /// Jobs counted for a listing before the machine goes on with its events.
 const JOBS_PER_QUESTION: usize = 8;
@@ -54,94 +55,30 @@ impl Driver {
 }
 
 impl Backend for Driver {
-    async fn submit(
+    async fn submit(&self, asked: Asked, signed: SignedPackage) -> Answer<Response> {
+        asks::submit(&*self.shared()?, asked, signed).await
+    }
+
+    async fn missing(&self, job: JobId) -> Answer<Vec<BlobRef>> {
+        let (package, _) = self.package(job).await?;
+        Ok(prepare::missing(&*self.shared()?, &package))
+    }
+
+    async fn share(&self, asked: Asked, job: JobId, share: Share) -> Answer<Response> {
+        asks::share(&*self.shared()?, asked, job, share).await
+    }
+
+    async fn challenge(
         &self,
-        idempotency_key: Option<String>,
-        signed: SignedPackage,
-    ) -> Answer<SubmitReply> {
-        let verified = signed.verify().map_err(|error| refused_package(&error))?;
-        self.shared()?
-            .signers
-            .check(verified.client)
-            .map_err(|error| refused_package(&error))?;
-        let (client, job, package) = (verified.client, verified.id, verified.package);
-        check_record(&package, signed.package.len())?;
-        let mut rows = vec![Row::Package(job, signed)];
-        rows.extend(idempotency_key.map(|key| Row::Idempotency { client, key, job }));
-        let spec = JobSpec::of(&package);
-        let chance = chance()?;
-        let event = move |request| Event::Submit {
-            request,
-            client,
-            job,
-            spec,
-            chance,
-        };
-        let shared = self.shared()?;
-        match shared
-            .handle
-            .request(event, rows)
-            .await
-            .map_err(|error| internal(&error))?
-            .reply
-        {
-            Some(Ok(Reply::Admitted { quote, promise, .. })) => Ok(SubmitReply {
-                promise,
-                job,
-                missing: prepare::missing(&shared, &package),
-                escrowed: quote.escrow,
-                shards: quote.shards,
-            }),
-            Some(Err(refusal)) => Err(problem(&refusal)),
-            _ => Err(Problem::internal()),
-        }
+        asked: Asked,
+        job: JobId,
+        challenge: ChallengeRequest,
+    ) -> Answer<Response> {
+        asks::challenge(&*self.shared()?, asked, job, challenge).await
     }
 
-    async fn share(&self, job: JobId, share: Share) -> Answer<()> {
-        let shared = self.shared()?;
-        let signed = PACKAGES.get(&*shared.store, &job);
-        let signed = signed.map_err(|error| internal(&error.into()))?;
-        let signed = signed.ok_or_else(|| Problem::not_found(format_args!("job {job}")))?;
-        let verified = signed.verify().map_err(|error| refused_package(&error))?;
-        if !share.opens(&verified.package.nonce) {
-            let detail = "the share is not what the job's nonce promises";
-            return Err(Problem::invalid(detail.to_owned()));
-        }
-        let (client, chance) = (verified.client, Chance(share.0));
-        let event = move |request| Event::Share {
-            request,
-            job,
-            client,
-            chance,
-        };
-        let decided = shared.handle.request(event, Vec::new()).await;
-        match decided.map_err(|error| internal(&error))?.reply {
-            Some(Ok(_)) => Ok(()),
-            Some(Err(refusal)) => Err(problem(&refusal)),
-            None => Err(Problem::internal()),
-        }
-    }
-
-    async fn challenge(&self, job: JobId, challenge: ChallengeRequest) -> Answer<u32> {
-        let (chance, item) = (Chance(challenge.share.0), challenge.item);
-        let event = move |request| Event::Challenge {
-            request,
-            job,
-            chance,
-            item,
-        };
-        let shared = self.shared()?;
-        let decided = shared.handle.request(event, Vec::new()).await;
-        match decided.map_err(|error| internal(&error))?.reply {
-            Some(Ok(Reply::Challenged { shard, .. })) => Ok(shard),
-            Some(Err(refusal)) => Err(problem(&refusal)),
-            _ => Err(Problem::internal()),
-        }
-    }
-
-    async fn cancel(&self, job: JobId, cancel: CancelRequest) -> Answer<JobView> {
-        orders::cancel(&*self.shared()?, job, &cancel).await?;
-        self.job(job).await
+    async fn cancel(&self, asked: Asked, job: JobId) -> Answer<Response> {
+        asks::cancel(&*self.shared()?, asked, job).await
     }
 
     async fn quote(&self, package: Package) -> Answer<QuoteView> {
@@ -150,10 +87,12 @@ impl Backend for Driver {
 
     async fn put_blob(
         &self,
+        asked: Asked,
         job: JobId,
         digest: Digest,
         body: impl AsyncRead + Send + Unpin,
     ) -> Answer<()> {
+        let client = asked.client()?;
         let (package, status) = self.package(job).await?;
         let Some(blob) = package.blobs().find(|blob| blob.digest == digest) else {
             return Err(Problem::not_found(format_args!(
@@ -162,6 +101,12 @@ impl Backend for Driver {
         };
         if matches!(status, JobStatus::Done | JobStatus::Failed) {
             return Err(Problem::conflict(format!("job {job} has ended")));
+        }
+        let shared = self.shared()?;
+        asks::check_owner(&shared, job, client)?;
+        match once::begin(&shared, asked, *client.0.as_bytes()).await? {
+            Beginning::Known(_) => return Ok(()),
+            Beginning::New(begun) => begun.note().await?,
         }
         if !self.shared()?.blobs.contains(&digest) {
             self.store_blob(blob, body).await?;
@@ -237,20 +182,20 @@ impl Backend for Driver {
         shards::shard(self, job, index).await
     }
 
-    async fn scores(&self, scores: ScoresRequest) -> Answer<ScoresReply> {
-        games::scores(&*self.shared()?, &scores).await
+    async fn scores(&self, asked: Asked, scores: ScoresRequest) -> Answer<Response> {
+        games::scores(&*self.shared()?, asked, &scores).await
     }
 
     async fn epoch(&self) -> Answer<EpochView> {
         games::epoch(self).await
     }
 
-    async fn accuse(&self, accusation: SignedAccusation) -> Answer<CaseReply> {
-        liquidations::accuse(&*self.shared()?, accusation).await
+    async fn accuse(&self, asked: Asked, accusation: SignedAccusation) -> Answer<Response> {
+        liquidations::accuse(&*self.shared()?, asked, accusation).await
     }
 
-    async fn tie(&self, case: CaseId, package: SignedPackage) -> Answer<TieReply> {
-        liquidations::tie(&*self.shared()?, case, package).await
+    async fn tie(&self, asked: Asked, case: CaseId, package: SignedPackage) -> Answer<Response> {
+        liquidations::tie(&*self.shared()?, asked, case, package).await
     }
 
     async fn cases(&self) -> Answer<Vec<CaseView>> {
@@ -277,8 +222,27 @@ impl Backend for Driver {
         self.ask(views::auditing).await
     }
 
-    async fn deposit(&self, deposit: DepositRequest) -> Answer<bool> {
-        operator::deposit(&*self.shared()?, deposit).await
+    async fn deposit(&self, asked: Asked, deposit: DepositRequest) -> Answer<Response> {
+        operator::deposit(&*self.shared()?, asked, deposit).await
+    }
+
+    async fn feed(&self) -> Answer<Arc<Feed>> {
+        Ok(Arc::clone(&self.shared()?.feed))
+    }
+
+    async fn ready(&self) -> Answer<()> {
+        let shared = self.shared()?;
+        if shared.halted.load(Ordering::Relaxed) {
+            return Err(Problem::of(
+                Code::StorageFull,
+                "the store failed: only reads are served",
+            ));
+        }
+        if shared.p2p.is_empty() {
+            return Err(Problem::unavailable("no address listens for peers"));
+        }
+        // The machine takes what it is told.
+        self.ask(|_| ()).await
     }
 
     async fn set_banned(&self, provider: ProviderId, banned: bool) -> Answer<()> {
@@ -412,7 +376,7 @@ impl Driver {
             ) => {
                 tracing::warn!(%error, "no room for a blob");
                 let detail = "the aggregator has no room for this blob";
-                Err(Problem::new(507, "storage-full", "Storage is full", detail))
+                Err(Problem::of(Code::StorageFull, detail))
             }
             (Err(network::Error::Io { source, .. }), _) => {
                 Err(internal(&Error::Log(source.to_string())))
@@ -423,14 +387,8 @@ impl Driver {
 
     fn file(&self, blob: BlobRef) -> Answer<(BlobRef, PathBuf)> {
         let path = self.shared()?.blobs.get(&blob.digest);
-        path.map(|path| (blob, path)).ok_or_else(|| {
-            Problem::new(
-                410,
-                "gone",
-                "No longer kept",
-                format!("blob {} was removed", blob.digest),
-            )
-        })
+        path.map(|path| (blob, path))
+            .ok_or_else(|| Problem::of(Code::Gone, format!("blob {} was removed", blob.digest)))
     }
 }
 
@@ -441,36 +399,13 @@ pub(super) fn not_done(view: &JobView) -> Problem {
     ))
 }
 
-/// Takes no job whose record nobody could fetch in the end.
-fn check_record(package: &Package, package_bytes: usize) -> Answer<()> {
-    let size = records::record_bytes_max(package, package_bytes);
-    if size <= RECORD_BYTES_MAX {
-        return Ok(());
-    }
-    let replicas = package.replication.max_replicas;
-    let detail = format!(
-        "the record of this job, with up to {replicas} replicas of each shard, may have {size} bytes, \
-         more than the {RECORD_BYTES_MAX} allowed: put more items in a shard"
-    );
-    let title = "The record would be too large";
-    Err(Problem::new(422, "record-too-large", title, detail))
-}
-
 pub(super) fn refused_package(error: &jobs::Error) -> Problem {
     match error {
         // A bundle names the digest of what it signs: another digest is another content's signature.
-        jobs::Error::Signature { .. } | jobs::Error::DigestMismatch { .. } => Problem::new(
-            401,
-            "signature",
-            "Signature does not verify",
-            error.to_string(),
-        ),
-        jobs::Error::UnknownSigner { .. } => Problem::new(
-            403,
-            "unknown-signer",
-            "Signer not trusted",
-            error.to_string(),
-        ),
+        jobs::Error::Signature { .. } | jobs::Error::DigestMismatch { .. } => {
+            Problem::of(Code::Signature, error.to_string())
+        }
+        jobs::Error::UnknownSigner { .. } => Problem::of(Code::UnknownSigner, error.to_string()),
         _ => Problem::invalid(error.to_string()),
     }
 }

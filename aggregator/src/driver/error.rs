@@ -45,14 +45,46 @@ pub enum Error {
     /// An event was not stored, and so did not happen.
     #[error("not stored: {0}")]
     NotStored(String),
-    /// An idempotency key stands for another package already: the client's fault.
-    #[error("this idempotency key was used for another package")]
+    /// An idempotency key stands for another request already: the client's fault.
+    #[error("this idempotency key was used for another request")]
     KeyReused,
-    /// A job was submitted under too many idempotency keys.
-    #[error("this job was submitted under {max} idempotency keys already")]
+    /// Another request under the same idempotency key is not answered yet.
+    #[error("a request under this idempotency key is being decided")]
+    InFlight,
+    /// Too many answers are kept under idempotency keys.
+    #[error(
+        "{max} answers are kept under this client's idempotency keys already, the most there may be"
+    )]
     KeysFull {
         /// The bound.
         max: u32,
+    },
+    /// A signed request was taken before.
+    #[error("a request with the nonce {nonce:?} was taken before: sign each request anew")]
+    Replayed {
+        /// Its nonce.
+        nonce: String,
+    },
+    /// A signature is too old or too new.
+    #[error(
+        "the request was signed at {created} and the aggregator's clock says {now} (seconds since 1970), \
+         a difference of {} s: they may differ by {window} s", created.abs_diff(*now)
+    )]
+    SignatureTime {
+        /// When it was made, by the client's clock.
+        created: u64,
+        /// Our time.
+        now: u64,
+        /// By how much they may differ.
+        window: u64,
+    },
+    /// Too many nonces are remembered.
+    #[error("{held} signed requests were taken lately, the bound is {max}")]
+    NoncesFull {
+        /// How many.
+        held: usize,
+        /// The bound.
+        max: usize,
     },
     /// Too much waits already.
     #[error("{waiting} events wait already, the bound is {max}")]
@@ -68,6 +100,20 @@ pub enum Error {
 }
 
 impl Error {
+    /// Whether a request was refused by name, so that nothing is wrong with us.
+    pub(crate) const fn is_a_refusal(&self) -> bool {
+        matches!(
+            self,
+            Self::KeyReused
+                | Self::InFlight
+                | Self::KeysFull { .. }
+                | Self::Replayed { .. }
+                | Self::SignatureTime { .. }
+                | Self::NoncesFull { .. }
+                | Self::NotStored(_)
+        )
+    }
+
     /// Whether the operator must change a setting, so that no retry can help.
     pub const fn is_callers_fault(&self) -> bool {
         matches!(self, Self::Config(_))

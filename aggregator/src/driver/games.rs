@@ -1,10 +1,12 @@
 //! What validators ask and report.
 
-use api::backend::{Answer, Backend};
-use api::types::{AssignmentView, EpochView, Problem, ScoresReply, ScoresRequest};
+use api::backend::{Answer, Asked, Backend, Response};
+use api::problem::{Code, Problem};
+use api::types::{AssignmentView, EpochView, ScoresReply, ScoresRequest};
 use jobs::ids::JobId;
 
 use super::backend::{Driver, internal, problem};
+use super::once::{self, Beginning};
 use super::rows::Row;
 use super::{Shared, clock, views};
 use crate::core::{Event, Reply};
@@ -33,12 +35,13 @@ pub(crate) async fn epoch(driver: &Driver) -> Answer<EpochView> {
 }
 
 /// Checks a report, and files it with its signature.
-pub(crate) async fn scores(shared: &Shared, scores: &ScoresRequest) -> Answer<ScoresReply> {
+pub(crate) async fn scores(
+    shared: &Shared,
+    asked: Asked,
+    scores: &ScoresRequest,
+) -> Answer<Response> {
     let invalid = |error: jobs::Error| match error {
-        jobs::Error::Signature { .. } => {
-            let title = "Signature does not verify";
-            Problem::new(401, "signature", title, error.to_string())
-        }
+        jobs::Error::Signature { .. } => Problem::of(Code::Signature, error.to_string()),
         _ => Problem::invalid(error.to_string()),
     };
     let signed = scores.signed().map_err(invalid)?;
@@ -50,6 +53,10 @@ pub(crate) async fn scores(shared: &Shared, scores: &ScoresRequest) -> Answer<Sc
         let detail = format!("report.aggregator = {theirs}: must be {ours}");
         return Err(Problem::invalid(detail));
     }
+    let begun = match once::begin(shared, asked, validator.0).await? {
+        Beginning::Known(response) => return Ok(response),
+        Beginning::New(begun) => begun,
+    };
     // Before it becomes an event: what strangers send must not fill the log.
     let listed = shared.handle.ask(move |core| core.is_validator(validator));
     let listed = listed.await.map_err(|error| internal(&error))?;
@@ -63,16 +70,25 @@ pub(crate) async fn scores(shared: &Shared, scores: &ScoresRequest) -> Answer<Sc
         scores: report.totals(),
     };
     let rows = vec![Row::Report(validator, epoch, signed)];
-    let decided = shared.handle.request(event, rows).await;
-    match decided.map_err(|error| internal(&error))?.reply {
-        Some(Ok(Reply::Scored {
-            contradicts: true, ..
-        })) => Err(contradiction(epoch)),
-        Some(Ok(Reply::Scored {
-            epoch, repeated, ..
-        })) => Ok(ScoresReply { epoch, repeated }),
-        Some(Err(refusal)) => Err(problem(&refusal)),
-        _ => Err(Problem::internal()),
+    let respond = |reply: &Reply, _: bool| match reply {
+        Reply::Scored {
+            contradicts: false,
+            epoch,
+            repeated,
+        } => {
+            let (epoch, repeated) = (*epoch, *repeated);
+            Response::json(201, &ScoresReply { epoch, repeated }).ok()
+        }
+        _ => None,
+    };
+    match begun.decide(event, rows, None, respond).await? {
+        Ok(response) => Ok(response),
+        Err(decided) => match decided.reply {
+            Some(Ok(Reply::Scored {
+                contradicts: true, ..
+            })) => Err(contradiction(epoch)),
+            _ => Err(Problem::internal()),
+        },
     }
 }
 
@@ -81,6 +97,5 @@ fn contradiction(epoch: u64) -> Problem {
         "epoch {epoch} has another report of this validator: both are kept as evidence, and neither counts \
          unless the epoch is closed"
     );
-    let title = "Another report for the same epoch";
-    Problem::new(409, "contradicting-report", title, detail)
+    Problem::of(Code::ContradictingReport, detail)
 }

@@ -4,7 +4,11 @@ use std::sync::Mutex;
 
 use tokio::sync::{mpsc, oneshot};
 
+use api::backend::Response;
+use api::signature::Stamp;
+
 use super::error::Error;
+use super::once::Once;
 use super::rows::Row;
 use crate::core::{Core, Event, Refusal, Reply, RequestId};
 
@@ -20,6 +24,8 @@ pub(crate) struct Decided {
     pub(crate) offer_refused: Option<Refusal>,
     /// Whether a movement of money had happened before.
     pub(crate) repeated_move: bool,
+    /// The answer in bytes, to a request that came with [`Once`].
+    pub(crate) response: Option<Response>,
 }
 
 type Answer = oneshot::Sender<Result<Decided, Error>>;
@@ -32,6 +38,15 @@ pub(crate) enum Message {
         event: Box<dyn FnOnce(RequestId) -> Event + Send>,
         /// Rows that belong to it.
         rows: Vec<Row>,
+        /// What makes it happen once, if a stranger asks for it.
+        once: Option<Box<Once>>,
+        /// Where the outcome goes.
+        answer: Answer,
+    },
+    /// A request that is no event uses its nonce up.
+    Note {
+        /// Whose and which.
+        stamp: Stamp,
         /// Where the outcome goes.
         answer: Answer,
     },
@@ -52,11 +67,13 @@ impl Posted {
 fn message(
     event: impl FnOnce(RequestId) -> Event + Send + 'static,
     rows: Vec<Row>,
+    once: Option<Once>,
 ) -> (Message, Posted) {
     let (answer, decided) = oneshot::channel();
     let message = Message::Event {
         event: Box::new(event),
         rows,
+        once: once.map(Box::new),
         answer,
     };
     (message, Posted(decided))
@@ -90,7 +107,7 @@ impl Handle {
     /// As [`Handle::event_with`], but waits only until the event has its place in the queue: events
     /// happen in the order in which they were posted.
     pub(crate) async fn post(&self, event: Event, rows: Vec<Row>) -> Result<Posted, Error> {
-        let (message, posted) = message(|_| event, rows);
+        let (message, posted) = message(|_| event, rows, None);
         let sent = self.sender()?.send(message).await;
         sent.map_err(|_| Error::Stopping)?;
         Ok(posted)
@@ -101,17 +118,32 @@ impl Handle {
         &self,
         event: impl FnOnce(RequestId) -> Event + Send + 'static,
         rows: Vec<Row>,
+        once: Once,
     ) -> Result<Decided, Error> {
-        self.try_post(event, rows)?.decided().await
+        let (message, posted) = message(event, rows, Some(once));
+        self.try_send(message)?;
+        posted.decided().await
     }
 
-    /// As [`Handle::request`], but does not wait.
+    /// Uses the nonce of a request up that is no event.
+    pub(crate) async fn note(&self, stamp: Stamp) -> Result<(), Error> {
+        let (answer, decided) = oneshot::channel();
+        self.try_send(Message::Note { stamp, answer })?;
+        Posted(decided).decided().await.map(drop)
+    }
+
+    /// Reports a stranger's event, and does not wait: refused at once if the queue is full.
     pub(crate) fn try_post(
         &self,
         event: impl FnOnce(RequestId) -> Event + Send + 'static,
         rows: Vec<Row>,
     ) -> Result<Posted, Error> {
-        let (message, posted) = message(event, rows);
+        let (message, posted) = message(event, rows, None);
+        self.try_send(message)?;
+        Ok(posted)
+    }
+
+    fn try_send(&self, message: Message) -> Result<(), Error> {
         let sent = self.sender()?.try_send(message);
         sent.map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => Error::Busy {
@@ -119,8 +151,7 @@ impl Handle {
                 max: QUEUE_MAX,
             },
             mpsc::error::TrySendError::Closed(_) => Error::Stopping,
-        })?;
-        Ok(posted)
+        })
     }
 
     /// Reads from the core. Sees only what is durable.

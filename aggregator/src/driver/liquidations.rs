@@ -1,7 +1,8 @@
 //! What accusers ask, and comparing what they had executed.
 
-use api::backend::Answer;
-use api::types::{CasePhase, CaseReply, CaseView, Problem, TestimonyView, TieReply, VotesView};
+use api::backend::{Answer, Asked, Response};
+use api::problem::{Code, Problem};
+use api::types::{CasePhase, CaseReply, CaseView, TestimonyView, TieReply, VotesView};
 use jobs::accusation::SignedAccusation;
 use jobs::digest::BlobRef;
 use jobs::envelope::SignedPackage;
@@ -10,7 +11,8 @@ use jobs::package::Package;
 use policy::liquidation::Reason;
 
 use super::actor::{compared, report, spawn, stubborn};
-use super::backend::{Driver, internal, problem, refused_package};
+use super::backend::{Driver, check_same, internal, problem, refused_package};
+use super::once::{self, Beginning};
 use super::rows::Row;
 use super::{Shared, prepare};
 use crate::core::liquidation::CaseEvent;
@@ -18,7 +20,11 @@ use crate::core::state::{Case, CaseEnd, Decided, Says};
 use crate::core::{Action, Core, Event, JobSpec, Reply};
 
 /// Checks an accusation, and opens its case.
-pub(crate) async fn accuse(shared: &Shared, signed: SignedAccusation) -> Answer<CaseReply> {
+pub(crate) async fn accuse(
+    shared: &Shared,
+    asked: Asked,
+    signed: SignedAccusation,
+) -> Answer<Response> {
     let verified = signed.verify().map_err(|error| refused_package(&error))?;
     let (case, accusation) = (verified.id, verified.accusation);
     if accusation.aggregator != shared.id {
@@ -31,6 +37,11 @@ pub(crate) async fn accuse(shared: &Shared, signed: SignedAccusation) -> Answer<
         .check(accusation.client)
         .map_err(|error| refused_package(&error))?;
     let (client, answer) = (accusation.client, accusation.answer);
+    check_same(asked.client()?, client, "the accusation")?;
+    let begun = match once::begin(shared, asked, *client.0.as_bytes()).await? {
+        Beginning::Known(response) => return Ok(response),
+        Beginning::New(begun) => begun,
+    };
     let window_ms = accusation.window_ms;
     // Before it becomes an event: what strangers send must not fill the log.
     let may = shared.handle.ask(move |core| match core.is_case(case) {
@@ -49,19 +60,31 @@ pub(crate) async fn accuse(shared: &Shared, signed: SignedAccusation) -> Answer<
         })
     };
     let rows = vec![Row::Accusation(case, signed)];
-    let decided = shared.handle.request(event, rows).await;
-    match decided.map_err(|error| internal(&error))?.reply {
-        Some(Ok(Reply::Accused { case, repeated })) => Ok(CaseReply { case, repeated }),
-        Some(Err(refusal)) => Err(problem(&refusal)),
-        _ => Err(Problem::internal()),
-    }
+    let respond = |reply: &Reply, _: bool| match reply {
+        Reply::Accused { case, repeated } => {
+            let (case, repeated) = (*case, *repeated);
+            Response::json(201, &CaseReply { case, repeated }).ok()
+        }
+        _ => None,
+    };
+    begun.settle(event, rows, None, respond).await
 }
 
 /// Ties a job to a case, by its package, which need not be submitted yet: what it comes to must count before anybody
 /// can know what it comes to.
-pub(crate) async fn tie(shared: &Shared, case: CaseId, signed: SignedPackage) -> Answer<TieReply> {
+pub(crate) async fn tie(
+    shared: &Shared,
+    asked: Asked,
+    case: CaseId,
+    signed: SignedPackage,
+) -> Answer<Response> {
     let verified = signed.verify().map_err(|error| refused_package(&error))?;
     let (client, job) = (verified.client, verified.id);
+    check_same(asked.client()?, client, "the package")?;
+    let begun = match once::begin(shared, asked, *client.0.as_bytes()).await? {
+        Beginning::Known(response) => return Ok(response),
+        Beginning::New(begun) => begun,
+    };
     let spec = JobSpec::of(&verified.package);
     let asked = spec.clone();
     let may = shared.handle.ask(move |core| {
@@ -77,8 +100,7 @@ pub(crate) async fn tie(shared: &Shared, case: CaseId, signed: SignedPackage) ->
     let package = prepare::package(shared, accused).map_err(|error| internal(&error))?;
     if let Some(field) = other_work(&package, input, &verified.package) {
         let detail = format!("the job's {field} is not as the accused answer's");
-        let title = "Another work than was accused";
-        return Err(Problem::new(422, "not-the-same", title, detail));
+        return Err(Problem::of(Code::NotTheSame, detail));
     }
     let event = move |request| {
         Event::Liquidation(CaseEvent::Tie {
@@ -89,12 +111,14 @@ pub(crate) async fn tie(shared: &Shared, case: CaseId, signed: SignedPackage) ->
             spec: Box::new(spec),
         })
     };
-    let decided = shared.handle.request(event, Vec::new()).await;
-    match decided.map_err(|error| internal(&error))?.reply {
-        Some(Ok(Reply::Tied { job, repeated, .. })) => Ok(TieReply { job, repeated }),
-        Some(Err(refusal)) => Err(problem(&refusal)),
-        _ => Err(Problem::internal()),
-    }
+    let respond = |reply: &Reply, _: bool| match reply {
+        Reply::Tied { job, repeated, .. } => {
+            let (job, repeated) = (*job, *repeated);
+            Response::json(201, &TieReply { job, repeated }).ok()
+        }
+        _ => None,
+    };
+    begun.settle(event, Vec::new(), Some(job), respond).await
 }
 
 /// What a job executes otherwise than an accused answer's job, if anything.

@@ -2,19 +2,27 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
+use api::feed::{Feed, Happening};
+use api::signature::Stamp;
+use jobs::time::Timestamp;
 use ledger::{JournalEntry, Ledger, TransferId};
 use store::{Batch, Kv, StoreError};
 use tokio::sync::{mpsc, oneshot};
 
+mod thread;
+
+pub(crate) use thread::MachineThread;
+
 use super::actor;
 use super::error::Error;
+use super::feed::{self, Teller};
 use super::handle::{Decided, Message};
 use super::log::{self, Replayed};
 use super::metrics::{Meters, Watch};
+use super::once::{Answers, Nonces, Once};
 use super::rows::{ASSIGNMENTS, EVENTS, Fresh, LOG_HEAD, LogHead, Logged, Row};
-use super::{STOP_GRACE, Shared, clock, stopwatch};
+use super::{Shared, clock, stopwatch};
 use crate::core::{Action, Config, Core, Event, Reply, RequestId};
 
 /// Events made durable by one synced write.
@@ -46,6 +54,11 @@ pub(crate) struct Machine {
     requests: u64,
     /// Rows in the batch at hand, which the store does not show yet.
     fresh: Fresh,
+    /// The same for kept answers.
+    answers: Answers,
+    nonces: Nonces,
+    teller: Teller,
+    feed: Arc<Feed>,
     meters: Meters,
     /// Why nothing is stored any more. Reads go on; every event is refused.
     halted: Option<String>,
@@ -53,43 +66,19 @@ pub(crate) struct Machine {
     blind: bool,
 }
 
-/// The machine's thread. Dropping this ends it: a thread that outlived its executor would keep the
-/// store open while the process ends, and the store's library then aborts the process.
-#[derive(Debug)]
-pub(crate) struct MachineThread {
-    shared: Arc<Shared>,
-    ended: oneshot::Receiver<()>,
-    thread: std::thread::JoinHandle<()>,
-}
-
-impl MachineThread {
-    /// Lets the machine finish what waits, and waits for its end.
-    pub(crate) async fn finish(mut self) {
-        self.shared.handle.close();
-        // Either way it is over.
-        let _ = (&mut self.ended).await;
-    }
-}
-
-impl Drop for MachineThread {
-    fn drop(&mut self) {
-        self.shared.handle.close();
-        // Not for ever: a sender may wait for room in a task that will never run again.
-        for _ in 0..STOP_GRACE.as_millis() {
-            if self.thread.is_finished() {
-                return;
-            }
-            std::thread::sleep(Duration::from_millis(1));
-        }
-        tracing::warn!("the machine did not end in {STOP_GRACE:?}");
-    }
-}
-
 /// What stands in a batch: to be answered once it is durable.
 struct Staged {
     answer: oneshot::Sender<Result<Decided, Error>>,
     decided: Decided,
+    effects: Effects,
+}
+
+/// What to do once an event is durable.
+#[derive(Default)]
+struct Effects {
     actions: Vec<Action>,
+    /// The log entry, and what it means to who watches.
+    news: (u64, Vec<Happening>),
 }
 
 /// A batch and who waits for it.
@@ -141,10 +130,15 @@ impl Machine {
             log::write_snapshot(&*store, head, core.clone())?;
             snapshot = head.seq;
         }
+        let nonces = Nonces::load(&*store)?;
         Ok(Self {
             core,
             store,
             head,
+            answers: Answers::default(),
+            nonces,
+            teller: Teller::default(),
+            feed: Arc::new(Feed::after(head.seq)),
             snapshot,
             snapshot_due: snapshot.saturating_add(SNAPSHOT_EVENTS),
             requests: 0,
@@ -153,6 +147,11 @@ impl Machine {
             halted: None,
             blind: false,
         })
+    }
+
+    /// Where it tells what happens.
+    pub(crate) fn feed(&self) -> Arc<Feed> {
+        Arc::clone(&self.feed)
     }
 
     /// Where it notes how long things take.
@@ -179,11 +178,7 @@ impl Machine {
         };
         let thread = std::thread::Builder::new().name("machine".into());
         match thread.spawn(run) {
-            Ok(thread) => Ok(MachineThread {
-                shared: handle,
-                ended,
-                thread,
-            }),
+            Ok(thread) => Ok(MachineThread::new(handle, ended, thread)),
             Err(error) => Err(Error::Config(format!("no thread for the machine: {error}"))),
         }
     }
@@ -221,14 +216,19 @@ impl Machine {
                 Message::Event {
                     event,
                     rows,
+                    once,
                     answer,
                 } => {
                     self.requests = self.requests.wrapping_add(1);
                     let event = event(RequestId(self.requests));
-                    self.take(event, &rows, answer, &mut pending);
+                    self.take(event, &rows, once, answer, &mut pending);
                     if pending.is_full() {
                         self.commit(std::mem::take(&mut pending), perform);
                     }
+                }
+                Message::Note { stamp, answer } => {
+                    let noted = self.note(&stamp, &mut pending.batch);
+                    self.staged(noted, answer, &mut pending);
                 }
             }
         }
@@ -245,25 +245,74 @@ impl Machine {
         &mut self,
         event: Event,
         rows: &[Row],
+        once: Option<Box<Once>>,
         answer: oneshot::Sender<Result<Decided, Error>>,
         pending: &mut Pending,
     ) {
-        if let Some(reason) = &self.halted {
-            let _ = answer.send(Err(Error::NotStored(reason.clone())));
-            return;
-        }
-        for row in rows {
-            if let Err(error) = row.check(&*self.store, &self.fresh) {
-                let _ = answer.send(Err(error));
-                return;
+        let staged = match self.check(once.as_deref()) {
+            Err(error) => Err(error),
+            Ok(Some(decided)) => match once.and_then(|once| once.stamp) {
+                Some(stamp) => self.note(&stamp, &mut pending.batch).map(|_| decided),
+                None => Ok(decided),
             }
+            .map(|decided| (decided, Effects::default())),
+            Ok(None) => self.stage(event, rows, once, &mut pending.batch),
+        };
+        self.staged(staged, answer, pending);
+    }
+
+    /// Whether a stranger's request may happen now, and what was answered to it before.
+    fn check(&self, once: Option<&Once>) -> Result<Option<Decided>, Error> {
+        if let Some(reason) = &self.halted {
+            return Err(Error::NotStored(reason.clone()));
         }
-        match self.stage(event, rows, &mut pending.batch) {
-            Ok((decided, actions)) => pending.staged.push(Staged {
+        let Some(once) = once else { return Ok(None) };
+        let now = self.now();
+        if let Some(stamp) = &once.stamp {
+            self.nonces.check(stamp, now)?;
+        }
+        let Some(keyed) = &once.keyed else {
+            return Ok(None);
+        };
+        let kept = self.answers.check(&*self.store, keyed, now)?;
+        Ok(kept.map(|kept| Decided {
+            response: Some(kept.response()),
+            ..Decided::default()
+        }))
+    }
+
+    /// Uses a nonce up, without an event.
+    fn note(&mut self, stamp: &Stamp, batch: &mut Batch) -> Result<(Decided, Effects), Error> {
+        if let Some(reason) = &self.halted {
+            return Err(Error::NotStored(reason.clone()));
+        }
+        let now = self.now();
+        self.nonces.check(stamp, now)?;
+        self.nonces.take(stamp, now, batch)?;
+        Ok((Decided::default(), Effects::default()))
+    }
+
+    /// The time that the next event is stamped with.
+    fn now(&self) -> Timestamp {
+        self.core.now().max(clock())
+    }
+
+    /// Answers at once who is refused, and the others when the batch is durable.
+    fn staged(
+        &mut self,
+        staged: Result<(Decided, Effects), Error>,
+        answer: oneshot::Sender<Result<Decided, Error>>,
+        pending: &mut Pending,
+    ) {
+        match staged {
+            Ok((decided, effects)) => pending.staged.push(Staged {
                 answer,
                 decided,
-                actions,
+                effects,
             }),
+            Err(error) if error.is_a_refusal() => {
+                let _ = answer.send(Err(error));
+            }
             Err(error) => {
                 let reason = error.to_string();
                 let _ = answer.send(Err(Error::NotStored(reason.clone())));
@@ -278,9 +327,10 @@ impl Machine {
         &mut self,
         event: Event,
         rows: &[Row],
+        once: Option<Box<Once>>,
         batch: &mut Batch,
-    ) -> Result<(Decided, Vec<Action>), Error> {
-        let now = self.core.now().max(clock());
+    ) -> Result<(Decided, Effects), Error> {
+        let now = self.now();
         let head = log::next(&self.head, now, &event)?;
         let logged = Logged {
             now,
@@ -293,8 +343,12 @@ impl Machine {
             repeated_move: self.is_repeated_move(&event),
             ..Decided::default()
         };
-        let watch = Watch::on(&event, &self.core);
+        let (before, watch) = (
+            feed::before(&self.core, &event),
+            Watch::on(&event, &self.core),
+        );
         let actions = self.core.step(now, event);
+        let news = self.teller.after(&self.core, &before, &actions);
         self.meters.note(&watch, &self.core);
         self.head = head;
         let mut journal: Vec<JournalEntry> = Vec::new();
@@ -322,7 +376,32 @@ impl Machine {
                 row.stage(&*self.store, repeated, &mut self.fresh, batch)?;
             }
         }
-        Ok((decided, actions))
+        if let Some(once) = once {
+            self.keep(*once, &mut decided, now, batch)?;
+        }
+        let news = (head.seq, news);
+        Ok((decided, Effects { actions, news }))
+    }
+
+    /// Uses a request's nonce up, refused or not, and keeps its answer if it was granted.
+    fn keep(
+        &mut self,
+        once: Once,
+        decided: &mut Decided,
+        now: Timestamp,
+        batch: &mut Batch,
+    ) -> Result<(), Error> {
+        if let Some(stamp) = &once.stamp {
+            self.nonces.take(stamp, now, batch)?;
+        }
+        if let Some(Ok(reply)) = &decided.reply {
+            decided.response = (once.respond)(reply, decided.repeated_move);
+        }
+        if let (Some(keyed), Some(response)) = (&once.keyed, &decided.response) {
+            let both = (&*self.store, &self.core);
+            self.answers.keep(both, keyed, response, now, batch)?;
+        }
+        Ok(())
     }
 
     /// Whether money is to be moved under an id that was used before.
@@ -352,13 +431,15 @@ impl Machine {
         }
         self.meters.wrote(pending.staged.len(), begun.elapsed());
         self.fresh = Fresh::default();
+        self.answers = Answers::default();
         for Staged {
             answer,
             decided,
-            actions,
+            effects: Effects { actions, news },
         } in pending.staged
         {
             let _ = answer.send(Ok(decided));
+            self.feed.publish(news.0, news.1);
             perform(actions);
         }
     }
@@ -399,8 +480,12 @@ impl Machine {
             self.halted = Some(error.to_string());
         }
         self.fresh = Fresh::default();
-        match log::replay(&*self.store) {
-            Ok(replayed) => {
+        self.answers = Answers::default();
+        let nonces = Nonces::load(&*self.store).map_err(Error::from);
+        match log::replay(&*self.store).and_then(|replayed| Ok((replayed, nonces?))) {
+            Ok((replayed, nonces)) => {
+                self.nonces = nonces;
+                self.teller = Teller::default();
                 self.core = replayed.core;
                 self.head = replayed.head;
                 self.snapshot = replayed.snapshot;

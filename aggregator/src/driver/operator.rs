@@ -1,19 +1,29 @@
 //! What an operator does: moves money in, bans, reads the journal.
 
-use api::backend::Answer;
-use api::types::{DepositRequest, JournalView, Problem, REFERENCE_MAX};
+use api::backend::{Answer, Asked, Response};
+use api::problem::Problem;
+use api::types::{DepositReply, DepositRequest, JournalView, REFERENCE_MAX};
 use jobs::digest::{Digest, Domain};
 use jobs::ids::ProviderId;
 use jobs::money::Amount;
 use ledger::{Account, JournalEntry, Transfer};
 
 use super::Shared;
-use super::backend::{Driver, internal, problem};
+use super::backend::{Driver, internal};
 use super::error::Error;
-use crate::core::{Event, Movement};
+use super::once::{self, Beginning};
+use crate::core::{Event, Movement, Reply};
 
-/// Credits an account; answers whether the reference was new.
-pub(super) async fn deposit(shared: &Shared, deposit: DepositRequest) -> Answer<bool> {
+/// Moves money in.
+pub(super) async fn deposit(
+    shared: &Shared,
+    asked: Asked,
+    deposit: DepositRequest,
+) -> Answer<Response> {
+    let begun = match once::begin(shared, asked, once::OPERATOR).await? {
+        Beginning::Known(response) => return Ok(response),
+        Beginning::New(begun) => begun,
+    };
     let DepositRequest {
         account,
         amount,
@@ -47,13 +57,11 @@ pub(super) async fn deposit(shared: &Shared, deposit: DepositRequest) -> Answer<
         movement,
         amount,
     };
-    let decided = shared.handle.request(event, Vec::new()).await;
-    let decided = decided.map_err(|error| internal(&error))?;
-    match decided.reply {
-        Some(Ok(_)) => Ok(!decided.repeated_move),
-        Some(Err(refusal)) => Err(problem(&refusal)),
-        None => Err(Problem::internal()),
-    }
+    let respond = |_: &Reply, repeated: bool| {
+        let status = if repeated { 200 } else { 201 };
+        Response::json(status, &DepositReply { new: !repeated }).ok()
+    };
+    begun.settle(event, Vec::new(), None, respond).await
 }
 
 /// Bans or readmits a provider. No stake is taken.

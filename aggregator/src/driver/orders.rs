@@ -1,44 +1,13 @@
-//! What a client asks about a job of its own before and while it runs.
+//! What a client asks before it submits a job.
 
 use api::backend::Answer;
-use api::types::{CancelRequest, Problem, QuoteView, SUITORS_MAX, SuitorView};
-use jobs::ids::JobId;
+use api::types::{QuoteView, SUITORS_MAX, SuitorView};
 use jobs::money;
 use jobs::package::Package;
 
 use super::Shared;
 use super::backend::{internal, problem, refused_package};
-use super::rows::PACKAGES;
-use crate::core::{Event, JobSpec};
-
-/// Ends a job for whoever knows what its client promised by its nonce.
-pub(super) async fn cancel(shared: &Shared, job: JobId, cancel: &CancelRequest) -> Answer<()> {
-    let signed = PACKAGES.get(&*shared.store, &job);
-    let signed = signed.map_err(|error| internal(&error.into()))?;
-    let signed = signed.ok_or_else(|| Problem::not_found(format_args!("job {job}")))?;
-    let verified = signed.verify().map_err(|error| refused_package(&error))?;
-    if !cancel.share.opens(&verified.package.nonce) {
-        let detail = "the share is not what the job's nonce promises";
-        return Err(Problem::new(
-            403,
-            "wrong-share",
-            "Not what the job's client knows",
-            detail,
-        ));
-    }
-    let client = verified.client;
-    let event = move |request| Event::Cancel {
-        request,
-        job,
-        client,
-    };
-    let decided = shared.handle.request(event, Vec::new()).await;
-    match decided.map_err(|error| internal(&error))?.reply {
-        Some(Ok(_)) => Ok(()),
-        Some(Err(refusal)) => Err(problem(&refusal)),
-        None => Err(Problem::internal()),
-    }
-}
+use crate::core::JobSpec;
 
 /// What a job would cost now.
 pub(super) async fn quote(shared: &Shared, package: Package) -> Answer<QuoteView> {

@@ -8,14 +8,13 @@ use jobs::commitment::Commitment;
 use jobs::digest::{BlobRef, Digest};
 use jobs::envelope::SignedPackage;
 use jobs::game::report::ScoreReport;
-use jobs::ids::{AssignmentId, CaseId, ClientId, JobId, ProviderId};
+use jobs::ids::{AssignmentId, CaseId, JobId, ProviderId};
 use jobs::receipt::Envelope;
 use jobs::statement::Signed;
 use jobs::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use store::{Batch, Cell, Column, Kv, StoreError, Table};
 
-use super::error::Error;
 use crate::core::{Core, Event};
 
 /// Every event, by number.
@@ -33,23 +32,12 @@ pub(crate) const EVIDENCE: Table<(AssignmentId, u8), Vec<u8>> = Table::new(Colum
 /// Where the record of every finished job is: a blob of JSON, because a large job's record is larger
 /// than a row may be.
 pub(crate) const RECORDS: Table<JobId, BlobRef> = Table::new(Column::Results, 1);
-/// Which package an idempotency key was used for. Keys are a client's own: another client's equal key
-/// is another key.
-pub(crate) const IDEMPOTENCY: Table<(ClientId, String), Digest> =
-    Table::new(Column::Idempotency, 1);
-/// How many keys a client used for one job.
-pub(crate) const KEYS: Table<(ClientId, JobId), u32> = Table::new(Column::Clients, 1);
-
 /// What validators signed about an epoch: the first report, and the first that contradicts it.
 pub(crate) const REPORTS: Table<(ProviderId, u64, u8), Signed<ScoreReport>> =
     Table::new(Column::Scores, 1);
 
 /// What opened every case.
 pub(crate) const ACCUSATIONS: Table<CaseId, SignedAccusation> = Table::new(Column::Cases, 1);
-
-/// Idempotency keys that one job may be submitted under: repeating a submission costs nothing, so each
-/// new key must not be a row for ever.
-pub(crate) const KEYS_PER_JOB_MAX: u32 = 16;
 
 /// A validator's first report of an epoch.
 pub(crate) const REPORT: u8 = 1;
@@ -89,8 +77,6 @@ pub(crate) struct Snapshot {
 #[derive(Debug, Default)]
 pub(crate) struct Fresh {
     evidence: BTreeMap<(AssignmentId, u8), Vec<u8>>,
-    keys: BTreeMap<(ClientId, String), Digest>,
-    counts: BTreeMap<(ClientId, JobId), u32>,
     reports: BTreeMap<(ProviderId, u64, u8), Signed<ScoreReport>>,
 }
 
@@ -103,20 +89,6 @@ impl Fresh {
         match self.evidence.get(&key) {
             Some(bytes) => Ok(Some(bytes.clone())),
             None => EVIDENCE.get(kv, &key),
-        }
-    }
-
-    fn package(&self, kv: &dyn Kv, key: &(ClientId, String)) -> Result<Option<Digest>, StoreError> {
-        match self.keys.get(key) {
-            Some(package) => Ok(Some(*package)),
-            None => IDEMPOTENCY.get(kv, key),
-        }
-    }
-
-    fn count(&self, kv: &dyn Kv, key: (ClientId, JobId)) -> Result<u32, StoreError> {
-        match self.counts.get(&key) {
-            Some(count) => Ok(*count),
-            None => Ok(KEYS.get(kv, &key)?.unwrap_or(0)),
         }
     }
 
@@ -174,29 +146,9 @@ pub(crate) enum Row {
     Record(JobId, BlobRef),
     Report(ProviderId, u64, Signed<ScoreReport>),
     Accusation(CaseId, SignedAccusation),
-    Idempotency {
-        client: ClientId,
-        key: String,
-        job: JobId,
-    },
 }
 
 impl Row {
-    /// Whether the event may happen at all. Asked where nothing can come in between.
-    pub(crate) fn check(&self, kv: &dyn Kv, fresh: &Fresh) -> Result<(), Error> {
-        let Self::Idempotency { client, key, job } = self else {
-            return Ok(());
-        };
-        match fresh.package(kv, &(*client, key.clone()))? {
-            Some(used) if used == job.0 => Ok(()),
-            Some(_) => Err(Error::KeyReused),
-            None if fresh.count(kv, (*client, *job))? >= KEYS_PER_JOB_MAX => Err(Error::KeysFull {
-                max: KEYS_PER_JOB_MAX,
-            }),
-            None => Ok(()),
-        }
-    }
-
     /// Adds the row to `batch`. `repeated`: the job was submitted before.
     ///
     /// The first commitment and the first receipt about an assignment stay: they are what the provider
@@ -234,18 +186,6 @@ impl Row {
             Self::Accusation(case, accusation) => ACCUSATIONS.put(batch, case, accusation),
             Self::Report(validator, epoch, report) => {
                 fresh.report((*validator, *epoch), report, kv, batch)
-            }
-            Self::Idempotency { client, key, job } => {
-                let key = (*client, key.clone());
-                if fresh.package(kv, &key)?.is_some() {
-                    return Ok(());
-                }
-                let count = fresh.count(kv, (*client, *job))?.saturating_add(1);
-                fresh.counts.insert((*client, *job), count);
-                KEYS.put(batch, &(*client, *job), &count)?;
-                IDEMPOTENCY.put(batch, &key, &job.0)?;
-                fresh.keys.insert(key, job.0);
-                Ok(())
             }
         }
     }

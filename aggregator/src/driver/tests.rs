@@ -5,6 +5,7 @@ mod provider;
 mod rig;
 
 mod cheats;
+mod events;
 mod games;
 mod inquiries;
 mod life;
@@ -17,5 +18,6 @@ mod orders;
 mod peers;
 mod refusals;
 mod restart;
+mod signing;
 mod storage;
 mod trouble;

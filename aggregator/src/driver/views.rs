@@ -6,9 +6,33 @@ use jobs::ids::{JobId, ProviderId};
 use jobs::time::Timestamp;
 
 use crate::core::Core;
+use crate::core::action::JobOutcome;
 use crate::core::epoch::ends;
 use crate::core::state::{Cause, ReplicaState};
 use crate::core::view::{JobStatus, ShardView};
+
+const fn phase_of(status: JobStatus, recorded: bool) -> JobPhase {
+    match status {
+        JobStatus::Preparing => JobPhase::Waiting,
+        JobStatus::Running | JobStatus::Ending => JobPhase::Running,
+        JobStatus::Merging => JobPhase::Merging,
+        JobStatus::Provisional => JobPhase::Provisional,
+        // Whoever sees "done" asks for the record next.
+        JobStatus::Done if !recorded => JobPhase::Merging,
+        JobStatus::Done => JobPhase::Done,
+        JobStatus::Failed => JobPhase::Failed,
+    }
+}
+
+/// Where a job is, and why it failed.
+pub(crate) fn phase(core: &Core, id: JobId) -> Option<(JobPhase, Option<String>)> {
+    let (status, recorded) = core.job_stage(id)?;
+    let reason = match core.outcome(id) {
+        Some(JobOutcome::Failed(reason)) => Some(reason.to_string()),
+        _ => None,
+    };
+    Some((phase_of(status, recorded), reason))
+}
 
 /// A job, without what only its package knows.
 pub(crate) fn job(core: &Core, id: JobId) -> Option<JobView> {
@@ -17,17 +41,7 @@ pub(crate) fn job(core: &Core, id: JobId) -> Option<JobView> {
         id,
         name: String::new(),
         client: summary.client,
-        phase: match summary.status {
-            JobStatus::Preparing => JobPhase::Waiting,
-            JobStatus::Running => JobPhase::Running,
-            JobStatus::Merging => JobPhase::Merging,
-            JobStatus::Provisional => JobPhase::Provisional,
-            JobStatus::Ending => JobPhase::Running,
-            // Whoever sees "done" asks for the record next.
-            JobStatus::Done if !summary.recorded => JobPhase::Merging,
-            JobStatus::Done => JobPhase::Done,
-            JobStatus::Failed => JobPhase::Failed,
-        },
+        phase: phase_of(summary.status, summary.recorded),
         reason: summary.reason,
         items: summary.items,
         shards: summary.quote.shards,

@@ -43,11 +43,15 @@ pub enum Column {
     Scores,
     /// Aggregator: signed accusations, by case.
     Cases,
+    /// Aggregator: nonces of signed requests, by client.
+    Nonces,
+    /// Aggregator: kept answers, by when they may be forgotten.
+    Due,
 }
 
 impl Column {
     /// All columns, in the order a fresh store creates them.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 20] = [
         Self::Meta,
         Self::Journal,
         Self::Balances,
@@ -66,6 +70,8 @@ impl Column {
         Self::Log,
         Self::Scores,
         Self::Cases,
+        Self::Nonces,
+        Self::Due,
     ];
 
     /// The name on disk and in error messages.
@@ -90,6 +96,8 @@ impl Column {
             Self::Log => "log",
             Self::Scores => "scores",
             Self::Cases => "cases",
+            Self::Nonces => "nonces",
+            Self::Due => "due",
         }
     }
 }

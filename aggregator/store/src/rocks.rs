@@ -13,7 +13,7 @@ use crate::kv::PageBuilder;
 use crate::{Batch, Cell, Column, KeyRange, Kv, Page, StoreError, View};
 
 /// Layout of a store directory. Raised when a program could misread what an older one wrote.
-pub const FORMAT_VERSION: u32 = 2;
+pub const FORMAT_VERSION: u32 = 3;
 
 /// The layout a directory was created with.
 const FORMAT: Cell<u32> = Cell::new("store.format", 1);

@@ -64,6 +64,14 @@ pub(crate) enum AggregatorCommand {
         trust: Vec<ClientId>,
         #[command(flatten)]
         auditing: economics::AuditingArgs,
+        /// Name under which its HTTP interface is reached; may be repeated [default: addresses and localhost].
+        /// Requests to other names are refused, so that no page can point a name of its own at this machine.
+        #[arg(long)]
+        http_name: Vec<String>,
+        /// Origin whose pages may use the HTTP interface, such as https://example.org; may be repeated
+        /// [default: none but its own].
+        #[arg(long)]
+        allow_origin: Vec<String>,
         /// Bound on the blobs it holds, in bytes.
         #[arg(long, default_value_t = aggregator::driver::BLOB_QUOTA)]
         blob_quota: u64,
@@ -100,6 +108,8 @@ pub(crate) async fn run(command: AggregatorCommand, output: Output) -> Result<()
             fee_bps,
             trust,
             auditing,
+            http_name,
+            allow_origin,
             blob_quota,
             one_network,
             game,
@@ -114,6 +124,8 @@ pub(crate) async fn run(command: AggregatorCommand, output: Output) -> Result<()
                 http,
                 p2p,
                 fee_bps,
+                http_names: http_name,
+                http_origins: allow_origin,
                 blob_quota,
                 auditing: auditing.read()?,
                 prefix_diversity: !one_network,

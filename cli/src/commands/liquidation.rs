@@ -127,10 +127,11 @@ pub(crate) async fn run(command: LiquidationCommand, output: Output) -> Result<(
             }
             let client = payer.at.client()?;
             let view = patiently(output, || client.case(case)).await?;
+            let key = payer.signer.load()?;
             let verifier = Verifier {
                 shard: Again::of(&dir, &view)?,
-                key: payer.signer.load()?,
-                client,
+                client: client.with_key(&key),
+                key,
                 output,
             };
             let referees = verifier.referees(referees).await?;
@@ -196,7 +197,7 @@ async fn open(
         nonce: nonce()?,
     };
     let signed = key.sign_accusation(&accusation).code(Exit::Usage)?;
-    let client = payer.at.client()?;
+    let client = payer.at.client()?.with_key(&key);
     let reply = patiently(output, || client.accuse(&signed)).await?;
     Ok(reply.case)
 }

@@ -1,5 +1,9 @@
 //! A client's key pair, and the one form in which a public key is accepted.
 
+mod fixed;
+
+use std::sync::Arc;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use sha2::{Digest as _, Sha256};
@@ -13,6 +17,9 @@ use crate::ids::ClientId;
 
 /// Longest public key text in bytes.
 pub const PUBLIC_KEY_BYTES_MAX: usize = 1024;
+
+/// Bytes of a signature in its fixed form.
+pub const FIXED_SIGNATURE_BYTES: usize = 64;
 
 const BEGIN: &str = "-----BEGIN PUBLIC KEY-----";
 const END: &str = "-----END PUBLIC KEY-----";
@@ -58,7 +65,11 @@ impl PublicKey {
         Self::from_der(der)
     }
 
-    fn from_der(der: Vec<u8>) -> Result<Self, Error> {
+    /// Reads the one accepted encoding of a P-256 key: SPKI DER with an uncompressed point.
+    ///
+    /// # Errors
+    /// If the bytes are not exactly one such key.
+    pub fn from_der(der: Vec<u8>) -> Result<Self, Error> {
         match der.strip_prefix(&SPKI_PREFIX) {
             Some(point) if point.len() == 64 => Ok(Self { der }),
             _ => Err(bad("it is not an uncompressed ECDSA P-256 key")),
@@ -81,9 +92,26 @@ impl PublicKey {
         pem
     }
 
+    /// The key as SPKI DER.
+    pub fn as_der(&self) -> &[u8] {
+        &self.der
+    }
+
     /// Whose key this is.
     pub fn client_id(&self) -> ClientId {
         ClientId(Digest::of(&self.der))
+    }
+
+    /// Checks a signature over `bytes` in the fixed form of [`ClientKey::sign_fixed`].
+    ///
+    /// # Errors
+    /// If it is not this key's signature over these bytes.
+    pub fn verify_fixed(
+        &self,
+        bytes: &[u8],
+        signature: &[u8; FIXED_SIGNATURE_BYTES],
+    ) -> Result<(), Error> {
+        self.verify(bytes, &fixed::to_der(signature))
     }
 
     /// What a bundle calls this key: the SHA-256 of its DER form in base64, as cosign does.
@@ -110,10 +138,11 @@ fn bad(reason: impl Into<String>) -> Error {
     }
 }
 
-/// A client's key pair: ECDSA P-256. Its `Debug` form shows only who it is.
+/// A client's key pair: ECDSA P-256. Its `Debug` form shows only who it is. Cheap to clone.
+#[derive(Clone)]
 pub struct ClientKey {
-    keys: ECDSAKeys,
-    signer: SigStoreSigner,
+    keys: Arc<ECDSAKeys>,
+    signer: Arc<SigStoreSigner>,
     public: PublicKey,
 }
 
@@ -188,6 +217,18 @@ impl ClientKey {
         self.public.client_id()
     }
 
+    /// Signs any bytes; answers the two numbers of the signature, 32 bytes each, as HTTP message signatures
+    /// carry them (`ecdsa-p256-sha256`).
+    ///
+    /// # Errors
+    /// If the cryptographic library fails.
+    pub fn sign_fixed(&self, bytes: &[u8]) -> Result<[u8; FIXED_SIGNATURE_BYTES], Error> {
+        fixed::from_der(&self.sign(bytes)?).ok_or_else(|| Error::Encode {
+            what: "signature",
+            reason: "the library's signature is not DER".into(),
+        })
+    }
+
     pub(super) fn sign(&self, bytes: &[u8]) -> Result<Vec<u8>, Error> {
         self.signer.sign(bytes).map_err(failed)
     }
@@ -198,8 +239,8 @@ impl ClientKey {
         let public = PublicKey::from_der(der)?;
         let signer = keys.to_sigstore_signer().map_err(failed)?;
         Ok(Self {
-            keys,
-            signer,
+            keys: Arc::new(keys),
+            signer: Arc::new(signer),
             public,
         })
     }

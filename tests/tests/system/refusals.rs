@@ -9,7 +9,7 @@ use anyhow::{Context, Result, ensure};
 use jobs::envelope::ClientKey;
 use tests::{
     Job, Market, Output, Plan, Response, Signed, assay, assay_with, echo_component,
-    foreign_component, free_port, post, put, repository,
+    foreign_component, free_port, post, repository, signed as request_signed,
 };
 
 /// More than the largest JSON body that the interface takes.
@@ -88,11 +88,16 @@ fn holdings(market: &Market) -> Result<BTreeMap<String, i128>> {
 }
 
 fn submit_raw(market: &Market, signed: &Signed) -> Result<Response> {
-    post(
-        market.http(),
-        "/api/v1/jobs",
-        &serde_json::to_vec(&signed.package)?,
-    )
+    submit_body(market, &serde_json::to_vec(&signed.package)?)
+}
+
+fn submit_body(market: &Market, body: &[u8]) -> Result<Response> {
+    let key = market.client_key()?;
+    request_signed(market.http(), &key, ("POST", "/api/v1/jobs"), body)
+}
+
+fn put(market: &Market, path: &str, body: &[u8]) -> Result<Response> {
+    request_signed(market.http(), &market.client_key()?, ("PUT", path), body)
 }
 
 fn signed(market: &Market, name: &str) -> Result<Signed> {
@@ -154,7 +159,6 @@ fn spoilt_signature(market: &Market) -> Result<()> {
 }
 
 fn malformed_json(market: &Market) -> Result<()> {
-    let base = market.http();
     for body in [
         &b"{"[..],
         b"",
@@ -163,10 +167,13 @@ fn malformed_json(market: &Market) -> Result<()> {
         b"\xff\xfe\x00",
         b"null",
     ] {
-        problem(&post(base, "/api/v1/jobs", body)?, 400, "invalid-request")
+        problem(&submit_body(market, body)?, 400, "invalid-request")
             .with_context(|| format!("{:?}", String::from_utf8_lossy(body)))?;
     }
-    problem(&post(base, "/api/v1/nothing", b"{}")?, 404, "not-found")
+    let nothing = post(market.http(), "/api/v1/nothing", b"{}")?;
+    problem(&nothing, 404, "not-found")?;
+    let unsigned = post(market.http(), "/api/v1/jobs", b"{}")?;
+    problem(&unsigned, 401, "unsigned")
 }
 
 fn oversized_body(market: &Market) -> Result<()> {
@@ -196,10 +203,10 @@ fn tampered_blobs(market: &Market) -> Result<()> {
         let path = format!("/api/v1/jobs/{}/blobs/{}", signed.id, blob.digest);
         let mut spoilt = bytes.clone();
         *spoilt.last_mut().context("an empty blob")? ^= 1;
-        problem(&put(market.http(), &path, &spoilt)?, 400, "invalid-request")?;
+        problem(&put(market, &path, &spoilt)?, 400, "invalid-request")?;
         spoilt.push(0);
-        problem(&put(market.http(), &path, &spoilt)?, 400, "invalid-request")?;
-        let stored = put(market.http(), &path, bytes)?;
+        problem(&put(market, &path, &spoilt)?, 400, "invalid-request")?;
+        let stored = put(market, &path, bytes)?;
         ensure!(
             stored.status == 204,
             "{}",
@@ -211,7 +218,7 @@ fn tampered_blobs(market: &Market) -> Result<()> {
         signed.id,
         "ab".repeat(32)
     );
-    problem(&put(market.http(), &unasked, b"unasked")?, 404, "not-found")?;
+    problem(&put(market, &unasked, b"unasked")?, 404, "not-found")?;
     let view = market.wait(&signed.id.to_string())?;
     ensure!(view["phase"] == "failed", "{view}");
     Ok(())
@@ -256,7 +263,7 @@ fn foreign_import_admitted(market: &Market) -> Result<()> {
     for (blob, bytes) in &signed.blobs {
         let path = format!("/api/v1/jobs/{}/blobs/{}", signed.id, blob.digest);
         ensure!(
-            put(market.http(), &path, bytes)?.status == 204,
+            put(market, &path, bytes)?.status == 204,
             "{} was refused",
             blob.digest
         );

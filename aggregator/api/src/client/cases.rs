@@ -1,11 +1,10 @@
 //! Cases: open them, tie jobs to them, look at them.
 
-use hyper::Method;
 use jobs::accusation::SignedAccusation;
 use jobs::envelope::SignedPackage;
 use jobs::ids::CaseId;
 
-use super::{Client, Error, json_body};
+use super::{Client, Error};
 use crate::types::{CaseReply, CaseView, TieReply};
 
 impl Client {
@@ -14,9 +13,7 @@ impl Client {
     /// # Errors
     /// If refused or unreachable.
     pub async fn accuse(&self, accusation: &SignedAccusation) -> Result<CaseReply, Error> {
-        let request = self.json(Method::POST, "/liquidations", accusation)?;
-        self.answer(self.finish(request, json_body(accusation)?)?)
-            .await
+        self.post("/liquidations", accusation, None).await
     }
 
     /// Ties a job to a case, before it is submitted.
@@ -25,9 +22,7 @@ impl Client {
     /// If refused or unreachable.
     pub async fn tie(&self, case: CaseId, package: &SignedPackage) -> Result<TieReply, Error> {
         let route = format!("/liquidations/{case}/jobs");
-        let request = self.json(Method::POST, &route, package)?;
-        self.answer(self.finish(request, json_body(package)?)?)
-            .await
+        self.post(&route, package, None).await
     }
 
     /// The latest decided cases, newest first.

@@ -3,8 +3,8 @@
 use hyper::{Method, Request, header};
 use jobs::ids::ProviderId;
 
-use super::{ANSWER_MAX, Client, Error, empty, json_body};
-use crate::types::{BackupRequest, BackupView, DepositRequest, JournalView};
+use super::{ANSWER_MAX, Client, Error, empty};
+use crate::types::{BackupRequest, BackupView, DepositReply, DepositRequest, JournalView};
 
 impl Client {
     /// Deposits as the operator; answers whether the reference was new.
@@ -12,15 +12,9 @@ impl Client {
     /// # Errors
     /// If refused or unreachable.
     pub async fn deposit(&self, token: &str, deposit: &DepositRequest) -> Result<bool, Error> {
-        let request = self.json(Method::POST, "/ledger/deposits", deposit)?;
-        let request = request.header(header::AUTHORIZATION, bearer(token));
-        let answer: serde_json::Value = self
-            .answer(self.finish(request, json_body(deposit)?)?)
-            .await?;
-        Ok(answer
-            .get("new")
-            .and_then(serde_json::Value::as_bool)
-            .unwrap_or(false))
+        let request = self.plain(Method::POST, "/ledger/deposits", deposit, Some(token))?;
+        let reply: DepositReply = self.answer(request).await?;
+        Ok(reply.new)
     }
 
     /// Bans a provider as the operator, or readmits it.
@@ -45,9 +39,8 @@ impl Client {
     /// # Errors
     /// If refused or unreachable.
     pub async fn backup(&self, token: &str, to: &BackupRequest) -> Result<BackupView, Error> {
-        let request = self.json(Method::POST, "/backups", to)?;
-        let request = request.header(header::AUTHORIZATION, bearer(token));
-        self.answer(self.finish(request, json_body(to)?)?).await
+        let request = self.plain(Method::POST, "/backups", to, Some(token))?;
+        self.answer(request).await
     }
 
     /// Entries of the ledger's journal after number `after`, at most `limit`.

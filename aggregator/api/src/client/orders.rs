@@ -4,17 +4,23 @@ use hyper::Method;
 use jobs::ids::JobId;
 use jobs::package::Package;
 
-use super::{Client, Error, json_body};
-use crate::types::{CancelRequest, JobView, QuoteView, ShardMap};
+use super::{Client, Error};
+use crate::types::{CancelReply, JobView, QuoteView, ShardMap};
 
 impl Client {
-    /// Gives a job up; answers how it stands then.
+    /// Gives a job up.
     ///
     /// # Errors
     /// If refused or unreachable.
-    pub async fn cancel(&self, job: JobId, cancel: &CancelRequest) -> Result<JobView, Error> {
-        let request = self.json(Method::POST, &format!("/jobs/{job}/cancel"), cancel)?;
-        self.answer(self.finish(request, json_body(cancel)?)?).await
+    pub async fn cancel(&self, job: JobId) -> Result<(), Error> {
+        let nothing = serde_json::json!({});
+        let reply: CancelReply = self
+            .post(&format!("/jobs/{job}/cancel"), &nothing, None)
+            .await?;
+        match reply.job == job {
+            true => Ok(()),
+            false => Err(Error::Unexpected(format!("it cancelled {}", reply.job))),
+        }
     }
 
     /// How far a job's shards are.
@@ -38,8 +44,7 @@ impl Client {
     /// # Errors
     /// If refused or unreachable.
     pub async fn quote(&self, package: &Package) -> Result<QuoteView, Error> {
-        let request = self.json(Method::POST, "/quotes", package)?;
-        self.answer(self.finish(request, json_body(package)?)?)
-            .await
+        let request = self.plain(Method::POST, "/quotes", package, None)?;
+        self.answer(request).await
     }
 }

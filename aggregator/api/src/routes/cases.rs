@@ -1,33 +1,29 @@
 //! Cases: answers that somebody holds to be wrong.
 
 use axum::Json;
-use axum::extract::rejection::JsonRejection;
 use axum::extract::{Path, State};
-use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use jobs::accusation::SignedAccusation;
 use jobs::envelope::SignedPackage;
 use jobs::ids::CaseId;
 
-use super::{Shared, json};
+use super::Shared;
+use super::signed::{Signed, written};
 use crate::backend::{Answer, Backend};
-use crate::types::Problem;
+use crate::problem::Problem;
 
-pub(super) async fn accuse<B: Backend>(
-    State(app): Shared<B>,
-    body: Result<Json<SignedAccusation>, JsonRejection>,
-) -> Answer<Response> {
-    let reply = app.backend.accuse(json(body)?).await?;
-    Ok((StatusCode::CREATED, Json(reply)).into_response())
+pub(super) async fn accuse<B: Backend>(State(app): Shared<B>, signed: Signed) -> Answer<Response> {
+    let accusation: SignedAccusation = signed.json()?;
+    written(app.backend.accuse(signed.asked, accusation).await?)
 }
 
 pub(super) async fn tie<B: Backend>(
     State(app): Shared<B>,
     Path(case): Path<String>,
-    body: Result<Json<SignedPackage>, JsonRejection>,
+    signed: Signed,
 ) -> Answer<Response> {
-    let reply = app.backend.tie(case_id(&case)?, json(body)?).await?;
-    Ok((StatusCode::CREATED, Json(reply)).into_response())
+    let (case, package): (_, SignedPackage) = (case_id(&case)?, signed.json()?);
+    written(app.backend.tie(signed.asked, case, package).await?)
 }
 
 pub(super) async fn list<B: Backend>(State(app): Shared<B>) -> Answer<Response> {

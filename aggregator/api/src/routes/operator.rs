@@ -1,77 +1,57 @@
 //! What an operator asks for with the operator's token, and the journal, which anybody may read.
 
 use axum::Json;
-use axum::extract::rejection::JsonRejection;
 use axum::extract::{Path, Query, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use jobs::ids::ProviderId;
 use serde::Deserialize;
 
-use super::{App, Shared, json};
+use super::Shared;
+use super::signed::{Operator, Unsigned, written};
 use crate::backend::{Answer, Backend};
-use crate::types::{BackupRequest, DepositRequest, JOURNAL_PAGE_MAX, Problem};
+use crate::problem::Problem;
+use crate::types::{BackupRequest, DepositRequest, JOURNAL_PAGE_MAX};
 
 /// Entries of the journal in an answer if nobody asks for another number.
 const JOURNAL_PAGE: usize = 1000;
 
-/// Refuses whoever does not bear the operator's token.
-fn authorize<B>(app: &App<B>, headers: &HeaderMap) -> Answer<()> {
-    let bearer = headers.get(header::AUTHORIZATION);
-    let bearer = bearer.and_then(|value| value.to_str().ok());
-    let token = bearer.and_then(|value| value.strip_prefix("Bearer "));
-    match app.token.accepts(token) {
-        true => Ok(()),
-        false => Err(Problem::unauthorized()),
-    }
-}
-
 pub(super) async fn deposit<B: Backend>(
     State(app): Shared<B>,
-    headers: HeaderMap,
-    body: Result<Json<DepositRequest>, JsonRejection>,
+    _operator: Operator,
+    unsigned: Unsigned,
 ) -> Answer<Response> {
-    authorize(&app, &headers)?;
-    let new = app.backend.deposit(json(body)?).await?;
-    let status = if new {
-        StatusCode::CREATED
-    } else {
-        StatusCode::OK
-    };
-    Ok((status, Json(serde_json::json!({ "new": new }))).into_response())
+    let deposit: DepositRequest = unsigned.json()?;
+    written(app.backend.deposit(unsigned.asked, deposit).await?)
 }
 
 pub(super) async fn ban<B: Backend>(
     State(app): Shared<B>,
-    headers: HeaderMap,
+    _operator: Operator,
     Path(provider): Path<String>,
 ) -> Answer<StatusCode> {
-    authorize(&app, &headers)?;
-    app.backend
-        .set_banned(provider_id(&provider)?, true)
-        .await?;
+    let provider = provider_id(&provider)?;
+    app.backend.set_banned(provider, true).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
 pub(super) async fn readmit<B: Backend>(
     State(app): Shared<B>,
-    headers: HeaderMap,
+    _operator: Operator,
     Path(provider): Path<String>,
 ) -> Answer<StatusCode> {
-    authorize(&app, &headers)?;
-    app.backend
-        .set_banned(provider_id(&provider)?, false)
-        .await?;
+    let provider = provider_id(&provider)?;
+    app.backend.set_banned(provider, false).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
 pub(super) async fn backup<B: Backend>(
     State(app): Shared<B>,
-    headers: HeaderMap,
-    body: Result<Json<BackupRequest>, JsonRejection>,
+    _operator: Operator,
+    unsigned: Unsigned,
 ) -> Answer<Response> {
-    authorize(&app, &headers)?;
-    let written = app.backend.backup(json(body)?.to).await?;
+    let request: BackupRequest = unsigned.json()?;
+    let written = app.backend.backup(request.to).await?;
     Ok((StatusCode::CREATED, Json(written)).into_response())
 }
 

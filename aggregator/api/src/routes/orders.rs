@@ -1,27 +1,26 @@
 //! What a client asks about a job of its own before and while it runs.
 
 use axum::Json;
-use axum::extract::rejection::JsonRejection;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
 use jobs::package::Package;
 
-use super::{Shared, job_id, json};
+use super::signed::{Signed, Unsigned, written};
+use super::{Shared, job_id};
 use crate::backend::{Answer, Backend};
-use crate::types::CancelRequest;
 
 pub(super) async fn cancel<B: Backend>(
     State(app): Shared<B>,
     Path(job): Path<String>,
-    body: Result<Json<CancelRequest>, JsonRejection>,
+    signed: Signed,
 ) -> Answer<Response> {
-    let view = app.backend.cancel(job_id(&job)?, json(body)?).await?;
-    Ok(Json(view).into_response())
+    written(app.backend.cancel(signed.asked, job_id(&job)?).await?)
 }
 
 pub(super) async fn quote<B: Backend>(
     State(app): Shared<B>,
-    body: Result<Json<Package>, JsonRejection>,
+    unsigned: Unsigned,
 ) -> Answer<Response> {
-    Ok(Json(app.backend.quote(json(body)?).await?).into_response())
+    let package: Package = unsigned.json()?;
+    Ok(Json(app.backend.quote(package).await?).into_response())
 }

@@ -4,13 +4,16 @@ use jobs::game::score::Standing;
 use jobs::ids::{AssignmentId, ProviderId};
 use jobs::money::Amount;
 use jobs::time::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+use crate::openapi::schema;
 
 /// Most cells of a [`ShardMap`].
 pub const SHARD_CELLS_MAX: u32 = 4096;
 
 /// Where a shard is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum ShardPhase {
     /// Nobody executes it.
@@ -30,7 +33,7 @@ pub enum ShardPhase {
 }
 
 /// How far a job's shards are.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ShardMap {
     /// Shards of the plan.
     pub shards: u32,
@@ -39,7 +42,7 @@ pub struct ShardMap {
 }
 
 /// A run of neighbouring shards: how many of them are where.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 pub struct ShardCell {
     /// The first shard's position in the plan.
     pub first: u32,
@@ -76,7 +79,7 @@ impl ShardCell {
 }
 
 /// One shard.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ShardView {
     /// Position in the plan.
     pub index: u32,
@@ -91,27 +94,34 @@ pub struct ShardView {
 }
 
 /// An assignment of a shard.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ReplicaView {
     /// Its id.
+    #[schemars(with = "schema::AssignmentId")]
     pub assignment: AssignmentId,
     /// Whose it is; not shown before the job has ended, because whoever knows with whom it shares a shard could agree
     /// with it on an answer.
+    #[schemars(with = "Option<schema::ProviderId>")]
     pub provider: Option<ProviderId>,
     /// How far it is: `offered`, `running`, `committed`, `revealing`, `revealed`, `provisional`, `closed` or `settled`.
     pub state: String,
     /// Why it came to nothing, if it did.
     pub reason: Option<String>,
     /// What became of it, once the job has ended.
+    #[schemars(with = "Option<schema::Standing>")]
     pub standing: Option<Standing>,
     /// Whether it checks another's answer.
     pub check: bool,
     /// What it was paid.
+    #[schemars(with = "Option<schema::Amount>")]
     pub paid: Option<Amount>,
     /// When it was given out.
+    #[schemars(with = "schema::Timestamp")]
     pub dispatched: Timestamp,
     /// When its acceptance arrived.
+    #[schemars(with = "Option<schema::Timestamp>")]
     pub accepted: Option<Timestamp>,
     /// When its commitment arrived.
+    #[schemars(with = "Option<schema::Timestamp>")]
     pub committed: Option<Timestamp>,
 }

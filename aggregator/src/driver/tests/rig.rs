@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use api::client::Client;
+use api::signature::{Covered, content_digest, sign};
 use api::types::{BalanceView, DepositRequest, JobView, Problem, SubmitReply};
 use ed25519_dalek::SigningKey;
 use jobs::compare::Comparator;
@@ -42,6 +43,8 @@ pub(super) fn config(data: &Path) -> AggregatorConfig {
         fee_bps: FEE_BPS,
         signers: SignerPolicy::Any,
         operator_token: TOKEN.into(),
+        http_names: Vec::new(),
+        http_origins: Vec::new(),
         blob_quota: 64 << 20,
         auditing: Auditing::default(),
         // They all live on one machine.
@@ -99,6 +102,13 @@ impl Rig {
             running,
             key: ClientKey::generate().unwrap(),
         }
+        .asking()
+    }
+
+    /// The same with a client that signs by its key.
+    fn asking(mut self) -> Self {
+        self.http = Client::new(&format!("http://{}", self.running.http)).with_key(&self.key);
+        self
     }
 
     /// The same directory and client after the aggregator went down, by `stop` or by a crash.
@@ -113,7 +123,7 @@ impl Rig {
         let running = start(config(dir.path())).await.unwrap();
         let mut again = Self::of(dir, running);
         again.key = key;
-        again
+        again.asking()
     }
 
     pub(super) fn account(&self) -> String {
@@ -238,7 +248,7 @@ impl Rig {
         let mut stream = tokio::net::TcpStream::connect(self.running.http)
             .await
             .unwrap();
-        let mut head = format!("{method} /api/v1{route} HTTP/1.1\r\nhost: test\r\n");
+        let mut head = format!("{method} /api/v1{route} HTTP/1.1\r\nhost: localhost\r\n");
         head += &format!("connection: close\r\ncontent-length: {}\r\n", body.len());
         for (name, value) in headers {
             head += &format!("{name}: {value}\r\n");
@@ -255,18 +265,58 @@ impl Rig {
         (status, serde_json::from_str(body).unwrap_or_default())
     }
 
+    /// A request by hand, signed by a key.
+    pub(super) async fn signed(
+        &self,
+        by: &ClientKey,
+        (method, route): (&str, &str),
+        idempotency: Option<&str>,
+        body: &[u8],
+    ) -> (u16, serde_json::Value) {
+        let headers = signed_headers(by, (method, route), idempotency, body);
+        let headers: Vec<(&str, &str)> = headers.iter().map(|(n, v)| (*n, v.as_str())).collect();
+        self.raw(method, route, &headers, body).await
+    }
+
     pub(super) async fn submit_raw(
         &self,
         package: &SignedPackage,
         key: &str,
     ) -> (u16, serde_json::Value) {
-        let headers = [
-            ("content-type", "application/json"),
-            ("idempotency-key", key),
-        ];
         let body = serde_json::to_vec(package).unwrap();
-        self.raw("POST", "/jobs", &headers, &body).await
+        let by = &self.key;
+        self.signed(by, ("POST", "/jobs"), Some(key), &body).await
     }
+}
+
+/// What makes a request signed now. A body that is JSON is covered, one that is a blob is not.
+pub(super) fn signed_headers(
+    by: &ClientKey,
+    (method, route): (&str, &str),
+    idempotency: Option<&str>,
+    body: &[u8],
+) -> Vec<(&'static str, String)> {
+    use std::sync::atomic::{AtomicU64, Ordering};
+    static NONCE: AtomicU64 = AtomicU64::new(0);
+    let digest = (method == "POST").then(|| content_digest(body));
+    let (path, query) = match route.split_once('?') {
+        Some((path, query)) => (path, Some(query)),
+        None => (route, None),
+    };
+    let covered = Covered {
+        method,
+        path: &format!("/api/v1{path}"),
+        query,
+        content_digest: digest.as_deref(),
+        idempotency_key: idempotency,
+    };
+    let nonce = format!("nonce-{:08}", NONCE.fetch_add(1, Ordering::Relaxed));
+    let now = crate::driver::clock().0 / 1000;
+    let mut headers = sign(by, &covered, now, &nonce).unwrap().to_vec();
+    headers.extend(digest.map(|digest| ("content-digest", digest)));
+    headers.extend(idempotency.map(|key| ("idempotency-key", key.to_owned())));
+    headers.push(("content-type", "application/json".into()));
+    headers
 }
 
 /// A package and its blobs.

@@ -35,6 +35,7 @@ fn deposit(number: u8) -> (Message, Answer) {
             amount: Amount(1),
         }),
         rows: Vec::new(),
+        once: None,
         answer,
     };
     (message, answered)

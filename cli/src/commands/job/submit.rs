@@ -152,6 +152,7 @@ pub(crate) async fn submit(
     output: Output,
 ) -> Result<JobId> {
     let dir = home::home()?.join("submissions");
+    let client = &client.clone().with_key(key);
     loop {
         let submission = Submission::open(&dir, at, (&prepared.package, prepared.share), key)?;
         let job = hand_in(client, prepared, &submission, output).await;

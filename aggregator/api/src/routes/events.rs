@@ -1,0 +1,258 @@
+//! Live events, as server-sent events: what happens to one job until it has ended, or to all.
+
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::{Path, State};
+use axum::http::HeaderMap;
+use axum::response::sse::{Event, KeepAlive, Sse};
+use axum::response::{IntoResponse, Response};
+use futures::Stream;
+use jobs::ids::JobId;
+use serde_json::json;
+use tokio::sync::broadcast::{Receiver, error::RecvError};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+
+use super::{Shared, job_id};
+use crate::backend::{Answer, Backend};
+use crate::feed::{EventId, Numbered, Reading};
+use crate::problem::{Code, Problem};
+
+/// Readers of events at once.
+const SUBSCRIBERS_MAX: usize = 256;
+
+/// Pause after which a line that means nothing shows that the connection is alive.
+const HEARTBEAT: Duration = Duration::from_secs(15);
+
+/// Places of readers.
+pub(super) struct Subscribers(Arc<Semaphore>);
+
+impl Default for Subscribers {
+    fn default() -> Self {
+        Self(Arc::new(Semaphore::new(SUBSCRIBERS_MAX)))
+    }
+}
+
+/// Everything.
+pub(super) async fn all<B: Backend>(State(app): Shared<B>, headers: HeaderMap) -> Answer<Response> {
+    let reader = Reader::new(
+        &app.subscribers,
+        app.backend.feed().await?.read(last(&headers)?),
+        &app.stop,
+    )?;
+    Ok(stream(reader))
+}
+
+/// What happens to a job, until it has ended.
+pub(super) async fn of_job<B: Backend>(
+    State(app): Shared<B>,
+    Path(job): Path<String>,
+    headers: HeaderMap,
+) -> Answer<Response> {
+    let job = job_id(&job)?;
+    let reading = app.backend.feed().await?.read(last(&headers)?);
+    let mut reader = Reader::new(&app.subscribers, reading, &app.stop)?;
+    // Asked after the reading began: what ends in between is read.
+    let view = app.backend.job(job).await?;
+    reader.job = Some(job);
+    reader.over = view.phase.is_terminal();
+    let state =
+        json!({ "type": "job_phase", "job": job, "phase": view.phase, "reason": view.reason });
+    reader
+        .ready
+        .push_front(Event::default().event("job_phase").data(state.to_string()));
+    Ok(stream(reader))
+}
+
+/// Where a reader was.
+fn last(headers: &HeaderMap) -> Answer<Option<EventId>> {
+    let Some(last) = headers.get("last-event-id") else {
+        return Ok(None);
+    };
+    let text = last.to_str().unwrap_or("?");
+    text.parse().map(Some).map_err(Problem::invalid)
+}
+
+/// One who reads.
+struct Reader {
+    _place: OwnedSemaphorePermit,
+    job: Option<JobId>,
+    /// To be sent.
+    ready: VecDeque<Event>,
+    missed: VecDeque<Numbered>,
+    live: Receiver<Numbered>,
+    stop: watch::Receiver<bool>,
+    /// Nothing more comes.
+    over: bool,
+    ended: bool,
+}
+
+impl Reader {
+    fn new(places: &Subscribers, reading: Reading, stop: &watch::Receiver<bool>) -> Answer<Self> {
+        let place = Arc::clone(&places.0).try_acquire_owned();
+        let place = place.map_err(|_| {
+            let detail = format!("{SUBSCRIBERS_MAX} read events already, the most that may");
+            Problem::of(Code::Overloaded, detail)
+        })?;
+        let Reading { missed, lost, live } = reading;
+        let mut ready = VecDeque::new();
+        if lost {
+            let detail = "events after Last-Event-ID are no longer kept: look at the present state";
+            ready.push_back(named("lost", detail));
+        }
+        Ok(Self {
+            _place: place,
+            job: None,
+            ready,
+            missed: missed.into(),
+            live,
+            stop: stop.clone(),
+            over: false,
+            ended: false,
+        })
+    }
+
+    /// The next event, or nothing when there will be none.
+    async fn next(&mut self) -> Option<Event> {
+        loop {
+            if let Some(event) = self.ready.pop_front() {
+                return Some(event);
+            }
+            if self.ended {
+                return None;
+            }
+            if let Some(numbered) = self.missed.pop_front() {
+                self.take(&numbered);
+                continue;
+            }
+            if self.over {
+                self.end("end", "the job has ended");
+                continue;
+            }
+            let received = tokio::select! {
+                received = self.live.recv() => received,
+                _ = self.stop.wait_for(|stop| *stop) => Err(RecvError::Closed),
+            };
+            match received {
+                Ok(numbered) => self.take(&numbered),
+                Err(RecvError::Lagged(behind)) => {
+                    let detail = format!("{behind} events were not read in time");
+                    self.end("slow", &detail);
+                }
+                Err(RecvError::Closed) => self.end("stopping", "the aggregator is stopping"),
+            }
+        }
+    }
+
+    fn take(&mut self, numbered: &Numbered) {
+        let (id, happening) = numbered.as_ref();
+        if self.job.is_some() && self.job != happening.job() {
+            return;
+        }
+        let data = serde_json::to_string(happening).unwrap_or_default();
+        let event = Event::default().id(id.to_string()).event(happening.name());
+        self.ready.push_back(event.data(data));
+        self.over |= self.job.is_some() && happening.is_last();
+    }
+
+    fn end(&mut self, name: &str, detail: &str) {
+        self.ready.push_back(named(name, detail));
+        self.ended = true;
+    }
+}
+
+fn named(name: &str, detail: &str) -> Event {
+    let data = json!({ "type": name, "detail": detail });
+    Event::default().event(name).data(data.to_string())
+}
+
+fn stream(reader: Reader) -> Response {
+    let beat = KeepAlive::new().interval(HEARTBEAT).text("alive");
+    Sse::new(events(reader)).keep_alive(beat).into_response()
+}
+
+fn events(reader: Reader) -> impl Stream<Item = Result<Event, Infallible>> {
+    futures::stream::unfold(reader, |mut reader| async move {
+        let event = reader.next().await?;
+        Some((Ok(event), reader))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::feed::{Feed, Happening, LAG_MAX};
+    use crate::types::JobPhase;
+
+    fn phase(job: JobId, phase: JobPhase) -> Happening {
+        let reason = None;
+        Happening::JobPhase { job, phase, reason }
+    }
+
+    async fn drained(mut reader: Reader) -> String {
+        let mut text = String::new();
+        while let Some(event) = reader.next().await {
+            text += &format!("{event:?}\n");
+        }
+        text
+    }
+
+    fn reader(feed: &Feed, places: &Subscribers) -> (Reader, watch::Sender<bool>) {
+        let (stop, stopping) = watch::channel(false);
+        let reader = Reader::new(places, feed.read(None), &stopping);
+        (reader.unwrap(), stop)
+    }
+
+    #[tokio::test]
+    async fn a_job_is_followed_to_its_end_and_nothing_else_is_told() {
+        let (feed, places) = (Feed::after(0), Subscribers::default());
+        let (mut reader, _stop) = reader(&feed, &places);
+        let job = JobId::default();
+        reader.job = Some(job);
+        let other = JobId(jobs::digest::Digest::of(b"other"));
+        feed.publish(
+            1,
+            vec![phase(job, JobPhase::Running), phase(other, JobPhase::Done)],
+        );
+        feed.publish(2, vec![phase(job, JobPhase::Done)]);
+        let told = drained(reader).await;
+        assert_eq!(
+            told.matches("job_phase").count(),
+            4,
+            "name and data of two: {told}"
+        );
+        assert!(
+            told.contains("1.0") && told.contains("2.0") && told.contains("has ended"),
+            "{told}"
+        );
+    }
+
+    #[tokio::test]
+    async fn who_reads_too_slowly_is_told_and_dropped_and_so_is_everybody_at_a_stop() {
+        let (feed, places) = (Feed::after(0), Subscribers::default());
+        let (slow, _stop) = reader(&feed, &places);
+        for entry in 0..=LAG_MAX as u64 + 1 {
+            feed.publish(entry, vec![phase(JobId::default(), JobPhase::Running)]);
+        }
+        let told = drained(slow).await;
+        assert!(told.contains("slow"), "{told}");
+        let (other, stop) = reader(&feed, &places);
+        stop.send_replace(true);
+        assert!(drained(other).await.contains("stopping"));
+    }
+
+    #[tokio::test]
+    async fn readers_are_bounded_and_their_places_given_back() {
+        let (feed, places) = (Feed::after(0), Subscribers::default());
+        let held: Vec<_> = (0..SUBSCRIBERS_MAX)
+            .map(|_| reader(&feed, &places))
+            .collect();
+        let (_stop, stopping) = watch::channel(false);
+        let refused = Reader::new(&places, feed.read(None), &stopping);
+        assert_eq!(refused.err().unwrap().code, "overloaded");
+        drop(held);
+        assert!(Reader::new(&places, feed.read(None), &stopping).is_ok());
+    }
+}

@@ -1,0 +1,214 @@
+//! Which connections there are, and which has to make room.
+//!
+//! A connection that has not sent a whole request head yet costs its peer nothing. So when there are too many, the one
+//! that has been silent or slow for longest goes, and whoever asks something is served.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::Notify;
+
+/// Connections at once.
+pub const CONNECTIONS_MAX: usize = 1024;
+
+/// Connections at once from one network.
+pub const CONNECTIONS_PER_PREFIX_MAX: usize = 256;
+
+/// Bits of an IPv4 address that name its network.
+const IPV4_BITS: u32 = 24;
+/// Bits of an IPv6 address that name its network.
+const IPV6_BITS: u32 = 48;
+
+/// The network of an address. Local addresses are one each: many machines share such a network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Prefix(IpAddr);
+
+impl Prefix {
+    pub(crate) fn of(address: IpAddr) -> Self {
+        Self(match address.to_canonical() {
+            IpAddr::V4(ip) if ip.is_loopback() || ip.is_private() => IpAddr::V4(ip),
+            IpAddr::V4(ip) => {
+                let mask = u32::MAX << (u32::BITS - IPV4_BITS);
+                IpAddr::V4((ip.to_bits() & mask).into())
+            }
+            IpAddr::V6(ip) if ip.is_loopback() || ip.is_unique_local() => IpAddr::V6(ip),
+            IpAddr::V6(ip) => {
+                let mask = u128::MAX << (u128::BITS - IPV6_BITS);
+                IpAddr::V6((ip.to_bits() & mask).into())
+            }
+        })
+    }
+}
+
+#[derive(Default)]
+struct State {
+    next: u64,
+    total: usize,
+    per_prefix: BTreeMap<Prefix, usize>,
+    /// Connections that wait for a request head, the longest first.
+    waiting: BTreeMap<u64, (Prefix, Arc<Notify>)>,
+}
+
+/// Every connection.
+#[derive(Clone, Default)]
+pub(super) struct Registry(Arc<Mutex<State>>);
+
+/// Why a connection is turned away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Full {
+    /// There are too many.
+    All,
+    /// There are too many from its network.
+    Prefix,
+}
+
+/// A connection's place, until it is dropped.
+pub(super) struct Place {
+    registry: Registry,
+    pub(super) prefix: Prefix,
+    /// Its number while it waits for a request head.
+    waits: Mutex<Option<u64>>,
+    /// Told when it has to make room.
+    pub(super) leave: Arc<Notify>,
+}
+
+impl Registry {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Finds room for a connection, if need be another's that asks nothing.
+    pub(super) fn admit(&self, prefix: Prefix) -> Result<Place, Full> {
+        let mut state = self.state();
+        let own = state.per_prefix.get(&prefix).copied().unwrap_or(0);
+        if own >= CONNECTIONS_PER_PREFIX_MAX {
+            let oldest = state.waiting.iter().find(|(_, (of, _))| *of == prefix);
+            let oldest = oldest.map(|(number, _)| *number);
+            state.evict(oldest.ok_or(Full::Prefix)?);
+        } else if state.total >= CONNECTIONS_MAX {
+            let oldest = state.waiting.keys().next().copied();
+            state.evict(oldest.ok_or(Full::All)?);
+        }
+        state.total = state.total.saturating_add(1);
+        let own = state.per_prefix.entry(prefix).or_default();
+        *own = own.saturating_add(1);
+        drop(state);
+        let place = Place {
+            registry: self.clone(),
+            prefix,
+            waits: Mutex::new(None),
+            leave: Arc::new(Notify::new()),
+        };
+        place.waits();
+        Ok(place)
+    }
+}
+
+impl State {
+    /// Has a waiting connection leave. It counts until it has.
+    fn evict(&mut self, number: u64) {
+        if let Some((_, leave)) = self.waiting.remove(&number) {
+            leave.notify_one();
+        }
+    }
+}
+
+impl Place {
+    fn own(&self) -> MutexGuard<'_, Option<u64>> {
+        self.waits.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// It waits for a request head from now on.
+    pub(super) fn waits(&self) {
+        let (mut own, mut state) = (self.own(), self.registry.state());
+        if own.is_none() {
+            let number = state.next;
+            state.next = number.wrapping_add(1);
+            let entry = (self.prefix, Arc::clone(&self.leave));
+            state.waiting.insert(number, entry);
+            *own = Some(number);
+        }
+    }
+
+    /// A request head came whole. False if it came too late.
+    pub(super) fn asks(&self) -> bool {
+        let (mut own, mut state) = (self.own(), self.registry.state());
+        own.take()
+            .is_none_or(|number| state.waiting.remove(&number).is_some())
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.asks();
+        let mut state = self.registry.state();
+        state.total = state.total.saturating_sub(1);
+        if let Some(own) = state.per_prefix.get_mut(&self.prefix) {
+            *own = own.saturating_sub(1);
+            if *own == 0 {
+                state.per_prefix.remove(&self.prefix);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn prefix(text: &str) -> Prefix {
+        Prefix::of(text.parse().unwrap())
+    }
+
+    #[test]
+    fn addresses_of_one_network_are_one_and_local_ones_are_each_their_own() {
+        for (left, right, same) in [
+            ("192.0.2.1", "192.0.2.254", true),
+            ("192.0.2.1", "192.0.3.1", false),
+            ("192.0.2.1", "::ffff:192.0.2.9", true),
+            ("2001:db8:1:2::1", "2001:db8:1:3::1", true),
+            ("2001:db8:1::1", "2001:db8:2::1", false),
+            ("127.0.0.1", "127.0.0.2", false),
+            ("10.0.0.1", "10.0.0.2", false),
+        ] {
+            assert_eq!(prefix(left) == prefix(right), same, "{left} {right}");
+        }
+    }
+
+    #[test]
+    fn who_asks_nothing_makes_room_the_oldest_first_and_who_asks_stays() {
+        let registry = Registry::default();
+        let crowd = prefix("192.0.2.1");
+        let mut places: Vec<Place> = (0..CONNECTIONS_PER_PREFIX_MAX)
+            .map(|_| registry.admit(crowd).ok().unwrap())
+            .collect();
+        assert!(places[0].asks(), "the first one asks, and stays");
+        let newcomer = registry.admit(crowd).ok().unwrap();
+        assert!(!places[1].asks(), "the second one had to go");
+        assert!(places[2].asks() && newcomer.asks());
+        for place in &places[3..] {
+            assert!(place.asks());
+        }
+        drop(places.remove(1));
+        assert_eq!(registry.admit(crowd).err(), Some(Full::Prefix));
+        let other = registry.admit(prefix("192.0.3.1"));
+        assert!(other.is_ok(), "another network has room");
+        places[0].waits();
+        assert!(registry.admit(crowd).is_ok(), "one asks no more");
+    }
+
+    #[test]
+    fn all_places_are_bounded_and_given_back() {
+        let registry = Registry::default();
+        let places: Vec<Place> = (0..CONNECTIONS_MAX)
+            .map(|at| registry.admit(prefix(&format!("10.0.{}.{}", at / 250, at % 250))))
+            .map(|place| place.ok().unwrap())
+            .collect();
+        assert!(places.iter().all(Place::asks));
+        assert_eq!(registry.admit(prefix("10.1.0.1")).err(), Some(Full::All));
+        drop(places);
+        assert!(registry.admit(prefix("10.1.0.1")).is_ok());
+        assert!(registry.state().per_prefix.is_empty());
+    }
+}
