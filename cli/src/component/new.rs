@@ -12,11 +12,12 @@ use crate::exit::{Exit, fail};
 /// Longest name of a job, in bytes.
 const NAME_BYTES_MAX: usize = 64;
 
-/// Fuel and bytes of memory for a shard of the sample: what an interpreter needs is in them where there is one.
-const fn limits(language: Language) -> (&'static str, &'static str) {
+/// Fuel, bytes of memory and milliseconds for a shard of the sample: what an interpreter needs is in them where there
+/// is one, the time to compile it included.
+const fn limits(language: Language) -> [&'static str; 3] {
     match language {
-        Language::Rust => ("100_000_000", "16777216"),
-        Language::Js | Language::Python => ("2_000_000_000", "134217728"),
+        Language::Rust => ["100_000_000", "16777216", "30000"],
+        Language::Js | Language::Python => ["2_000_000_000", "134217728", "300000"],
     }
 }
 
@@ -71,7 +72,7 @@ pub(crate) fn create(
             format_args!("{shown} is there already, and nothing is overwritten; take another name"),
         );
     }
-    let (fuel, memory) = limits(language);
+    let [fuel, memory, wall] = limits(language);
     let sdk = match language {
         Language::Rust => dependency(sdk)?,
         _ => String::new(),
@@ -80,6 +81,7 @@ pub(crate) fn create(
         text.replace("{{name}}", name)
             .replace("{{fuel}}", fuel)
             .replace("{{memory}}", memory)
+            .replace("{{wall}}", wall)
             .replace("{{sdk}}", &sdk)
     };
     let failed = || format!("cannot make {}", project.display());
