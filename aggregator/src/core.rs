@@ -9,7 +9,7 @@
 //! Reading order: [`event`] (what can happen), [`action`] (what is to be done), [`state`] (what is
 //! remembered); then a job's way: [`admission`] → [`dispatch`] → [`replica`] → [`judge`] →
 //! [`settlement`] → [`ending`], or, where answers are audited, [`judge`] → [`audit`] → [`ending`]; beside it
-//! [`diversity`], [`reveal`], [`deadline`], [`reputation`], [`epoch`] and [`liquidation`]; over it all
+//! [`diversity`], [`reveal`], [`deadline`], [`cancel`], [`quoting`], [`reputation`], [`epoch`] and [`liquidation`]; over it all
 //! [`check`], and for readers [`view`] and [`summary`].
 //!
 //! A step must fit into one batch of the store, so how much it begins and ends is bounded
@@ -29,12 +29,14 @@ pub mod state;
 
 mod admission;
 mod audit;
+mod cancel;
 mod deadline;
 mod dispatch;
 mod draw;
 mod ending;
 mod judge;
 mod offers;
+mod quoting;
 mod replica;
 mod reveal;
 mod settlement;
@@ -65,6 +67,7 @@ pub use config::Config;
 #[cfg(any(test, feature = "sabotage"))]
 pub use config::Sabotage;
 pub use event::{Code, Comparison, Event, Failure, JobSpec, Movement, RequestId};
+pub use quoting::{Estimate, Suitor};
 pub use refusal::{Need, Refusal};
 use state::{Job, Place, Provider, Replica, Shard};
 

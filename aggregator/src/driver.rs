@@ -26,6 +26,7 @@ mod watched;
 mod actor;
 mod merge;
 mod openings;
+mod orders;
 mod prepare;
 mod reveal;
 

@@ -2,9 +2,13 @@
 
 pub(crate) mod aggregator;
 pub(crate) mod component;
+pub(crate) mod config;
+pub(crate) mod context;
 pub(crate) mod demo;
 pub(crate) mod devnet;
+pub(crate) mod doctor;
 pub(crate) mod economics;
+pub(crate) mod explain;
 pub(crate) mod game;
 pub(crate) mod job;
 pub(crate) mod key;
@@ -13,6 +17,7 @@ pub(crate) mod liquidation;
 pub(crate) mod model;
 pub(crate) mod provider;
 pub(crate) mod receipt;
+pub(crate) mod shell;
 pub(crate) mod sim;
 pub(crate) mod validator;
 

@@ -59,6 +59,11 @@ pub(crate) struct Inspection {
     pub(crate) exports: Vec<String>,
 }
 
+/// Which compiler would make components here.
+pub(crate) fn toolchain_line(project: &Path) -> Result<String> {
+    Ok(toolchain::find(project)?.to_string())
+}
+
 /// Makes a component of the project, at `out` or else at `<project>/target/<name>.component.wasm`. The
 /// compiler's talk goes to stderr.
 pub(crate) fn build(project: &Path, out: Option<&Path>) -> Result<BuildReport> {

@@ -202,6 +202,8 @@ mod tests {
         let mut kept = Kept {
             share: jobs::policy::Share([2; 32]),
             promise: Digest::from_bytes(promise.0),
+            manifest: None,
+            work: None,
         };
         assert_eq!(promise_kept(JOB, &shares(None), None).unwrap(), None);
         let found = promise_kept(JOB, &shares(None), Some(&kept));

@@ -55,6 +55,23 @@ pub(crate) fn home() -> Result<PathBuf> {
     Ok(PathBuf::from(user).join(".cache/assay"))
 }
 
+/// The directory of what must not be lost, keys above all: `$XDG_DATA_HOME/assay`, else `~/.local/share/assay`.
+pub(crate) fn data() -> Result<PathBuf> {
+    let set = |name| std::env::var_os(name).filter(|value: &OsString| !value.is_empty());
+    if let Some(folder) = set("XDG_DATA_HOME").map(PathBuf::from)
+        && folder.is_absolute()
+    {
+        return Ok(folder.join("assay"));
+    }
+    let user = set("HOME").context("neither XDG_DATA_HOME nor HOME is set")?;
+    Ok(PathBuf::from(user).join(".local/share/assay"))
+}
+
+/// The same path from the root; as it is where the working directory is gone.
+pub(crate) fn absolute(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
+}
+
 /// Finds a file that a manifest names: relative to the manifest's directory, else to [`home`].
 pub(crate) fn resolve(base: &Path, name: &str) -> Result<PathBuf> {
     let beside = base.join(name);

@@ -14,7 +14,7 @@ use jobs::policy::Share;
 use jobs::profile::VerifiedProfile;
 use jobs::{component, input, npy};
 
-use crate::exit::{Coded, Exit, fail};
+use crate::exit::{Coded, Exit, Fix, fail};
 use crate::{home, read};
 
 /// A manifest with everything it names.
@@ -28,6 +28,8 @@ pub(crate) struct Prepared {
     pub(crate) files: Vec<(BlobRef, PathBuf)>,
     /// The items of the input.
     pub(crate) items: Vec<Vec<u8>>,
+    /// The manifest that all of this is from, if it is from one.
+    pub(crate) manifest: Option<PathBuf>,
     /// Models by name.
     pub(crate) models: Vec<(String, BlobRef, PathBuf)>,
     /// Holds the encoded input, if nothing else does; removed with this value.
@@ -70,6 +72,7 @@ pub(crate) fn prepare(manifest_path: &Path) -> Result<Prepared> {
     files.extend(models.iter().map(|(_, blob, path)| (*blob, path.clone())));
     Ok(Prepared {
         share: Some(share),
+        manifest: Some(home::absolute(manifest_path)),
         package,
         files,
         items,
@@ -122,6 +125,7 @@ impl Prepared {
         Ok(Self {
             // Whoever chose the nonce kept what it promises, or drew it from nothing.
             share: None,
+            manifest: None,
             package,
             files,
             items,
@@ -135,7 +139,8 @@ impl Prepared {
 pub(crate) fn load_manifest(path: &Path) -> Result<(Manifest, PathBuf)> {
     let named = || format!("cannot read the manifest {}", path.display());
     let bytes = read::bounded(path, "a manifest", MANIFEST_BYTES_MAX as u64);
-    let bytes = bytes.with_context(named).code(Exit::Usage)?;
+    let bytes = bytes.with_context(named).code(Exit::Usage);
+    let bytes = bytes.fix("name another, or write one: assay job init")?;
     let text = String::from_utf8(bytes).with_context(named);
     let text = text.code(Exit::Usage)?;
     let base = path.parent().map(Path::to_owned).unwrap_or_default();

@@ -4,19 +4,27 @@
 mod bytes;
 mod calibrate;
 mod canaries;
+mod clock;
 mod commands;
 mod component;
+mod config;
 mod control;
 mod devnet;
+mod doctor;
 mod draws;
 mod exit;
+mod hints;
 mod home;
 mod job;
+mod keys;
 mod machine;
 mod output;
 mod patience;
 mod period;
+mod place;
+mod problems;
 mod provider_file;
+mod pull;
 mod read;
 mod service;
 mod shares;
@@ -25,13 +33,14 @@ mod validator;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
 use crate::commands::{
     aggregator, devnet as devnet_command, game, job as job_command, key, ledger, liquidation,
     model, provider, receipt, sim, validator as validator_command,
 };
+use crate::exit::{Exit, Fix, fail};
 use crate::output::Output;
 
 /// Runs AI inference on machines nobody has to trust, and pays only for answers that check out.
@@ -44,22 +53,31 @@ struct Cli {
     /// Say nothing on stderr but errors.
     #[arg(long, short, global = true)]
     quiet: bool,
+    /// Mean the aggregator and key of this context (`assay context list`).
+    #[arg(long, global = true, value_name = "NAME")]
+    context: Option<String>,
     #[command(subcommand)]
     command: Command,
 }
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Manage the key that signs your jobs.
+    /// Manage the keys that sign your jobs.
     #[command(subcommand)]
     Key(key::KeyCommand),
+    /// Show and change what is configured.
+    #[command(subcommand)]
+    Config(commands::config::ConfigCommand),
+    /// Give aggregators names, and choose which one commands mean.
+    #[command(subcommand)]
+    Context(commands::context::ContextCommand),
     /// Begin, build and inspect job components.
     #[command(subcommand)]
     Component(commands::component::ComponentCommand),
-    /// Check, run, submit and follow jobs.
+    /// Make, price, submit and follow jobs.
     #[command(subcommand)]
     Job(job_command::JobCommand),
-    /// Measure how far honest answers of a model are apart, and check what others measured.
+    /// Fetch models, measure how far honest answers of one are apart, and check what others measured.
     #[command(subcommand)]
     Model(model::ModelCommand),
     /// Rent out this machine.
@@ -89,6 +107,21 @@ enum Command {
     /// Run a whole market on this machine.
     #[command(subcommand)]
     Devnet(devnet_command::DevnetCommand),
+    /// Look for what is missing here, and say what mends it. Ends with code 1 if something fails.
+    Doctor(commands::doctor::Doctor),
+    /// Say what an exit code or the code of a refusal means, and what to do.
+    Explain(commands::explain::Explain),
+    /// Print completions for a shell.
+    ///
+    /// bash: assay completions bash > ~/.local/share/bash-completion/completions/assay
+    /// zsh: assay completions zsh > ~/.zfunc/_assay (with ~/.zfunc in fpath)
+    /// fish: assay completions fish > ~/.config/fish/completions/assay.fish
+    #[command(verbatim_doc_comment)]
+    Completions(commands::shell::Completions),
+    /// Print the manual page, or write one for every command.
+    Man(commands::shell::Manual),
+    /// Print which program this is.
+    Version,
     /// Execute shards for a provider, over stdin and stdout. Started by `assay provider`.
     #[command(hide = true)]
     Worker,
@@ -113,9 +146,9 @@ fn main() -> ExitCode {
         return runtime::worker::main_with(runtime::worker::drill::attack);
     }
     if let Err(error) = home::make_variables_absolute() {
-        eprintln!("error: {error:#}");
-        return ExitCode::from(exit::code_of(&error) as u8);
+        return report(&error);
     }
+    config::choose_context(cli.context);
     start_logging();
     let output = Output {
         json: cli.json,
@@ -123,11 +156,17 @@ fn main() -> ExitCode {
     };
     match run(cli.command, output) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error:#}");
-            ExitCode::from(exit::code_of(&error) as u8)
-        }
+        Err(error) => report(&error),
     }
+}
+
+/// Says what is wrong and, where it is known, what mends it.
+fn report(error: &anyhow::Error) -> ExitCode {
+    eprintln!("error: {error:#}");
+    if let Some(fix) = hints::of(error) {
+        eprintln!("fix: {fix}");
+    }
+    ExitCode::from(exit::code_of(error) as u8)
 }
 
 /// Logs go to stderr: warnings by default, more with `ASSAY_LOG=info` or finer filters.
@@ -156,7 +195,15 @@ fn run(command: Command, output: Output) -> anyhow::Result<()> {
     // Commands that need no async executor run without one.
     match command {
         Command::Key(command) => return key::run(&command, output),
+        Command::Config(command) => return commands::config::run(&command, output),
+        Command::Context(command) => return commands::context::run(&command, output),
         Command::Component(command) => return commands::component::run(&command, output),
+        Command::Explain(command) => return commands::explain::run(&command, output),
+        Command::Completions(wanted) => {
+            return commands::shell::completions(&wanted, Cli::command(), output);
+        }
+        Command::Man(wanted) => return commands::shell::manual(&wanted, Cli::command(), output),
+        Command::Version => return commands::shell::version(output),
         Command::Sim(command) => return sim::run(&command, output),
         Command::Game(command) => return game::run(&command, output),
         _ => {}
@@ -166,8 +213,9 @@ fn run(command: Command, output: Output) -> anyhow::Result<()> {
         .build()?;
     executor.block_on(async {
         match command {
-            Command::Job(command) => job_command::run(command, output).await,
-            Command::Model(command) => model::run(command, output).await,
+            Command::Job(command) => unless_interrupted(job_command::run(command, output)).await,
+            Command::Model(command) => unless_interrupted(model::run(command, output)).await,
+            Command::Doctor(command) => commands::doctor::run(&command, output).await,
             Command::Provider(command) => provider::run(command, output).await,
             Command::Aggregator(command) => aggregator::run(command, output).await,
             Command::Validator(command) => validator_command::run(command, output).await,
@@ -176,7 +224,13 @@ fn run(command: Command, output: Output) -> anyhow::Result<()> {
             Command::Liquidation(command) => liquidation::run(command, output).await,
             Command::Devnet(command) => devnet_command::run(command, output).await,
             Command::Key(_)
+            | Command::Config(_)
+            | Command::Context(_)
             | Command::Component(_)
+            | Command::Explain(_)
+            | Command::Completions(_)
+            | Command::Man(_)
+            | Command::Version
             | Command::Sim(_)
             | Command::Game(_)
             | Command::Worker
@@ -185,8 +239,55 @@ fn run(command: Command, output: Output) -> anyhow::Result<()> {
     })
 }
 
+/// Does the work unless Ctrl-C comes first; then what the work holds is dropped, which ends its processes.
+async fn unless_interrupted(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
+    tokio::select! {
+        done = work => done,
+        interrupted = tokio::signal::ctrl_c() => {
+            interrupted?;
+            fail(Exit::Interrupted, "interrupted").fix("run it again: what was begun is taken up")
+        }
+    }
+}
+
+#[cfg(test)]
+mod golden;
+
 #[cfg(test)]
 mod tests {
+    use clap::Parser;
+
+    use super::{Cli, Command};
+
+    /// The value of a key in a unit.
+    fn value<'a>(unit: &'a str, key: &str) -> &'a str {
+        let line = unit.lines().find_map(|line| line.strip_prefix(key));
+        line.and_then(|rest| rest.strip_prefix('='))
+            .unwrap_or_else(|| panic!("{key} is missing"))
+    }
+
+    #[test]
+    fn the_packaged_units_start_what_this_program_knows_and_wait_longer_than_it_drains() {
+        let provider = include_str!("../../packaging/systemd/assay-provider.service");
+        let aggregator = include_str!("../../packaging/systemd/assay-aggregator.service");
+        let parse = |unit| {
+            let line = value(unit, "ExecStart");
+            // A variable of arguments is empty unless the operator fills it.
+            let words = line.split(' ').filter(|word| !word.starts_with("$ASSAY"));
+            Cli::try_parse_from(words).unwrap().command
+        };
+        assert!(matches!(parse(provider), Command::Provider(_)));
+        assert!(matches!(parse(aggregator), Command::Aggregator(_)));
+        let start = value(provider, "ExecStart");
+        let drain = start.split("--drain-seconds ").nth(1).unwrap();
+        let drain: u64 = drain.parse().unwrap();
+        let stop: u64 = value(provider, "TimeoutStopSec").parse().unwrap();
+        assert!(
+            stop > drain,
+            "killed after {stop} s while draining for {drain} s"
+        );
+    }
+
     #[test]
     fn a_daemons_memory_is_its_own() {
         use rustix::process::{DumpableBehavior, dumpable_behavior};

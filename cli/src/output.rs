@@ -1,9 +1,14 @@
 //! What a command prints: data on stdout, talk on stderr; JSON where a program listens.
 
-use std::io::{IsTerminal, Write};
+use std::io::{BufRead, IsTerminal, Read, Write};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
+
+use crate::exit::{Exit, Fix, fail};
+
+/// Longest answer to a question in bytes.
+const ANSWER_BYTES_MAX: u64 = 64;
 
 /// How a command speaks.
 #[derive(Clone, Copy, Debug)]
@@ -42,6 +47,33 @@ impl Output {
             // Nobody to talk to is no reason to stop.
             let _ = writeln!(std::io::stderr().lock(), "{text}");
         }
+    }
+
+    /// Asks whether to go on, unless told to. Without a terminal nobody can answer: that is a no.
+    pub(crate) fn confirm(self, yes: bool, question: &str) -> anyhow::Result<()> {
+        if yes {
+            return Ok(());
+        }
+        let refused = |reason: &str| fail(Exit::Usage, reason).fix("say --yes");
+        if !std::io::stdin().is_terminal() || !std::io::stderr().is_terminal() {
+            return refused(&format!("{question} There is no terminal to answer on"));
+        }
+        let mut stderr = std::io::stderr().lock();
+        write!(stderr, "{question} [y/N] ").and_then(|()| stderr.flush())?;
+        let mut answer = String::new();
+        std::io::stdin()
+            .lock()
+            .take(ANSWER_BYTES_MAX)
+            .read_line(&mut answer)?;
+        match answer.trim() {
+            "y" | "Y" | "yes" => Ok(()),
+            _ => refused("not confirmed"),
+        }
+    }
+
+    /// Whether somebody sits at a terminal who could be asked.
+    pub(crate) fn is_watched(self) -> bool {
+        !self.json && std::io::stdin().is_terminal() && std::io::stderr().is_terminal()
     }
 
     /// A progress bar on a terminal; silent in a pipe, where [`Output::say`] gives plain lines.

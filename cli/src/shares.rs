@@ -11,19 +11,25 @@ use jobs::ids::JobId;
 use jobs::policy::Share;
 use serde::{Deserialize, Serialize};
 
-use crate::exit::{Coded, Exit};
+use crate::exit::{Coded, Exit, Fix};
 use crate::home;
 
-/// Longest file in bytes.
-const FILE_BYTES_MAX: u64 = 512;
+/// Longest file in bytes: a share, digests and a path.
+const FILE_BYTES_MAX: u64 = 8 << 10;
 
 /// What is kept of a job that was submitted from here.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Kept {
     /// The client's share.
     pub(crate) share: Share,
     /// What the aggregator promised.
     pub(crate) promise: Digest,
+    /// The manifest that it was made from, if it was one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) manifest: Option<PathBuf>,
+    /// What names its package, whatever the nonce ([`crate::submission::work`]).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) work: Option<Digest>,
 }
 
 fn path(job: JobId) -> Result<PathBuf> {
@@ -35,7 +41,7 @@ const KEPT: Duration = Duration::from_secs(60 * 24 * 60 * 60);
 
 /// Keeps a job's share and promise, readable by its owner alone, and forgets those of long ago. What was promised first
 /// stays.
-pub(crate) fn keep(job: JobId, kept: Kept) -> Result<()> {
+pub(crate) fn keep(job: JobId, kept: &Kept) -> Result<()> {
     let path = path(job)?;
     for entry in path
         .parent()
@@ -50,7 +56,7 @@ pub(crate) fn keep(job: JobId, kept: Kept) -> Result<()> {
         }
     }
     if !path.exists() {
-        home::write_secret(&path, &serde_json::to_string(&kept)?)?;
+        home::write_secret(&path, &serde_json::to_string(kept)?)?;
     }
     Ok(())
 }
@@ -82,6 +88,7 @@ pub(crate) fn find(job: JobId) -> Result<Share> {
         let path = path(job).map_or_else(|error| error.to_string(), |p| p.display().to_string());
         format!("{job} was not submitted from here: no {path}")
     };
-    let kept = known(job)?.with_context(missing).code(Exit::Usage)?;
+    let kept = known(job)?.with_context(missing).code(Exit::Usage);
+    let kept = kept.fix("run this on the machine, and as the user, that submitted the job")?;
     Ok(kept.share)
 }

@@ -121,6 +121,11 @@ fn label(at: &str, package: &Package, key: &ClientKey) -> Result<String> {
     Ok(Digest::of(&bytes).to_hex())
 }
 
+/// Names what a package does, whatever its nonce.
+pub(crate) fn work(package: &Package) -> Result<Digest> {
+    Ok(Digest::of(&without_nonce(package).to_canonical()?))
+}
+
 fn without_nonce(package: &Package) -> Package {
     Package {
         nonce: "0".repeat(NONCE_DIGITS),

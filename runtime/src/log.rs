@@ -35,6 +35,18 @@ pub struct LogLine {
     pub text: String,
 }
 
+impl std::fmt::Display for LogLine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let level = match self.level {
+            LogLevel::Debug => "debug",
+            LogLevel::Info => "info",
+            LogLevel::Warn => "warn",
+            LogLevel::Error => "error",
+        };
+        write!(f, "{level}: {}", self.text)
+    }
+}
+
 /// What a shard has logged so far.
 #[derive(Debug)]
 pub(crate) struct Log {

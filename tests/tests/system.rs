@@ -37,6 +37,8 @@ mod liquidation;
 mod matrix;
 #[path = "system/openings.rs"]
 mod openings;
+#[path = "system/orders.rs"]
+mod orders;
 #[path = "system/programs.rs"]
 mod programs;
 #[path = "system/provider.rs"]

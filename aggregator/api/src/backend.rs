@@ -7,6 +7,7 @@ use jobs::accusation::SignedAccusation;
 use jobs::digest::{BlobRef, Digest};
 use jobs::envelope::SignedPackage;
 use jobs::ids::{CaseId, JobId, ProviderId};
+use jobs::package::Package;
 use jobs::policy::Share;
 use serde::Serialize;
 use tokio::io::AsyncRead;
@@ -15,8 +16,9 @@ use crate::feed::Feed;
 use crate::problem::{Code, Problem};
 use crate::signature::Stamp;
 use crate::types::{
-    AssignmentView, BackupView, BalanceView, CaseView, ChallengeRequest, DepositRequest, EpochView,
-    Health, JobView, JournalView, ProviderView, ScoresRequest, ShardMap, ShardView,
+    AssignmentView, BackupView, BalanceView, CancelRequest, CaseView, ChallengeRequest,
+    DepositRequest, EpochView, Health, JobView, JournalView, ProviderView, QuoteView,
+    ScoresRequest, ShardMap, ShardView,
 };
 
 /// The result of every request.
@@ -127,6 +129,17 @@ pub trait Backend: Send + Sync + 'static {
         job: JobId,
         challenge: ChallengeRequest,
     ) -> impl Future<Output = Answer<Response>> + Send;
+
+    /// Ends a job that is not merged yet, for its client; answers how it stands then. Again is the same.
+    fn cancel(
+        &self,
+        asked: Asked,
+        job: JobId,
+        cancel: CancelRequest,
+    ) -> impl Future<Output = Answer<JobView>> + Send;
+
+    /// What a job would cost now and who could take it. Keeps nothing.
+    fn quote(&self, package: Package) -> impl Future<Output = Answer<QuoteView>> + Send;
 
     /// Takes a blob that an open job declared, of exactly the declared size.
     fn put_blob(

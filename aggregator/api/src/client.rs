@@ -4,6 +4,7 @@
 mod cases;
 mod download;
 mod operator;
+mod orders;
 mod signing;
 
 use std::path::Path;

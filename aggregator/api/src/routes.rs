@@ -4,6 +4,7 @@ mod cases;
 mod events;
 mod files;
 mod operator;
+mod orders;
 mod shards;
 mod signed;
 
@@ -80,6 +81,8 @@ fn api<B: Backend>(app: Arc<App<B>>) -> Router {
         .route("/jobs/{job}/missing", get(missing::<B>))
         .route("/jobs/{job}/share", put(share::<B>))
         .route("/jobs/{job}/challenges", post(challenge::<B>))
+        .route("/jobs/{job}/cancel", post(orders::cancel::<B>))
+        .route("/quotes", post(orders::quote::<B>))
         .route("/jobs/{job}/result", get(result::<B>))
         .route("/jobs/{job}/record", get(record::<B>))
         .route(

@@ -1,6 +1,7 @@
 //! What travels over HTTP, as JSON. Field names are part of the contract of `/api/v1`.
 
 mod cases;
+mod orders;
 mod shards;
 
 use std::fmt;
@@ -20,6 +21,7 @@ use serde::{Deserialize, Serialize};
 use crate::openapi::schema;
 pub use crate::problem::Problem;
 pub use cases::{CasePhase, CaseReply, CaseView, TestimonyView, TieReply, VotesView};
+pub use orders::{CancelRequest, QuoteView, SUITORS_MAX, SuitorView};
 pub use shards::{ReplicaView, SHARD_CELLS_MAX, ShardCell, ShardMap, ShardPhase, ShardView};
 
 /// An answer to a submitted job.
@@ -226,6 +228,9 @@ pub struct AssignmentView {
     /// When its commitment arrived.
     #[schemars(with = "Option<schema::Timestamp>")]
     pub committed: Option<Timestamp>,
+    /// Why it came to nothing, if it did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cause: Option<String>,
 }
 
 /// Where the game is.

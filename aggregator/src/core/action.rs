@@ -46,7 +46,7 @@ pub enum Reply {
         /// Of which job.
         job: JobId,
     },
-    /// The job has ended or is ending, now or before.
+    /// The job ends or has ended because its client gave it up, now or before.
     Cancelled {
         /// Which.
         job: JobId,

@@ -134,7 +134,7 @@ impl Core {
         self.jobs.insert(id, job);
     }
 
-    fn check_bounds(&self, spec: &JobSpec) -> Result<(), Refusal> {
+    pub(super) fn check_bounds(&self, spec: &JobSpec) -> Result<(), Refusal> {
         let shards = plan::shard_count(spec.items, spec.items_per_shard);
         let (replicas, max_replicas) = (u64::from(spec.replicas), u64::from(spec.max_replicas));
         let bounds = [
@@ -238,15 +238,7 @@ impl Core {
         let need = spec.providers_min();
         let mut left: Vec<&Provider> = self.providers.values().collect();
         left.retain(|provider| self.is_trusted(provider));
-        let mut requirements = vec![Need::Providers, Need::Named];
-        requirements.extend(spec.device.map(Need::Device));
-        requirements.extend([
-            Need::Memory(spec.limits.memory_bytes),
-            Need::Fuel(spec.limits.fuel),
-            Need::ModelBytes(spec.model_bytes_max),
-            Need::Price(share),
-        ]);
-        for missing in requirements {
+        for missing in Need::of(spec, share) {
             left.retain(|provider| meets(provider, missing, spec));
             let have = u32::try_from(left.len()).unwrap_or(u32::MAX);
             if have < need {
@@ -358,6 +350,21 @@ impl Core {
     }
 }
 
+impl Need {
+    /// What a job needs of each provider, where one execution may cost `share`.
+    pub(super) fn of(spec: &JobSpec, share: Amount) -> Vec<Self> {
+        let mut needs = vec![Self::Providers, Self::Named];
+        needs.extend(spec.device.map(Self::Device));
+        needs.extend([
+            Self::Memory(spec.limits.memory_bytes),
+            Self::Fuel(spec.limits.fuel),
+            Self::ModelBytes(spec.model_bytes_max),
+            Self::Price(share),
+        ]);
+        needs
+    }
+}
+
 /// The largest quorum: where answers are audited, one is answer enough, and nobody would pay the others.
 const fn quorum_max(spec: &JobSpec) -> u64 {
     match spec.audit {
@@ -366,7 +373,7 @@ const fn quorum_max(spec: &JobSpec) -> u64 {
     }
 }
 
-fn meets(provider: &Provider, need: Need, spec: &JobSpec) -> bool {
+pub(super) fn meets(provider: &Provider, need: Need, spec: &JobSpec) -> bool {
     let offer = &provider.offer;
     match need {
         Need::Providers | Need::OneFingerprint | Need::Operators => true,

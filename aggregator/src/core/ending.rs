@@ -6,9 +6,8 @@ use jobs::ids::{ClientId, JobId};
 use jobs::money::Amount;
 use ledger::{Account, Transfer, TransferId};
 
-use super::action::{Action, FailReason, JobOutcome, Reply};
-use super::event::{Code, RequestId};
-use super::refusal::Refusal;
+use super::action::{Action, FailReason, JobOutcome};
+use super::event::Code;
 use super::state::{Cause, End, Phase, Place, ReplicaState};
 use super::{Core, Effects};
 
@@ -179,27 +178,5 @@ impl Core {
             job.recorded = true;
             self.forget_old_jobs();
         }
-    }
-
-    pub(super) fn cancel(
-        &mut self,
-        request: RequestId,
-        id: JobId,
-        client: ClientId,
-        fx: &mut Effects,
-    ) {
-        let reply = match self.jobs.get(&id) {
-            None => Err(Refusal::UnknownJob),
-            Some(job) if job.client != client => Err(Refusal::NotYours),
-            // Who has the result may not make off without paying for it.
-            Some(job) if job.spec.audit.is_some() && job.merges > 0 && !job.is_closing() => {
-                Err(Refusal::ResultDelivered)
-            }
-            Some(_) => {
-                self.end_job(id, JobOutcome::Failed(FailReason::Cancelled), fx);
-                Ok(Reply::Cancelled { job: id })
-            }
-        };
-        fx.reply(request, reply);
     }
 }

@@ -230,6 +230,12 @@ pub enum Refusal {
         /// Its stable name.
         code: Code,
     },
+    /// Every shard of the job is paid, or it has ended.
+    #[error("the job is {phase}: only one that is waiting or running can be cancelled")]
+    NotCancellable {
+        /// Where it is.
+        phase: Code,
+    },
 }
 
 impl Refusal {
@@ -266,6 +272,7 @@ impl Refusal {
             Self::NotTheSame { .. } => "not_the_same",
             Self::TooLate { .. } => "too_late",
             Self::Ledger { .. } => "ledger_refused",
+            Self::NotCancellable { .. } => "not_cancellable",
         }
     }
 

@@ -11,8 +11,9 @@ use api::backend::{Answer, Asked, Backend, Response};
 use api::feed::Feed;
 use api::problem::{Code, Problem};
 use api::types::{
-    AssignmentView, BackupView, BalanceView, CaseView, ChallengeRequest, DepositRequest, EpochView,
-    Health, JobView, JournalView, ProviderView, ScoresRequest, ShardMap, ShardView,
+    AssignmentView, BackupView, BalanceView, CancelRequest, CaseView, ChallengeRequest,
+    DepositRequest, EpochView, Health, JobView, JournalView, ProviderView, QuoteView,
+    ScoresRequest, ShardMap, ShardView,
 };
 use jobs::accusation::SignedAccusation;
 use jobs::digest::{BlobRef, Digest};
@@ -30,7 +31,8 @@ use super::error::Error;
 use super::once::{self, Beginning};
 use super::rows::PACKAGES;
 use super::{
-    Shared, audits, backup, games, liquidations, metrics, operator, prepare, records, shards, views,
+    Shared, audits, backup, games, liquidations, metrics, operator, orders, prepare, records,
+    shards, views,
 };
 use crate::core::Core;
 use crate::core::view::JobStatus;
@@ -74,6 +76,15 @@ impl Backend for Driver {
         challenge: ChallengeRequest,
     ) -> Answer<Response> {
         asks::challenge(&*self.shared()?, asked, job, challenge).await
+    }
+
+    async fn cancel(&self, asked: Asked, job: JobId, cancel: CancelRequest) -> Answer<JobView> {
+        orders::cancel(&*self.shared()?, asked, job, &cancel).await?;
+        self.job(job).await
+    }
+
+    async fn quote(&self, package: Package) -> Answer<QuoteView> {
+        orders::quote(&*self.shared()?, package).await
     }
 
     async fn put_blob(

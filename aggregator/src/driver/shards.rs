@@ -87,7 +87,8 @@ fn words(state: &ReplicaState) -> (&'static str, Option<String>, Option<jobs::mo
     }
 }
 
-fn why(cause: &Cause) -> String {
+/// Why an assignment came to nothing, in words.
+pub(super) fn why(cause: &Cause) -> String {
     match cause {
         Cause::Refused(code) => format!("refused: {code}"),
         Cause::NotAccepted => "not accepted in time".into(),

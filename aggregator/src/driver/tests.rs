@@ -14,6 +14,7 @@ mod liquidations;
 mod log;
 mod openings;
 mod operator;
+mod orders;
 mod peers;
 mod refusals;
 mod restart;

@@ -134,6 +134,10 @@ pub(crate) fn assignments(core: &Core, id: JobId) -> Option<Vec<AssignmentView>>
             dispatched: replica.times.dispatched,
             accepted: replica.times.accepted,
             committed: replica.times.committed,
+            cause: match &replica.state {
+                ReplicaState::Closed(cause) => Some(super::shards::why(cause)),
+                _ => None,
+            },
         });
         views.collect()
     };

@@ -11,12 +11,12 @@ use jobs::envelope::SignerPolicy;
 use jobs::ids::{ClientId, ProviderId};
 use jobs::money::Amount;
 
-use crate::commands::ledger::At;
 use crate::commands::{economics, wait_for_stop};
 use crate::devnet::{Parent, Ready};
 use crate::exit::{Coded, Exit};
 use crate::home;
 use crate::output::{Output, table};
+use crate::place::At;
 
 /// The operator's part of the game.
 #[derive(Clone, Debug, Args)]
@@ -135,7 +135,7 @@ pub(crate) async fn run(command: AggregatorCommand, output: Output) -> Result<()
         }
         AggregatorCommand::Economics(args) => economics::run(&args, output).await,
         AggregatorCommand::Status { at } => {
-            let health = at.client().health().await?;
+            let health = at.client()?.health().await?;
             output.data(&health, || {
                 format!(
                     "status     {}\naggregator {}\nversion    {}\nproviders  {} online\njobs       {} open\n\
@@ -176,7 +176,7 @@ async fn start(config: AggregatorConfig, output: Output) -> Result<()> {
 }
 
 async fn providers(at: &At, output: Output) -> Result<()> {
-    let providers = at.client().providers().await?;
+    let providers = at.client()?.providers().await?;
     output.data(&providers, || {
         let rows: Vec<Vec<String>> = providers
             .iter()

@@ -9,9 +9,9 @@ use policy::Params;
 use policy::economics::{Report, check, inequalities, stake_min};
 use serde_json::{Value, json};
 
-use crate::commands::ledger::At;
 use crate::exit::{Coded, Exit, fail};
 use crate::output::Output;
+use crate::place::At;
 
 #[derive(Debug, Args)]
 pub(crate) struct EconomicsArgs {
@@ -82,7 +82,7 @@ pub(crate) async fn run(args: &EconomicsArgs, output: Output) -> Result<()> {
 
 /// What an aggregator audits by.
 async fn live(at: &At) -> Result<Params> {
-    let auditing = at.client().auditing().await?;
+    let auditing = at.client()?.auditing().await?;
     let params = auditing.get("params").cloned().unwrap_or_default();
     serde_json::from_value(params).context("the aggregator's parameters")
 }

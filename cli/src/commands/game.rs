@@ -7,10 +7,11 @@ use clap::Subcommand;
 use jobs::game::{GAME_BYTES_MAX, GAME_TEXT_BYTES_MAX, GameManifest, GameText, SignedGame};
 use serde_json::json;
 
-use crate::commands::{key, receipt};
+use crate::commands::receipt;
 use crate::exit::{Coded, Exit, fail};
 use crate::job::{Prepared, prepare};
 use crate::output::Output;
+use crate::place::Signer;
 use crate::read;
 
 /// The signed game in a game's folder.
@@ -28,9 +29,8 @@ pub(crate) enum GameCommand {
         /// The folder; made if it is not there.
         #[arg(long)]
         out: PathBuf,
-        /// The author's key.
-        #[arg(long, default_value = "assay.key", env = "ASSAY_KEY")]
-        key: PathBuf,
+        #[command(flatten)]
+        signer: Signer,
     },
     /// Check a game's signature, its bounds and that everything it names is in its folder.
     Verify {
@@ -41,7 +41,7 @@ pub(crate) enum GameCommand {
 
 pub(crate) fn run(command: &GameCommand, output: Output) -> Result<()> {
     match command {
-        GameCommand::Pack { game, out, key } => pack(game, out, key, output),
+        GameCommand::Pack { game, out, signer } => pack(game, out, signer, output),
         GameCommand::Verify { game } => describe(&Game::load(game)?, output),
     }
 }
@@ -71,7 +71,7 @@ impl Game {
     }
 }
 
-fn pack(text: &Path, out: &Path, key: &Path, output: Output) -> Result<()> {
+fn pack(text: &Path, out: &Path, signer: &Signer, output: Output) -> Result<()> {
     let named = || text.display().to_string();
     let bytes = read::bounded(text, "a game.toml", GAME_TEXT_BYTES_MAX as u64)?;
     let written = String::from_utf8(bytes).with_context(named);
@@ -79,7 +79,7 @@ fn pack(text: &Path, out: &Path, key: &Path, output: Output) -> Result<()> {
     let base = text.parent().map(Path::to_owned).unwrap_or_default();
     let prepared = prepare(&base.join(&written.job))?;
     let game = GameManifest::lock(written, prepared.package.clone()).with_context(named)?;
-    let signed = game.sign(&key::load(key)?)?;
+    let signed = game.sign(&signer.load()?)?;
     let blobs = out.join("blobs");
     std::fs::create_dir_all(&blobs).with_context(|| blobs.display().to_string())?;
     for (blob, from) in &prepared.files {

@@ -4,31 +4,13 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use api::types::{BalanceView, DepositRequest};
-use clap::{Args, Subcommand};
+use clap::Subcommand;
 use jobs::money::Amount;
 use serde_json::json;
 
 use crate::exit::{Exit, fail};
 use crate::output::{Output, table};
-
-/// Where the aggregator is.
-#[derive(Clone, Debug, Args)]
-pub(crate) struct At {
-    /// The aggregator's HTTP interface.
-    #[arg(
-        long,
-        env = "ASSAY_AGGREGATOR",
-        default_value = "http://127.0.0.1:7700"
-    )]
-    pub(crate) aggregator: String,
-}
-
-impl At {
-    /// A client of it.
-    pub(crate) fn client(&self) -> api::client::Client {
-        api::client::Client::new(&self.aggregator)
-    }
-}
+use crate::place::At;
 
 /// Look at the money, or move some in.
 #[derive(Debug, Subcommand)]
@@ -68,7 +50,7 @@ pub(crate) enum LedgerCommand {
 pub(crate) async fn run(command: LedgerCommand, output: Output) -> Result<()> {
     match command {
         LedgerCommand::Balances { at } => {
-            let balances = at.client().balances().await?;
+            let balances = at.client()?.balances().await?;
             output.data(&balances, || balance_table(&balances))
         }
         LedgerCommand::Deposit {
@@ -85,7 +67,7 @@ pub(crate) async fn run(command: LedgerCommand, output: Output) -> Result<()> {
                 amount,
                 reference,
             };
-            let new = at.client().deposit(token.trim(), &deposit).await?;
+            let new = at.client()?.deposit(token.trim(), &deposit).await?;
             let text = if new {
                 "deposited"
             } else {
@@ -100,7 +82,7 @@ pub(crate) async fn run(command: LedgerCommand, output: Output) -> Result<()> {
 async fn audit(at: &At, data: Option<PathBuf>, output: Output) -> Result<()> {
     let report = match data {
         Some(data) => serde_json::to_value(aggregator::audit_at_rest(&data)?)?,
-        None => at.client().audit().await?,
+        None => at.client()?.audit().await?,
     };
     output.data(&report, || {
         serde_json::to_string_pretty(&report).unwrap_or_default()

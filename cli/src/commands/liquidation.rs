@@ -18,11 +18,11 @@ use jobs::record::{JobRecord, ShardRecord};
 use jobs::verdict::REPLICAS_MAX;
 use serde_json::json;
 
-use crate::commands::ledger::At;
-use crate::commands::{key, receipt};
+use crate::commands::receipt;
 use crate::exit::{Coded, Exit, fail};
 use crate::output::{Output, table};
 use crate::patience::patiently;
+use crate::place::{At, Signer};
 
 /// Pause between two looks at a case.
 const POLL: Duration = Duration::from_millis(250);
@@ -92,9 +92,8 @@ pub(crate) enum LiquidationCommand {
 pub(crate) struct Payer {
     #[command(flatten)]
     at: At,
-    /// The key that signs and pays.
-    #[arg(long, default_value = "assay.key", env = "ASSAY_KEY")]
-    key: PathBuf,
+    #[command(flatten)]
+    signer: Signer,
 }
 
 pub(crate) async fn run(command: LiquidationCommand, output: Output) -> Result<()> {
@@ -126,9 +125,9 @@ pub(crate) async fn run(command: LiquidationCommand, output: Output) -> Result<(
                 let reason = format!("replicas = {replicas}: must be 1 to {REPLICAS_MAX}");
                 return fail(Exit::Usage, reason);
             }
-            let client = payer.at.client();
+            let client = payer.at.client()?;
             let view = patiently(output, || client.case(case)).await?;
-            let payer_key = key::load(&payer.key)?;
+            let payer_key = payer.signer.load()?;
             let verifier = Verifier {
                 shard: Again::of(&dir, &view)?,
                 client: client.with_key(&payer_key),
@@ -146,7 +145,7 @@ pub(crate) async fn run(command: LiquidationCommand, output: Output) -> Result<(
             let view = decided(&verifier.client, case, output).await?;
             output.data(&view, || describe(&view))
         }
-        LiquidationCommand::Show { case, at } => show(&at.client(), case, output).await,
+        LiquidationCommand::Show { case, at } => show(&at.client()?, case, output).await,
     }
 }
 
@@ -188,7 +187,7 @@ async fn open(
     payer: &Payer,
     output: Output,
 ) -> Result<CaseId> {
-    let key = key::load(&payer.key)?;
+    let key = payer.signer.load()?;
     let accusation = Accusation {
         schema: ACCUSATION_SCHEMA.into(),
         aggregator: record.settlement.verify()?.signer,
@@ -198,7 +197,7 @@ async fn open(
         nonce: nonce()?,
     };
     let signed = key.sign_accusation(&accusation).code(Exit::Usage)?;
-    let client = payer.at.client().with_key(&key);
+    let client = payer.at.client()?.with_key(&key);
     let reply = patiently(output, || client.accuse(&signed)).await?;
     Ok(reply.case)
 }

@@ -1,4 +1,6 @@
-//! `assay model`: how far honest answers of a model are apart, and what that says about cheats.
+//! `assay model`: fetching models, how far honest answers of one are apart, and what that says about cheats.
+
+mod store;
 
 use std::path::{Path, PathBuf};
 
@@ -12,15 +14,15 @@ use serde_json::json;
 
 use crate::calibrate::samples::Source;
 use crate::calibrate::{self, Plan};
-use crate::commands::key;
 use crate::exit::{Coded, Exit};
 use crate::output::{Output, table};
+use crate::place::Signer;
 use crate::read;
 
 /// The least estimate of a rate that is shown as a number.
 const ESTIMATE_SHOWN_LEAST: f64 = 1e-9;
 
-/// Measure models, and check what others measured.
+/// Fetch and measure models, and check what others measured.
 #[derive(Debug, Subcommand)]
 pub(crate) enum ModelCommand {
     /// Measure how far honest answers are apart, how far those of cheats are, and set a tolerance
@@ -33,6 +35,18 @@ pub(crate) enum ModelCommand {
     /// Look at tolerance profiles.
     #[command(subcommand)]
     Profile(ProfileCommand),
+    /// Fetch a model, pin it by digest and keep it where manifests find it.
+    ///
+    /// A download that breaks off is taken up by the same command again. Without a digest given, what arrives the
+    /// first time is what the source is held to; with one, anything else is refused and removed.
+    Pull(Box<store::Pull>),
+    /// List the models that were pulled.
+    List,
+    /// Forget a model that was pulled.
+    Rm {
+        /// Its name, as `assay model list` shows it.
+        name: String,
+    },
 }
 
 /// Look at tolerance profiles.
@@ -89,9 +103,8 @@ pub(crate) struct Calibrate {
     /// Write the signed profile here.
     #[arg(long)]
     out: Option<PathBuf>,
-    /// With --out: the key that signs it.
-    #[arg(long, default_value = "assay.key", env = "ASSAY_KEY")]
-    key: PathBuf,
+    #[command(flatten)]
+    signer: Signer,
 }
 
 /// A processor's name goes into another program's command line.
@@ -106,6 +119,9 @@ fn processor(text: &str) -> Result<String, String> {
 pub(crate) async fn run(command: ModelCommand, output: Output) -> Result<()> {
     match command {
         ModelCommand::Calibrate(settings) => calibrate(*settings, output).await,
+        ModelCommand::Pull(pull) => store::fetch(*pull, output).await,
+        ModelCommand::List => store::list(output),
+        ModelCommand::Rm { name } => store::remove(&name, output),
         ModelCommand::Profile(ProfileCommand::Verify { profile }) => verify(&profile, output),
     }
 }
@@ -113,7 +129,7 @@ pub(crate) async fn run(command: ModelCommand, output: Output) -> Result<()> {
 async fn calibrate(settings: Calibrate, output: Output) -> Result<()> {
     // What would fail at the end fails at once.
     let key = match &settings.out {
-        Some(out) => Some((key::load(&settings.key)?, out.clone())),
+        Some(out) => Some((settings.signer.load()?, out.clone())),
         None => None,
     };
     let asked = Settings {

@@ -135,11 +135,17 @@ pub(crate) async fn execute_items_locally(
     let pool = local_pool(LOCAL_WORKERS, read.collect())?;
     let ran = run_local(&job, &pool, |shard| {
         for line in &shard.log {
-            bar.suspend(|| output.say(format_args!("shard {}: {line:?}", shard.span.index)));
+            bar.suspend(|| output.say(format_args!("shard {}: {line}", shard.span.index)));
         }
         bar.inc(1);
     });
-    let result = ran.await.code(Exit::JobFailed)?;
+    let result = ran.await.inspect_err(|error| {
+        // What the guest said before it failed is often why.
+        for line in &error.failure.log {
+            bar.suspend(|| output.say(format_args!("shard {}: {line}", error.shard)));
+        }
+    });
+    let result = result.code(Exit::JobFailed)?;
     bar.finish_and_clear();
     Ok((result.outputs, result.meters))
 }

@@ -3,14 +3,14 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use clap::Subcommand;
+use clap::{Args, Subcommand};
 use jobs::digest::BlobRef;
-use jobs::ids::{AggregatorId, ClientId};
+use jobs::ids::{AggregatorId, ClientId, JobId};
 use jobs::record::{JobRecord, RecordReport};
 use serde::Serialize;
 
 use crate::draws::{self, Draws};
-use crate::exit::{Coded, Exit, fail};
+use crate::exit::{Coded, Exit, Fix, fail};
 use crate::output::Output;
 
 /// Check what a finished job left behind.
@@ -18,25 +18,47 @@ use crate::output::Output;
 pub(crate) enum ReceiptCommand {
     /// Verify signatures, Merkle roots, comparisons and payments of a job, without any network.
     Verify {
-        /// Directory written by `assay job result` (or by the demo).
-        dir: PathBuf,
-        /// Accept only a job signed by this client.
-        #[arg(long)]
-        client: Option<ClientId>,
-        /// Accept only a settlement signed by this aggregator.
-        #[arg(long)]
-        aggregator: Option<AggregatorId>,
+        #[command(flatten)]
+        check: Check,
     },
 }
 
+/// What to verify, and whose it must be.
+#[derive(Debug, Args)]
+pub(crate) struct Check {
+    /// Directory written by `assay job results` (or by the demo).
+    #[arg(default_value = "job-result")]
+    dir: PathBuf,
+    /// Accept only a job signed by this client.
+    #[arg(long)]
+    client: Option<ClientId>,
+    /// Accept only a settlement signed by this aggregator.
+    #[arg(long)]
+    aggregator: Option<AggregatorId>,
+    /// Accept only this job.
+    #[arg(long)]
+    job: Option<JobId>,
+}
+
 pub(crate) fn run(command: &ReceiptCommand, output: Output) -> Result<()> {
-    let ReceiptCommand::Verify {
+    let ReceiptCommand::Verify { check: checked } = command;
+    check(checked, output)
+}
+
+/// Verifies a directory offline.
+pub(crate) fn check(check: &Check, output: Output) -> Result<()> {
+    let Check {
         dir,
         client,
         aggregator,
-    } = command;
+        job,
+    } = check;
     let verified = verify_dir(dir)?;
     let report = &verified.report;
+    if job.is_some_and(|job| job != report.job) {
+        let reason = format!("{} holds job {}", dir.display(), report.job);
+        return fail(Exit::Verification, reason);
+    }
     if client.is_some_and(|client| client != report.client) {
         return fail(
             Exit::Signature,
@@ -67,7 +89,8 @@ pub(crate) fn verify_dir(dir: &Path) -> Result<Verified> {
     let path = dir.join(RECORD_FILE);
     let bytes = std::fs::read(&path)
         .with_context(|| path.display().to_string())
-        .code(Exit::Usage)?;
+        .code(Exit::Usage)
+        .fix("name the directory that `assay job results JOB --out DIR` wrote")?;
     let record: JobRecord = serde_json::from_slice(&bytes)
         .with_context(|| format!("{} is not a job record", path.display()))
         .code(Exit::Verification)?;
@@ -139,9 +162,11 @@ fn text(verified: &Verified) -> String {
         })
         .collect();
     format!(
-        "verified  job {}\nclient    {}\nshards    {} of {} items, {} replicas, {} agreed, {} disagreed\n\
+        "verified  job {}\nresult    {} ({} bytes)\nclient    {}\nshards    {} of {} items, {} replicas, {} agreed, {} disagreed\n\
          drawn     {}\nescrowed  {}, fee {}, returned {}\npaid\n{}",
         report.job,
+        report.result.digest,
+        report.result.size,
         report.client,
         report.shards,
         report.items,

@@ -19,11 +19,11 @@ use serde::Serialize;
 use serde_json::json;
 
 use crate::commands::game::Game;
-use crate::commands::ledger::At;
 use crate::commands::{aggregator, key, wait_for_stop};
 use crate::exit::{Exit, code_of, fail};
 use crate::output::{Output, table};
 use crate::patience::patiently;
+use crate::place::At;
 use crate::validator::{Player, random};
 
 /// The stream of an epoch's seed that puts its rounds into order; rounds have streams of their own.
@@ -135,7 +135,7 @@ impl Validator {
             );
         }
         let (key, id) = identity(data)?;
-        let client = at.client();
+        let client = at.client()?;
         let listed = patiently(output, || client.epoch()).await?.validators;
         if !listed.contains(&id) {
             let count = listed.len();

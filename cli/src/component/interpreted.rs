@@ -96,7 +96,7 @@ pub(super) fn component(project: &Path, language: Language) -> Result<Vec<u8>> {
             .with_context(|| format!("cannot write {}", path.display()))?;
     }
     match language {
-        Language::Js => javascript(&tools, staging.path())?,
+        Language::Js => javascript(&tools, staging.path(), &sources)?,
         _ => python(&tools, staging.path())?,
     }
     let made = staging.path().join("made.wasm");
@@ -106,13 +106,21 @@ pub(super) fn component(project: &Path, language: Language) -> Result<Vec<u8>> {
     Ok(component)
 }
 
-fn javascript(tools: &Tools, staging: &Path) -> Result<()> {
+fn javascript(tools: &Tools, staging: &Path, sources: &[Source]) -> Result<()> {
     // Node looks for packages in the folders above a script.
     std::os::unix::fs::symlink(tools.node_modules(), staging.join("node_modules"))?;
     let mut node = tools.node();
     node.args(["componentize.mjs", "job.js", "wit", "made.wasm"]);
-    tools::run(&mut node, staging).context("componentize-js makes no component of job.js")?;
-    Ok(())
+    let Err(error) = tools::run(&mut node, staging) else {
+        return Ok(());
+    };
+    // The tool does not say where a source is wrong; node does.
+    let is_code = |path: &&PathBuf| path.extension().is_some_and(|kind| kind == "js");
+    for path in sources.iter().map(|(path, _)| path).filter(is_code) {
+        let checked = tools::run(tools.node().arg("--check").arg(path), staging);
+        checked.with_context(|| format!("{} is no JavaScript", path.display()))?;
+    }
+    Err(error.context("componentize-js makes no component of job.js"))
 }
 
 fn python(tools: &Tools, staging: &Path) -> Result<()> {

@@ -175,6 +175,8 @@ pub(super) fn run(command: &mut Command, folder: &Path) -> Result<String> {
         .unwrap_or(OsStr::new("a program"))
         .to_string_lossy()
         .into_owned();
+    // A tool's own stack would bury what it says of a source.
+    command.env("RUST_BACKTRACE", "0");
     command.current_dir(folder).stdin(Stdio::null());
     let done = command
         .output()

@@ -314,6 +314,11 @@ const ECHO: &str = r#"(component
     (canon lift (core func $i "run") (memory $i "memory") (realloc (func $i "realloc"))))
   (export "run" (func $run)))"#;
 
+/// What begins a job that imports WASI and has a component inside.
+const COMPAT: &str = r#"(component
+  (import "wasi:cli/exit@0.2.3" (instance (export "exit" (func (param "status" (result))))))
+  (component $shim (import "a" (func $f)) (export "b" (func $f)))"#;
+
 /// All of them: target, name and bytes. What begins with `broken-` is refused by its decoder.
 fn all() -> Vec<Seed> {
     let items = jobs::items::encode(&["one", "", "three"]).unwrap();
@@ -328,6 +333,7 @@ fn all() -> Vec<Seed> {
         .into(),
     );
     let component = wat::parse_str(ECHO).unwrap();
+    let compat = wat::parse_str(ECHO.replacen("(component", COMPAT, 1)).unwrap();
     let key = jobs::envelope::ClientKey::generate().unwrap();
     let text = read("jobs/tests/signed/package.json");
     let package = Package::from_canonical(text.trim_ascii_end()).unwrap();
@@ -343,6 +349,7 @@ fn all() -> Vec<Seed> {
         ("items", "three", items.clone()),
         ("array", "rows", array.unwrap()),
         ("component", "echo", component),
+        ("component", "compat", compat),
         ("frame", "hello", frame(&hello, &[])),
         ("frame", "probe", frame(&Request::Probe, &items)),
         ("frame", "failed", frame(&failed, &[])),

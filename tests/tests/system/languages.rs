@@ -150,6 +150,22 @@ fn what_is_wrong_with_an_item_is_said_by_a_script_too() -> Result<()> {
 }
 
 #[test]
+fn a_source_that_does_not_parse_is_named_with_its_line() -> Result<()> {
+    assay(&["component", "setup"])?.ok()?;
+    for (language, file, words) in [
+        ("js", "job.js", "job.js:2"),
+        ("python", "job.py", "job.py\", line 2"),
+    ] {
+        let scratch = tempfile::tempdir()?;
+        let here = |arguments: &[&str]| assay_with(arguments, &[], scratch.path());
+        here(&["component", "new", "broken", "--lang", language])?.ok()?;
+        fs::write(scratch.path().join("broken").join(file), "\nrun = = 1\n")?;
+        here(&["component", "build", "broken"])?.refused(1, words)?;
+    }
+    Ok(())
+}
+
+#[test]
 fn a_new_job_in_a_scripting_language_builds_and_runs_as_it_is() -> Result<()> {
     assay(&["component", "setup"])?.ok()?;
     for (language, tool) in [("js", "componentize-js"), ("python", "componentize-py")] {

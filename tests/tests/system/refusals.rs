@@ -353,7 +353,8 @@ fn wrong_key(market: &Market) -> Result<()> {
     )?;
     let shown = path.to_string_lossy();
     submit_with(market, &Job::new("wrong-key"), &shown)?.refused(7, &shown)?;
-    submit_with(market, &Job::new("no-key"), "/nonexistent/key")?.refused(7, "assay key new")?;
+    submit_with(market, &Job::new("no-key"), "/nonexistent/key")?
+        .refused(7, "assay key generate")?;
     Ok(())
 }
 

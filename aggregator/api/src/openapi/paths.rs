@@ -179,6 +179,39 @@ pub(super) const CHANGES: &[Operation] = &[
         ..READ
     },
     Operation {
+        method: "post",
+        path: "/api/v1/jobs/{job}/cancel",
+        summary: "Gives a job up; answers how it stands then.",
+        auth: Auth::Client,
+        body: Content::Json("CancelRequest"),
+        status: &[200],
+        answer: Content::Json("JobView"),
+        problems: &[
+            Code::NotFound,
+            Code::WrongShare,
+            Code::Conflict,
+            Code::Archived,
+        ],
+        ..READ
+    },
+    Operation {
+        method: "post",
+        path: "/api/v1/quotes",
+        summary: "What a job would cost now, and who could take it. The body is a package; nothing is kept.",
+        body: Content::Object,
+        status: &[200],
+        answer: Content::Json("QuoteView"),
+        problems: &[
+            Code::DigestMismatch,
+            Code::TooLarge,
+            Code::UnsupportedMediaType,
+            Code::PriceTooLow,
+            Code::NobodyServes,
+            Code::Signature,
+        ],
+        ..READ
+    },
+    Operation {
         method: "put",
         path: "/api/v1/jobs/{job}/blobs/{digest}",
         summary: "Uploads a blob that an open job declared. Its digest is in the path, so Content-Digest may be absent.",

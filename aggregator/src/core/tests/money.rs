@@ -197,6 +197,39 @@ fn cancelling_returns_what_is_not_yet_paid() {
         script.core.view_client(client()),
         Amount(10_000_000 - 5_050)
     );
+    script.step(cancel(client()));
+    assert_eq!(
+        script.reply(),
+        Ok(Reply::Cancelled { job: job() }),
+        "a repetition"
+    );
+}
+
+#[test]
+fn a_job_whose_every_shard_is_paid_is_not_cancelled() {
+    let mut script = Script::new(2);
+    let quote = script.start(spec());
+    for shard in 0..quote.shards {
+        let sent = script.sent(shard);
+        let equal: Vec<_> = sent.iter().map(|sent| (sent, "right")).collect();
+        script.execute(&equal);
+    }
+    for phase in ["merging", "done"] {
+        script.step(Event::Cancel {
+            request: REQUEST,
+            job: job(),
+            client: client(),
+        });
+        let phase = Code::new(phase);
+        assert_eq!(script.reply(), Err(Refusal::NotCancellable { phase }));
+        script.step(Event::Merged {
+            job: job(),
+            result: BlobRef::of(b"result"),
+            shards: digest("shards"),
+            round: 1,
+        });
+    }
+    assert!(matches!(script.outcome(), Some(JobOutcome::Done { .. })));
 }
 
 #[test]

@@ -26,7 +26,10 @@ pub(in crate::driver) fn problem(refusal: &Refusal) -> Problem {
         Refusal::NotYours => Code::NotYours,
         Refusal::UnknownJob => Code::NotFound,
         Refusal::Archived => Code::Archived,
-        Refusal::Banned | Refusal::StakeInUse { .. } | Refusal::ResultDelivered => Code::Conflict,
+        Refusal::Banned
+        | Refusal::StakeInUse { .. }
+        | Refusal::ResultDelivered
+        | Refusal::NotCancellable { .. } => Code::Conflict,
         Refusal::UnknownValidator { .. } => Code::UnknownValidator,
         Refusal::EpochNotOpen { .. } => Code::EpochNotOpen,
         Refusal::StakeAccused { .. } => Code::Conflict,

@@ -9,9 +9,11 @@ use api::types::{JobPhase, JobView};
 use jobs::digest::BlobRef;
 use jobs::ids::JobId;
 use jobs::package::OutputFormat;
+use serde_json::json;
 
 use crate::canaries::Canaries;
 use crate::commands::receipt;
+use crate::exit::{Exit, Fix, fail};
 use crate::job::Prepared;
 use crate::output::Output;
 use crate::patience::patiently;
@@ -42,6 +44,21 @@ pub(super) async fn follow(
         }
     }
     Ok(view)
+}
+
+/// Waits for this, for so many seconds at most.
+pub(super) async fn in_time<T>(
+    seconds: Option<u64>,
+    work: impl Future<Output = Result<T>>,
+) -> Result<T> {
+    let Some(seconds) = seconds else {
+        return work.await;
+    };
+    match tokio::time::timeout(Duration::from_secs(seconds), work).await {
+        Ok(done) => done,
+        Err(_) => fail(Exit::Timeout, format!("gave up after {seconds} s"))
+            .fix("the job goes on: watch it again, or allow more time"),
+    }
 }
 
 /// Follows a job until it ends.
@@ -80,6 +97,63 @@ pub(crate) async fn watch_until(
         }
         tokio::time::sleep(POLL).await;
     }
+}
+
+/// An error unless the job is done.
+pub(super) fn done(view: &JobView) -> Result<()> {
+    if view.phase == JobPhase::Done {
+        return Ok(());
+    }
+    let (id, reason) = (view.id, view.reason.as_deref().unwrap_or("unknown"));
+    fail(Exit::JobFailed, format!("job {id} failed: {reason}")).fix(format!(
+        "assay job logs {id} says whose executions failed, and why"
+    ))
+}
+
+/// Fetches what a job came to.
+pub(super) async fn results(
+    client: &Client,
+    job: JobId,
+    out: &Path,
+    provisional: bool,
+    output: Output,
+) -> Result<()> {
+    let view = client.job(job).await?;
+    if let (true, JobPhase::Provisional, Some(result)) = (provisional, view.phase, view.result) {
+        return early(client, job, result, out, output).await;
+    }
+    if view.phase != JobPhase::Done {
+        let reason = format!("job {job} is {}, there is no result", view.phase);
+        return fail(Exit::JobFailed, reason).fix(match view.phase {
+            JobPhase::Failed => format!("assay job logs {job} says why"),
+            JobPhase::Provisional => "wait until it is final, or say --provisional".to_owned(),
+            _ => format!("assay job watch {job} waits for it"),
+        });
+    }
+    let result = fetch(client, &view, out).await?;
+    output.data(&json!({ "result": result, "receipts": out }), || {
+        format!(
+            "result    {}\nreceipts  {}",
+            result.display(),
+            out.display()
+        )
+    })
+}
+
+/// Downloads a result that is not final.
+async fn early(
+    client: &Client,
+    job: JobId,
+    result: BlobRef,
+    out: &Path,
+    output: Output,
+) -> Result<()> {
+    std::fs::create_dir_all(out).with_context(|| out.display().to_string())?;
+    let path = out.join("provisional-result");
+    client.result(job, result, &path).await?;
+    output.data(&json!({ "result": path, "provisional": true }), || {
+        format!("result    {} (not final, and not verified)", path.display())
+    })
 }
 
 /// Downloads result, record and every blob the record names, then verifies the lot offline.
