@@ -16,9 +16,8 @@ use crate::feed::Feed;
 use crate::problem::{Code, Problem};
 use crate::signature::Stamp;
 use crate::types::{
-    AssignmentView, BackupView, BalanceView, CancelRequest, CaseView, ChallengeRequest,
-    DepositRequest, EpochView, Health, JobView, JournalView, ProviderView, QuoteView,
-    ScoresRequest, ShardMap, ShardView,
+    AssignmentView, BackupView, BalanceView, CaseView, ChallengeRequest, DepositRequest, EpochView,
+    Health, JobView, JournalView, ProviderView, QuoteView, ScoresRequest, ShardMap, ShardView,
 };
 
 /// The result of every request.
@@ -130,13 +129,9 @@ pub trait Backend: Send + Sync + 'static {
         challenge: ChallengeRequest,
     ) -> impl Future<Output = Answer<Response>> + Send;
 
-    /// Ends a job that is not merged yet, for its client; answers how it stands then. Again is the same.
-    fn cancel(
-        &self,
-        asked: Asked,
-        job: JobId,
-        cancel: CancelRequest,
-    ) -> impl Future<Output = Answer<JobView>> + Send;
+    /// Ends a job that is not merged yet, for its client. Again is the same. Answers
+    /// [`CancelReply`](crate::types::CancelReply).
+    fn cancel(&self, asked: Asked, job: JobId) -> impl Future<Output = Answer<Response>> + Send;
 
     /// What a job would cost now and who could take it. Keeps nothing.
     fn quote(&self, package: Package) -> impl Future<Output = Answer<QuoteView>> + Send;

@@ -69,7 +69,7 @@ fn schemas() -> Map<String, Value> {
         types::BackupRequest,
         types::BackupView,
         types::BalanceView,
-        types::CancelRequest,
+        types::CancelReply,
         types::CaseReply,
         types::CaseView,
         types::ChallengeReply,

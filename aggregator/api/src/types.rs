@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 use crate::openapi::schema;
 pub use crate::problem::Problem;
 pub use cases::{CasePhase, CaseReply, CaseView, TestimonyView, TieReply, VotesView};
-pub use orders::{CancelRequest, QuoteView, SUITORS_MAX, SuitorView};
+pub use orders::{CancelReply, QuoteView, SUITORS_MAX, SuitorView};
 pub use shards::{ReplicaView, SHARD_CELLS_MAX, ShardCell, ShardMap, ShardPhase, ShardView};
 
 /// An answer to a submitted job.

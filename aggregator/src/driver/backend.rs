@@ -11,9 +11,8 @@ use api::backend::{Answer, Asked, Backend, Response};
 use api::feed::Feed;
 use api::problem::{Code, Problem};
 use api::types::{
-    AssignmentView, BackupView, BalanceView, CancelRequest, CaseView, ChallengeRequest,
-    DepositRequest, EpochView, Health, JobView, JournalView, ProviderView, QuoteView,
-    ScoresRequest, ShardMap, ShardView,
+    AssignmentView, BackupView, BalanceView, CaseView, ChallengeRequest, DepositRequest, EpochView,
+    Health, JobView, JournalView, ProviderView, QuoteView, ScoresRequest, ShardMap, ShardView,
 };
 use jobs::accusation::SignedAccusation;
 use jobs::digest::{BlobRef, Digest};
@@ -78,9 +77,8 @@ impl Backend for Driver {
         asks::challenge(&*self.shared()?, asked, job, challenge).await
     }
 
-    async fn cancel(&self, asked: Asked, job: JobId, cancel: CancelRequest) -> Answer<JobView> {
-        orders::cancel(&*self.shared()?, asked, job, &cancel).await?;
-        self.job(job).await
+    async fn cancel(&self, asked: Asked, job: JobId) -> Answer<Response> {
+        asks::cancel(&*self.shared()?, asked, job).await
     }
 
     async fn quote(&self, package: Package) -> Answer<QuoteView> {

@@ -35,7 +35,9 @@ pub(crate) fn run(explain: &Explain, output: Output) -> Result<()> {
         return output.data(&value, || {
             format!(
                 "refusal {code}, exit code {}\nmeaning  {}\nfix      {}",
-                row.exit as u8, row.meaning, row.fix
+                problems::exit_of(row.code) as u8,
+                row.meaning,
+                row.fix
             )
         });
     }
@@ -53,7 +55,7 @@ fn exit_value(row: &crate::exit::Row) -> Value {
 }
 
 fn problem_value(row: &problems::Explained) -> Value {
-    let exit = row.exit as u8;
+    let exit = problems::exit_of(row.code) as u8;
     json!({ "code": row.code, "exit": exit, "meaning": row.meaning, "fix": row.fix })
 }
 
@@ -68,7 +70,7 @@ fn list(output: Output) -> Result<()> {
             })
             .collect();
         rows.extend(problems::catalogue().iter().map(|row| {
-            let exit = (row.exit as u8).to_string();
+            let exit = (problems::exit_of(row.code) as u8).to_string();
             vec![row.code.to_owned(), exit, row.meaning.to_owned()]
         }));
         table(&["code", "exit", "meaning"], &rows)

@@ -127,11 +127,11 @@ pub(crate) async fn run(command: LiquidationCommand, output: Output) -> Result<(
             }
             let client = payer.at.client()?;
             let view = patiently(output, || client.case(case)).await?;
-            let payer_key = payer.signer.load()?;
+            let key = payer.signer.load()?;
             let verifier = Verifier {
                 shard: Again::of(&dir, &view)?,
-                client: client.with_key(&payer_key),
-                key: payer_key,
+                client: client.with_key(&key),
+                key,
                 output,
             };
             let referees = verifier.referees(referees).await?;

@@ -5,16 +5,22 @@ use jobs::ids::JobId;
 use jobs::package::Package;
 
 use super::{Client, Error};
-use crate::types::{CancelRequest, JobView, QuoteView, ShardMap};
+use crate::types::{CancelReply, JobView, QuoteView, ShardMap};
 
 impl Client {
-    /// Gives a job up; answers how it stands then.
+    /// Gives a job up.
     ///
     /// # Errors
     /// If refused or unreachable.
-    pub async fn cancel(&self, job: JobId, cancel: &CancelRequest) -> Result<JobView, Error> {
-        self.post(&format!("/jobs/{job}/cancel"), cancel, None)
-            .await
+    pub async fn cancel(&self, job: JobId) -> Result<(), Error> {
+        let nothing = serde_json::json!({});
+        let reply: CancelReply = self
+            .post(&format!("/jobs/{job}/cancel"), &nothing, None)
+            .await?;
+        match reply.job == job {
+            true => Ok(()),
+            false => Err(Error::Unexpected(format!("it cancelled {}", reply.job))),
+        }
     }
 
     /// How far a job's shards are.

@@ -5,22 +5,18 @@ use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
 use jobs::package::Package;
 
-use super::signed::{Signed, Unsigned};
+use super::signed::{Signed, Unsigned, written};
 use super::{Shared, job_id};
 use crate::backend::{Answer, Backend};
-use crate::types::CancelRequest;
 
 pub(super) async fn cancel<B: Backend>(
     State(app): Shared<B>,
     Path(job): Path<String>,
     signed: Signed,
 ) -> Answer<Response> {
-    let (job, cancel): (_, CancelRequest) = (job_id(&job)?, signed.json()?);
-    let view = app.backend.cancel(signed.asked, job, cancel).await?;
-    Ok(Json(view).into_response())
+    written(app.backend.cancel(signed.asked, job_id(&job)?).await?)
 }
 
-/// Keeps nothing, so that anybody may ask.
 pub(super) async fn quote<B: Backend>(
     State(app): Shared<B>,
     unsigned: Unsigned,

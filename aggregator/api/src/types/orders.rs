@@ -1,21 +1,19 @@
 //! What a client asks about a job of its own before and while it runs.
 
-use jobs::ids::ProviderId;
+use jobs::ids::{JobId, ProviderId};
 use jobs::money::Amount;
 use jobs::offer::Price;
-use jobs::policy::Share;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::openapi::schema;
 
-/// A client gives its job up.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct CancelRequest {
-    /// What the job's nonce promises, which nobody but its client and the aggregator knows.
-    #[schemars(with = "schema::Share")]
-    pub share: Share,
+/// A job is given up. What it holds is given back step by step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct CancelReply {
+    /// Which job.
+    #[schemars(with = "schema::JobId")]
+    pub job: JobId,
 }
 
 /// What a job would cost, were it submitted now.

@@ -2,7 +2,7 @@
 
 use api::backend::{Answer, Asked, Response};
 use api::problem::{Code, Problem};
-use api::types::{ChallengeReply, ChallengeRequest, RECORD_BYTES_MAX, SubmitReply};
+use api::types::{CancelReply, ChallengeReply, ChallengeRequest, RECORD_BYTES_MAX, SubmitReply};
 use jobs::envelope::{SignedPackage, VerifiedPackage};
 use jobs::ids::{ClientId, JobId};
 use jobs::package::Package;
@@ -113,6 +113,23 @@ pub(super) async fn challenge(
         }
         _ => None,
     };
+    begun.settle(event, Vec::new(), Some(job), respond).await
+}
+
+/// Ends a job for its client.
+pub(super) async fn cancel(shared: &Shared, asked: Asked, job: JobId) -> Answer<Response> {
+    let client = asked.client()?;
+    check_owner(shared, job, client)?;
+    let begun = match once::begin(shared, asked, *client.0.as_bytes()).await? {
+        Beginning::Known(response) => return Ok(response),
+        Beginning::New(begun) => begun,
+    };
+    let event = move |request| Event::Cancel {
+        request,
+        job,
+        client,
+    };
+    let respond = move |_: &Reply, _: bool| Response::json(202, &CancelReply { job }).ok();
     begun.settle(event, Vec::new(), Some(job), respond).await
 }
 

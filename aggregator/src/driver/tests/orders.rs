@@ -1,7 +1,9 @@
 //! Quotes, and jobs that their clients give up.
 
 use api::client::Error;
-use api::types::{CancelRequest, JobPhase, Problem};
+use api::problem::Problem;
+use api::types::JobPhase;
+use jobs::envelope::ClientKey;
 use jobs::money::Amount;
 use jobs::policy::Share;
 
@@ -60,19 +62,16 @@ async fn only_a_jobs_client_cancels_it_and_gets_its_money_back() {
     }
     rig.fund().await;
     let id = rig.run(&job()).await.job;
-    let theirs = CancelRequest {
-        share: Share([4; 32]),
-    };
-    let problem = refused(rig.http.cancel(id, &theirs).await);
-    assert_eq!((problem.status, &*problem.code), (403, "wrong-share"));
+    let stranger = rig.http.clone().with_key(&ClientKey::generate().unwrap());
+    let problem = refused(stranger.cancel(id).await);
+    assert_eq!((problem.status, &*problem.code), (403, "not-yours"));
     assert!(!rig.http.job(id).await.unwrap().phase.is_terminal());
-    let ours = CancelRequest { share: SHARE };
-    rig.http.cancel(id, &ours).await.unwrap();
+    rig.http.cancel(id).await.unwrap();
     let view = rig.ended(id).await;
     assert_eq!(view.phase, JobPhase::Failed);
     assert_eq!(view.reason.as_deref(), Some("cancelled by the client"));
     assert_eq!(view.returned, MAX_PRICE);
     assert_eq!(rig.balance(&rig.account()).await, DEPOSIT);
-    rig.http.cancel(id, &ours).await.unwrap();
+    rig.http.cancel(id).await.unwrap();
     rig.check_money().await;
 }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use api::client::Client;
-use api::types::{CancelRequest, ChallengeRequest, JobPhase};
+use api::types::{ChallengeRequest, JobPhase};
 use clap::Args;
 use jobs::envelope::ClientKey;
 use jobs::ids::JobId;
@@ -80,17 +80,15 @@ pub(crate) struct Run {
 
 /// Submits a job, and waits for it if asked to.
 pub(super) async fn submit(args: Submit, output: Output) -> Result<()> {
-    let client = args.at.client()?;
     let prepared = prepare(&args.manifest)?;
     if args.dry_run {
-        return dry_run(&client, &prepared.package, output).await;
+        return dry_run(&args.at.client()?, &prepared.package, output).await;
     }
-    let job = hand_in(&args.at, &prepared, &args.signer, &args.spending, output).await?;
+    let (client, job) = hand_in(&args.at, &prepared, &args.signer, &args.spending, output).await?;
     let shown = || output.data(&json!({ "job": job }), || job.to_string());
     if !args.wait {
         return shown();
     }
-    let (client, _) = args.signer.client(&args.at)?;
     let wanted = (args.out.as_deref(), args.canaries);
     let view = follow::follow(&client, job, &prepared, wanted, output).await?;
     if args.id_only {
@@ -106,10 +104,11 @@ async fn hand_in(
     signer: &Signer,
     spending: &Spending,
     output: Output,
-) -> Result<JobId> {
+) -> Result<(Client, JobId)> {
     let (client, key) = signer.client(at)?;
     check_spending(&client, &prepared.package, spending, output).await?;
-    super::submit(&client, &at.url()?, prepared, &key, output).await
+    let job = super::submit(&client, &at.url()?, prepared, &key, output).await?;
+    Ok((client, job))
 }
 
 /// Runs a job to its end, wherever.
@@ -120,8 +119,7 @@ pub(super) async fn run(args: Run, output: Output) -> Result<()> {
     }
     let prepared = prepare(&args.manifest)?;
     let out = args.out.unwrap_or_else(|| PathBuf::from("job-result"));
-    let job = hand_in(&args.at, &prepared, &args.signer, &args.spending, output).await?;
-    let (client, _) = args.signer.client(&args.at)?;
+    let (client, job) = hand_in(&args.at, &prepared, &args.signer, &args.spending, output).await?;
     let wanted = (Some(out.as_path()), args.canaries);
     let view = follow::follow(&client, job, &prepared, wanted, output).await?;
     finish(&view, output)?;
@@ -185,13 +183,11 @@ pub(super) async fn challenge(
 
 /// Gives a job up.
 pub(super) async fn cancel(
-    (client, key): &(Client, ClientKey),
+    (client, _): &(Client, ClientKey),
     job: JobId,
     output: Output,
 ) -> Result<()> {
-    let share = share_of(client, key, job, output).await?;
-    let cancel = CancelRequest { share };
-    patiently(output, || client.cancel(job, &cancel)).await?;
+    patiently(output, || client.cancel(job)).await?;
     // What it holds is given back step by step.
     let view = follow::watch(client, job, output).await?;
     output.data(&view, || show::describe(&view))
@@ -232,7 +228,7 @@ pub(super) async fn retry(
         );
         return fail(Exit::Usage, reason).fix(fix);
     }
-    let new = hand_in(at, &prepared, signer, spending, output).await?;
+    let (_, new) = hand_in(at, &prepared, signer, spending, output).await?;
     output.say(format_args!(
         "{job} again, as a new job with an escrow of its own: {new}"
     ));
