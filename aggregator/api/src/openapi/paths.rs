@@ -184,7 +184,7 @@ pub(super) const CHANGES: &[Operation] = &[
         summary: "Gives a job up; answers how it stands then.",
         auth: Auth::Client,
         body: Content::Json("CancelRequest"),
-        status: &[200],
+        status: &[202],
         answer: Content::Json("JobView"),
         problems: &[
             Code::NotFound,
