@@ -181,34 +181,20 @@ pub(super) const CHANGES: &[Operation] = &[
     Operation {
         method: "post",
         path: "/api/v1/jobs/{job}/cancel",
-        summary: "Gives a job up; answers how it stands then.",
+        summary: "Ends a job that is not merged yet. What no verdict has paid returns to its client.",
         auth: Auth::Client,
-        body: Content::Json("CancelRequest"),
         status: &[202],
-        answer: Content::Json("JobView"),
-        problems: &[
-            Code::NotFound,
-            Code::WrongShare,
-            Code::Conflict,
-            Code::Archived,
-        ],
+        answer: Content::Json("CancelReply"),
+        problems: &[Code::NotFound, Code::Conflict, Code::Archived],
         ..READ
     },
     Operation {
         method: "post",
         path: "/api/v1/quotes",
-        summary: "What a job would cost now, and who could take it. The body is a package; nothing is kept.",
+        summary: "What a job would cost now, and who could take it. Takes a package without a signature, and keeps nothing.",
         body: Content::Object,
-        status: &[200],
         answer: Content::Json("QuoteView"),
-        problems: &[
-            Code::DigestMismatch,
-            Code::TooLarge,
-            Code::UnsupportedMediaType,
-            Code::PriceTooLow,
-            Code::NobodyServes,
-            Code::Signature,
-        ],
+        problems: &[Code::PriceTooLow, Code::RecordTooLarge],
         ..READ
     },
     Operation {

@@ -141,17 +141,16 @@ pub(super) async fn full(client: &Client, job: JobId, output: Output) -> Result<
 
 /// How many shards are where.
 fn counted(map: &ShardMap) -> String {
-    let counts: [(&str, fn(&ShardCell) -> u32); 7] = [
-        ("waiting", |cell| cell.waiting),
-        ("working", |cell| cell.working),
-        ("answered", |cell| cell.answered),
-        ("undecided", |cell| cell.undecided),
-        ("accepted", |cell| cell.accepted),
-        ("accepted against a replica", |cell| cell.contested),
-        ("failed", |cell| cell.failed),
-    ];
     let sum = |of: fn(&ShardCell) -> u32| map.cells.iter().map(of).fold(0, u32::saturating_add);
-    let there = counts.map(|(what, of)| (what, sum(of)));
+    let there = [
+        ("waiting", sum(|cell| cell.waiting)),
+        ("working", sum(|cell| cell.working)),
+        ("answered", sum(|cell| cell.answered)),
+        ("undecided", sum(|cell| cell.undecided)),
+        ("accepted", sum(|cell| cell.accepted)),
+        ("accepted against a replica", sum(|cell| cell.contested)),
+        ("failed", sum(|cell| cell.failed)),
+    ];
     let there = there.iter().filter(|(_, count)| *count > 0);
     let there: Vec<String> = there
         .map(|(what, count)| format!("{count} {what}"))
