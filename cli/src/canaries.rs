@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use api::client::Client;
+use api::client::{Client, Error};
+use api::problem::Code;
 use api::types::{ChallengeRequest, JobPhase, JobView};
 use jobs::compare::compare;
 use jobs::ids::JobId;
@@ -77,14 +78,24 @@ impl Canaries {
         output: Output,
     ) -> Result<JobView> {
         let is_there = |phase: JobPhase| phase == JobPhase::Provisional || phase.is_terminal();
-        let view = watch_until(client, job, output, is_there).await?;
-        if let (JobPhase::Provisional, Some(result)) = (view.phase, view.result) {
-            let scratch = tempfile::tempdir().context("cannot make a scratch directory")?;
-            let path = scratch.path().join("result");
-            client.result(job, result, &path).await?;
+        let scratch = tempfile::tempdir().context("cannot make a scratch directory")?;
+        let path = scratch.path().join("result");
+        loop {
+            let view = watch_until(client, job, output, is_there).await?;
+            let (JobPhase::Provisional, Some(result)) = (view.phase, view.result) else {
+                break;
+            };
+            match client.result(job, result, &path).await {
+                // An audit took it back meanwhile: there will be another.
+                Err(Error::Refused(problem)) if problem.code == Code::Conflict.explained().code => {
+                    continue;
+                }
+                fetched => fetched?,
+            }
             let wrong = self.wrong(&prepared.package, &path)?;
             self.challenge(client, job, &wrong, prepared, output)
                 .await?;
+            break;
         }
         watch(client, job, output).await
     }

@@ -11,6 +11,7 @@ pub(crate) mod economics;
 pub(crate) mod explain;
 pub(crate) mod game;
 pub(crate) mod job;
+pub(crate) mod journal;
 pub(crate) mod key;
 pub(crate) mod ledger;
 pub(crate) mod liquidation;

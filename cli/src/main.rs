@@ -18,6 +18,7 @@ mod home;
 mod job;
 mod keys;
 mod machine;
+mod operator;
 mod output;
 mod patience;
 mod period;

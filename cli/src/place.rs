@@ -19,6 +19,11 @@ pub(crate) struct At {
 }
 
 impl At {
+    /// Whether it was named on the command line.
+    pub(crate) const fn is_given(&self) -> bool {
+        self.aggregator.is_some()
+    }
+
     /// Its address.
     pub(crate) fn url(&self) -> Result<String> {
         let url = match &self.aggregator {

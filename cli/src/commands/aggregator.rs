@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use aggregator::AggregatorConfig;
 use aggregator::driver::GameConfig;
 use anyhow::{Context, Result};
+use api::types::{BackupRequest, BackupView};
 use clap::{Args, Subcommand};
 use jobs::envelope::SignerPolicy;
 use jobs::ids::{ClientId, ProviderId};
@@ -15,6 +16,7 @@ use crate::commands::{economics, wait_for_stop};
 use crate::devnet::{Parent, Ready};
 use crate::exit::{Coded, Exit};
 use crate::home;
+use crate::operator::Operated;
 use crate::output::{Output, table};
 use crate::place::At;
 
@@ -97,6 +99,37 @@ pub(crate) enum AggregatorCommand {
         #[command(flatten)]
         at: At,
     },
+    /// Give a provider no more work, whatever its reputation; its stake stays. Operators only.
+    Ban {
+        /// Its id.
+        provider: ProviderId,
+        /// Readmit it instead.
+        #[arg(long)]
+        undo: bool,
+        #[command(flatten)]
+        operated: Operated,
+    },
+    /// Write everything that the aggregator is into a new folder, while it serves. Operators only.
+    ///
+    /// The folder holds the keys too: whoever has it is the aggregator.
+    Backup {
+        /// A folder on the aggregator's machine, which must not exist.
+        #[arg(long, value_name = "FOLDER")]
+        to: PathBuf,
+        #[command(flatten)]
+        operated: Operated,
+    },
+    /// Make a data directory of a backup, and audit what it holds.
+    ///
+    /// What was decided after the backup is not in it. Never run what is restored beside what it is a copy of.
+    Restore {
+        /// The backup.
+        #[arg(long, value_name = "FOLDER")]
+        from: PathBuf,
+        /// The data directory, which must not exist.
+        #[arg(long, value_name = "FOLDER")]
+        data: PathBuf,
+    },
 }
 
 pub(crate) async fn run(command: AggregatorCommand, output: Output) -> Result<()> {
@@ -134,24 +167,66 @@ pub(crate) async fn run(command: AggregatorCommand, output: Output) -> Result<()
             start(config, output).await
         }
         AggregatorCommand::Economics(args) => economics::run(&args, output).await,
-        AggregatorCommand::Status { at } => {
-            let health = at.client()?.health().await?;
-            output.data(&health, || {
-                format!(
-                    "status     {}\naggregator {}\nversion    {}\nproviders  {} online\njobs       {} open\n\
-                     events     {}\np2p        {}",
-                    health.status,
-                    health.aggregator,
-                    health.version,
-                    health.providers,
-                    health.open_jobs,
-                    health.events,
-                    health.p2p.join("\n           "),
-                )
-            })
-        }
+        AggregatorCommand::Status { at } => status(&at, output).await,
         AggregatorCommand::Providers { at } => providers(&at, output).await,
+        AggregatorCommand::Ban {
+            provider,
+            undo,
+            operated,
+        } => {
+            let client = operated.client()?;
+            client
+                .set_banned(&operated.token()?, provider, !undo)
+                .await?;
+            let value = serde_json::json!({ "provider": provider, "banned": !undo });
+            let done = if undo { "readmitted" } else { "banned" };
+            output.data(&value, || format!("{done} {provider}"))
+        }
+        AggregatorCommand::Backup { to, operated } => {
+            let to = std::path::absolute(&to).with_context(|| to.display().to_string())?;
+            let request = BackupRequest { to: to.clone() };
+            let client = operated.client()?;
+            let label = client.backup(&operated.token()?, &request).await?;
+            backed_up(&label, &to, output)
+        }
+        AggregatorCommand::Restore { from, data } => match aggregator::restore(&from, &data) {
+            Err(error) if error.is_callers_fault() => Err(error).code(Exit::Usage),
+            Err(error) => Err(error).code(Exit::Verification),
+            Ok(label) => backed_up(&label, &data, output),
+        },
     }
+}
+
+async fn status(at: &At, output: Output) -> Result<()> {
+    let health = at.client()?.health().await?;
+    output.data(&health, || {
+        format!(
+            "status     {}\naggregator {}\nversion    {}\nproviders  {} online\njobs       {} open\n\
+             events     {}\np2p        {}",
+            health.status,
+            health.aggregator,
+            health.version,
+            health.providers,
+            health.open_jobs,
+            health.events,
+            health.p2p.join("\n           "),
+        )
+    })
+}
+
+fn backed_up(label: &BackupView, folder: &Path, output: Output) -> Result<()> {
+    output.data(label, || {
+        format!(
+            "aggregator {}\nevents     {}\njournal    {} entries, {}\nblobs      {} ({} bytes)\nfolder     {}",
+            label.aggregator,
+            label.events,
+            label.journal,
+            label.journal_hash,
+            label.blobs,
+            label.blob_bytes,
+            folder.display()
+        )
+    })
 }
 
 async fn start(config: AggregatorConfig, output: Output) -> Result<()> {

@@ -1,14 +1,16 @@
-//! `assay ledger`: balances, deposits and the audit.
+//! `assay ledger`: balances, deposits, the journal and its audit.
 
 use std::path::PathBuf;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use api::types::{BalanceView, DepositRequest};
 use clap::Subcommand;
 use jobs::money::Amount;
 use serde_json::json;
 
+use crate::commands::journal;
 use crate::exit::{Exit, fail};
+use crate::operator::Operated;
 use crate::output::{Output, table};
 use crate::place::At;
 
@@ -23,7 +25,7 @@ pub(crate) enum LedgerCommand {
     /// Credit a client or a provider's stake. Operators only; a reference deposits once.
     Deposit {
         #[command(flatten)]
-        at: At,
+        operated: Operated,
         /// `client:blake3:…`, `stake:<provider id>` or `rewards`.
         #[arg(long)]
         account: String,
@@ -33,9 +35,28 @@ pub(crate) enum LedgerCommand {
         /// What makes this deposit itself, for example an invoice number.
         #[arg(long)]
         reference: String,
-        /// File with the operator's token (`operator.token` in the aggregator's data directory).
+    },
+    /// Show entries of the journal, in order.
+    Journal {
+        #[command(flatten)]
+        at: At,
+        /// Begin behind this entry.
+        #[arg(long, default_value_t = 0)]
+        after: u64,
+        /// At most so many, 1 to 4096.
+        #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=4096))]
+        limit: u32,
+    },
+    /// Write the whole journal into a file.
+    Export {
+        #[command(flatten)]
+        at: At,
+        /// The file.
         #[arg(long)]
-        token_file: PathBuf,
+        out: PathBuf,
+        /// How.
+        #[arg(long, value_enum, default_value = "csv")]
+        format: journal::Format,
     },
     /// Re-derive every balance from the journal and compare. Ends with code 5 if anything differs.
     Audit {
@@ -54,26 +75,30 @@ pub(crate) async fn run(command: LedgerCommand, output: Output) -> Result<()> {
             output.data(&balances, || balance_table(&balances))
         }
         LedgerCommand::Deposit {
-            at,
+            operated,
             account,
             amount,
             reference,
-            token_file,
         } => {
-            let token = std::fs::read_to_string(&token_file)
-                .with_context(|| token_file.display().to_string())?;
+            let token = operated.token()?;
             let deposit = DepositRequest {
                 account,
                 amount,
                 reference,
             };
-            let new = at.client()?.deposit(token.trim(), &deposit).await?;
+            let new = operated.client()?.deposit(&token, &deposit).await?;
             let text = if new {
                 "deposited"
             } else {
                 "already deposited under this reference"
             };
             output.data(&json!({ "new": new }), || text.to_owned())
+        }
+        LedgerCommand::Journal { at, after, limit } => {
+            journal::page(&at.client()?, after, limit as usize, output).await
+        }
+        LedgerCommand::Export { at, out, format } => {
+            journal::export(&at.client()?, &out, format, output).await
         }
         LedgerCommand::Audit { at, data } => audit(&at, data, output).await,
     }
