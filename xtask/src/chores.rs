@@ -25,6 +25,9 @@ const FETCHED: [&str; 7] = [
 /// By which file the folder of a guest is known, whatever its language.
 const GUESTS: [&str; 3] = ["Cargo.toml", "job.js", "job.py"];
 
+/// The mdbook that builds the book.
+const MDBOOK: &str = "0.5.4";
+
 pub(crate) fn setup(stages: &mut Stages, args: &SetupArgs) -> Result<ExitCode> {
     let wanted = Wanted {
         gpu: args.gpu,
@@ -219,15 +222,52 @@ fn build_assay() -> Result<Command> {
 }
 
 pub(crate) fn assay_binary() -> Result<PathBuf> {
+    Ok(target_directory()?.join("debug").join("assay"))
+}
+
+/// Where cargo builds to.
+pub(crate) fn target_directory() -> Result<PathBuf> {
     let metadata = run::text(cargo()?.args(["metadata", "--no-deps", "--format-version", "1"]));
     let metadata: serde_json::Value =
         serde_json::from_str(&metadata.context("`cargo metadata` failed")?)?;
     let target = metadata.get("target_directory").and_then(|t| t.as_str());
-    Ok(
-        PathBuf::from(target.context("`cargo metadata` names no target directory")?)
-            .join("debug")
-            .join("assay"),
-    )
+    Ok(PathBuf::from(
+        target.context("`cargo metadata` names no target directory")?,
+    ))
+}
+
+/// Builds the book with the pinned mdbook, which is installed beside what set-up fetches.
+pub(crate) fn book(stages: &mut Stages) -> Result<ExitCode> {
+    let tools = run::assay_home()?.join("tools");
+    let mdbook = tools.join("bin").join("mdbook");
+    let wanted = format!("mdbook v{MDBOOK}");
+    if run::text(Command::new(&mdbook).arg("--version")).is_none_or(|has| has.trim() != wanted) {
+        stages.run("install mdbook", || {
+            let mut install = cargo()?;
+            install.args([
+                "install",
+                "mdbook",
+                "--locked",
+                "--no-default-features",
+                "--features",
+                "search",
+            ]);
+            check(
+                install
+                    .args(["--version", &format!("={MDBOOK}"), "--root"])
+                    .arg(&tools),
+            )
+        })?;
+    }
+    stages.run("build the book", || {
+        check(
+            program(&mdbook)?
+                .arg("build")
+                .arg(run::root()?.join("docs")),
+        )
+    })?;
+    eprintln!("  docs/book/index.html");
+    Ok(ExitCode::SUCCESS)
 }
 
 /// The examples that have a guest, as paths from the root, in order.

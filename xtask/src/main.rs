@@ -14,6 +14,7 @@ use clap::{Parser, Subcommand};
 
 mod bench;
 mod chores;
+mod dist;
 mod gpu;
 mod run;
 mod setup;
@@ -48,6 +49,10 @@ enum Chore {
     Gpu(GpuChore),
     /// Build every example's component with the `assay` binary.
     Guests,
+    /// Pack what others install: a stripped program, manual pages, completions and units in one archive.
+    Dist(DistArgs),
+    /// Build the book in docs/ (installs mdbook with cargo, some minutes, the first time).
+    Book,
     /// Check formatting and run clippy, warnings denied.
     Lint,
     /// Remove build output; with `--all` also what set-up fetched (never keys or state).
@@ -203,6 +208,16 @@ struct BundleArgs {
 }
 
 #[derive(Debug, clap::Args)]
+struct DistArgs {
+    /// Where the archive and its digest go.
+    #[arg(long, default_value = "target/dist")]
+    out: PathBuf,
+    /// Pack this program instead of building one (a quarter of an hour on two cores).
+    #[arg(long, value_name = "PROGRAM")]
+    binary: Option<PathBuf>,
+}
+
+#[derive(Debug, clap::Args)]
 struct CleanArgs {
     /// Also remove ONNX Runtime, models and the reference environment.
     #[arg(long)]
@@ -223,6 +238,8 @@ fn main() -> ExitCode {
         Chore::Gpu(GpuChore::Test) => gpu::test(&mut stages),
         Chore::Gpu(GpuChore::Bundle(a)) => gpu::bundle(&mut stages, a),
         Chore::Guests => chores::guests(&mut stages),
+        Chore::Dist(a) => dist::run(&mut stages, a),
+        Chore::Book => chores::book(&mut stages),
         Chore::Lint => chores::lint(&mut stages),
         Chore::Clean(a) => chores::clean(&mut stages, a),
     };

@@ -10,6 +10,7 @@ use std::path::Path;
 use anyhow::Result;
 
 use crate::run;
+pub(crate) use fetch::sha256;
 pub(crate) use interpreters::ready as interpreters_ready;
 
 mod apt;

@@ -219,7 +219,7 @@ fn place(home: &Path, staging: &Path, archive: &Path, member: &Member) -> Result
     Ok(())
 }
 
-pub(super) fn sha256(path: &Path) -> Result<String> {
+pub(crate) fn sha256(path: &Path) -> Result<String> {
     let mut file =
         File::open(path).with_context(|| format!("could not open {}", path.display()))?;
     let mut hasher = Sha256::new();
