@@ -19,6 +19,8 @@ mod chaos;
 mod dashboard;
 #[path = "system/devnet.rs"]
 mod devnet;
+#[path = "system/docs.rs"]
+mod docs;
 #[path = "system/end_to_end.rs"]
 mod end_to_end;
 #[path = "system/game.rs"]
