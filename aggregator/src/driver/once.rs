@@ -81,7 +81,7 @@ pub(crate) struct Begun<'a> {
 /// What a request leads to: its answer of old, or itself.
 pub(crate) enum Beginning<'a> {
     Known(Response),
-    New(Begun<'a>),
+    New(Box<Begun<'a>>),
 }
 
 /// Begins a request of `principal`'s, unless it was answered before.
@@ -92,12 +92,12 @@ pub(crate) async fn begin(
 ) -> Answer<Beginning<'_>> {
     let Asked { stamp, idempotency } = asked;
     let Some(idempotency) = idempotency else {
-        return Ok(Beginning::New(Begun {
+        return Ok(Beginning::New(Box::new(Begun {
             shared,
             stamp,
             keyed: None,
             _flying: None,
-        }));
+        })));
     };
     let keyed = Keyed {
         principal,
@@ -118,7 +118,7 @@ pub(crate) async fn begin(
             begun.note().await?;
             Ok(Beginning::Known(kept.response()))
         }
-        None => Ok(Beginning::New(begun)),
+        None => Ok(Beginning::New(Box::new(begun))),
     }
 }
 

@@ -75,7 +75,7 @@ fn every_exit_code_can_be_provoked() -> Result<()> {
         case(
             9,
             &["job", "status", &id, "--aggregator", &full.url()],
-            "make room",
+            "the disk or the blob quota is full",
         ),
     ];
     for case in cases {

@@ -166,6 +166,6 @@ fn what_cannot_be_accused_or_verified_is_refused_by_name() -> Result<()> {
         .refused(1, "about this answer is open")?;
     verify(&case, &["--replicas", "13"])?.refused(2, "replicas = 13: must be 1 to 12")?;
     verify(&case, &["--referees", "2"])?.refused(2, "referees = 2: this aggregator has 1")?;
-    verify(&case, &["--key", &poor])?.refused(1, "opened by another client")?;
+    verify(&case, &["--key", &poor])?.refused(7, "opened by another client")?;
     Ok(())
 }

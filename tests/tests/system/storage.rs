@@ -23,13 +23,13 @@ fn a_full_blob_quota_is_refused_and_costs_nothing() -> Result<()> {
         deadline_ms: 10_000,
         ..Job::new("quota")
     };
-    market.try_submit(&job)?.refused(1, "storage-full")?;
+    market.try_submit(&job)?.refused(9, "storage-full")?;
     market.check_health()?;
     // The job itself was admitted; it waits for its blobs, and its deadline ends it.
     let listed = market.assay(&["--json", "job", "list"])?.ok()?.json()?;
     let id = listed[0]["id"].as_str().context("no job")?.to_owned();
     // Submitted again, it is the same job: the interrupted submission is taken up.
-    let again = market.try_submit(&job)?.refused(1, "storage-full")?;
+    let again = market.try_submit(&job)?.refused(9, "storage-full")?;
     ensure!(
         again
             .stderr
@@ -130,7 +130,7 @@ fn a_full_disk_loses_nothing_and_work_goes_on_when_there_is_room() -> Result<()>
         }
     }
     let refused = refused.context("a full disk was never noticed")?;
-    refused.refused(1, "storage-full")?;
+    refused.refused(9, "storage-full")?;
     market.check_health()?;
     ensure!(
         market.view(&first)?["phase"] == "done",

@@ -44,7 +44,8 @@ async fn pages_of_other_sites_change_nothing_and_other_names_reach_nothing() {
         ("host", "127.0.0.1:7700"),
         ("origin", "https://evil.example"),
     );
-    let cases: &[(u16, &str, &[(&str, &str)])] = &[
+    type Headers<'a> = &'a [(&'a str, &'a str)];
+    let cases: &[(u16, &str, Headers<'_>)] = &[
         (200, "POST", &[own]),
         (200, "POST", &[own, ("origin", "http://127.0.0.1:7700")]),
         (200, "POST", &[own, ("origin", "https://friend.example")]),
