@@ -33,6 +33,7 @@ pub(crate) fn setup(stages: &mut Stages, args: &SetupArgs) -> Result<ExitCode> {
         gpu: args.gpu,
         reference: args.reference,
         browser: args.browser,
+        networks: false,
         generate: args.generate,
         interpreters: args.interpreters,
         magika: args.magika,
@@ -79,6 +80,7 @@ pub(crate) fn test(stages: &mut Stages, args: &TestArgs) -> Result<ExitCode> {
         setup::run(Wanted {
             reference: !args.quick,
             browser: !args.quick,
+            networks: !args.quick,
             generate: !args.quick,
             magika: !args.quick,
             ..Wanted::default()

@@ -167,3 +167,44 @@ fn commit_time() -> String {
         .filter(|text| !text.is_empty())
         .unwrap_or_else(|| "315532800".to_owned())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    /// A program that says what `assay` says, as far as packing asks.
+    const SCRIPT: &str = "#!/bin/sh\n\
+        case \"$1\" in\n\
+        --version) echo \"assay ${SAYS:-9.8.7}\" ;;\n\
+        completions) echo \"for $2\" ;;\n\
+        man) echo page > \"$3/assay.1\"; echo page > \"$3/assay-job.1\" ;;\n\
+        esac\n";
+
+    #[test]
+    fn an_archive_holds_what_others_install_and_is_the_same_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let assay = dir.path().join("assay");
+        fs::write(&assay, SCRIPT).unwrap();
+        fs::set_permissions(&assay, fs::Permissions::from_mode(0o755)).unwrap();
+        let [first, again] =
+            ["first", "again"].map(|out| pack(&assay, &dir.path().join(out)).unwrap());
+        assert_eq!(sha256(&first).unwrap(), sha256(&again).unwrap());
+        let listed = run::text(
+            program("tar")
+                .unwrap()
+                .arg("--list")
+                .arg("--file")
+                .arg(&first),
+        );
+        let listed = listed.unwrap();
+        let name = format!("assay-9.8.7-{}-linux", std::env::consts::ARCH);
+        let expected = FILES.iter().chain(&COMPLETIONS).map(|(_, to)| *to);
+        for file in expected.chain(["bin/assay", "man/man1/assay-job.1", "book/tutorial.md"]) {
+            let found = |line: &str| line.starts_with(&name) && line.ends_with(file);
+            assert!(listed.lines().any(found), "no {file} in {listed}");
+        }
+        assert!(pack(&dir.path().join("nothing"), dir.path()).is_err());
+    }
+}

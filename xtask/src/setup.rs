@@ -30,6 +30,8 @@ pub(crate) struct Wanted {
     pub(crate) reference: bool,
     /// A browser, and what tests use it with.
     pub(crate) browser: bool,
+    /// What a router between network namespaces is made with.
+    pub(crate) networks: bool,
     /// The model of `examples/generate`, which is fetched in another form and converted.
     pub(crate) generate: bool,
     /// The JavaScript and the Python component of the benchmark.
@@ -44,6 +46,7 @@ pub(crate) fn run(wanted: Wanted) -> Result<()> {
     apt::run(apt::Wanted {
         venv: wanted.reference || wanted.generate || wanted.interpreters || wanted.browser,
         browser: wanted.browser,
+        networks: wanted.networks,
         emulator: wanted.calibrate,
     })?;
     let home = run::assay_home()?;

@@ -1,7 +1,13 @@
 // What the aggregator serves, and when it has changed.
 
-/** Longest silence before the page looks by itself, in milliseconds. */
-const LOOK_EVERY = 5000;
+/** Longest silence before the page looks by itself, in milliseconds: where it is told of events, and where it is not. */
+const LOOK_EVERY = { live: 30_000, deaf: 5_000 };
+
+/** What happens, as the interface calls it. Every kind means the same here: look again. */
+const EVENTS = [
+  "job_phase", "shard_dispatched", "shard_committed", "shard_revealed", "shard_accepted", "shard_undecided", "disagreement",
+  "payment", "provider_online", "provider_offline", "provider_banned", "lost",
+];
 
 /** Shortest time between two looks that events ask for, in milliseconds. */
 const LOOK_APART = 500;
@@ -43,7 +49,8 @@ export function watch(look, tell) {
     catch (error) { tell({ here: false, error }); }
     busy = false;
     if (stopped) return;
-    timer = setTimeout(run, again ? LOOK_APART : LOOK_EVERY);
+    const live = events.readyState === EventSource.OPEN;
+    timer = setTimeout(run, again ? LOOK_APART : live ? LOOK_EVERY.live : LOOK_EVERY.deaf);
     again = false;
   };
   const soon = () => {
@@ -52,12 +59,9 @@ export function watch(look, tell) {
     timer = setTimeout(run, Math.max(0, last + LOOK_APART - Date.now()));
   };
   const events = new EventSource("/api/v1/events");
-  // Every kind of event means the same here: look again.
-  for (const kind of ["message", "job", "shard", "provider", "disagreement", "payment", "lost"]) events.addEventListener(kind, soon);
-  events.addEventListener("error", () => {
-    // An aggregator that serves no events is looked at by the clock.
-    if (events.readyState === EventSource.CLOSED) events.close();
-  });
+  for (const kind of EVENTS) events.addEventListener(kind, soon);
+  // Told or not, the page says so at once.
+  for (const change of ["open", "error"]) events.addEventListener(change, soon);
   const seen = () => { if (!document.hidden) soon(); };
   document.addEventListener("visibilitychange", seen);
   run();

@@ -77,6 +77,7 @@ fn check_scheme(scheme: &str, seen: &Value) {
     assert_eq!(checks.len(), 7, "{disputed}");
     assert!(checks.iter().all(|check| check == "holds"), "{disputed}");
     assert_eq!(seen["big"]["cells"], MANY, "{scheme}");
+    assert_eq!(seen["live"], true, "{scheme}: nothing is told of events");
     let theme = &seen["theme"];
     assert_eq!(theme["first"], scheme);
     assert_ne!(theme["other"], scheme);

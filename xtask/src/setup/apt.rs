@@ -1,5 +1,6 @@
 //! System packages, on Debian and its kin. Elsewhere: a list of what to install by hand.
 
+use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Result, bail};
@@ -89,6 +90,8 @@ pub(super) struct Wanted {
     pub(super) venv: bool,
     /// A browser without a screen, and a font for it.
     pub(super) browser: bool,
+    /// Network namespaces with a router between them.
+    pub(super) networks: bool,
     /// Programs for other processors run on this one.
     pub(super) emulator: bool,
 }
@@ -105,6 +108,10 @@ pub(super) fn run(wanted: Wanted) -> Result<()> {
     if wanted.emulator && !run::on_path("qemu-x86_64") {
         eprintln!("  missing: qemu-user (for calibrations on emulated processors)");
         missing.push("qemu-user");
+    }
+    if wanted.networks && !["nft", "ip"].into_iter().all(administers) {
+        eprintln!("  missing: nftables iproute2 (for the test of a provider behind a router)");
+        missing.extend(["nftables", "iproute2"]);
     }
     if wanted.browser && !run::on_path("chromium") {
         eprintln!("  missing: chromium fonts-dejavu-core (for the tests of the dashboard)");
@@ -142,6 +149,11 @@ fn apt_get() -> Result<Command> {
     command.args(if root { &[][..] } else { &["env"] });
     command.args(["DEBIAN_FRONTEND=noninteractive", "apt-get"]);
     Ok(command)
+}
+
+/// Whether an administrator's program is there: it may lie where other users' paths do not lead.
+fn administers(name: &str) -> bool {
+    run::on_path(name) || Path::new("/usr/sbin").join(name).is_file()
 }
 
 fn python_module(module: &str) -> bool {
