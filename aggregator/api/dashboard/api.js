@@ -45,11 +45,11 @@ export function watch(look, tell) {
     if (busy) { again = true; return; }
     busy = true;
     last = Date.now();
-    try { await look(); tell({ here: true, live: events.readyState === EventSource.OPEN }); }
-    catch (error) { tell({ here: false, error }); }
+    let live = events.readyState === EventSource.OPEN;
+    try { await look(); tell({ here: true, live }); }
+    catch (error) { live = false; tell({ here: false, error }); }
     busy = false;
     if (stopped) return;
-    const live = events.readyState === EventSource.OPEN;
     timer = setTimeout(run, again ? LOOK_APART : live ? LOOK_EVERY.live : LOOK_EVERY.deaf);
     again = false;
   };
