@@ -150,7 +150,9 @@ fn main() -> ExitCode {
         return report(&error);
     }
     config::choose_context(cli.context);
-    start_logging();
+    if let Err(error) = start_logging() {
+        return report(&error);
+    }
     let output = Output {
         json: cli.json,
         quiet: cli.quiet,
@@ -170,13 +172,25 @@ fn report(error: &anyhow::Error) -> ExitCode {
     ExitCode::from(exit::code_of(error) as u8)
 }
 
-/// Logs go to stderr: warnings by default, more with `ASSAY_LOG=info` or finer filters.
-fn start_logging() {
+/// Logs go to stderr: warnings by default, more with `ASSAY_LOG=info` or finer filters; a JSON object a line with
+/// `ASSAY_LOG_FORMAT=json`.
+fn start_logging() -> anyhow::Result<()> {
     let filter = EnvFilter::try_from_env("ASSAY_LOG").unwrap_or_else(|_| EnvFilter::new("warn"));
-    tracing_subscriber::fmt()
+    let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .init();
+        .with_writer(std::io::stderr);
+    match std::env::var("ASSAY_LOG_FORMAT")
+        .unwrap_or_default()
+        .as_str()
+    {
+        "" | "text" => log.init(),
+        "json" => log.json().flatten_event(true).init(),
+        other => {
+            return fail(Exit::Usage, format!("ASSAY_LOG_FORMAT is {other:?}"))
+                .fix("set it to text or json, or to nothing");
+        }
+    }
+    Ok(())
 }
 
 /// A daemon holds a key: its memory is for no other process of its user's, and goes into no core dump.

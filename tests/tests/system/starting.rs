@@ -5,7 +5,7 @@ use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
-use tests::{Daemon, Job, Market, Plan, assay, repository};
+use tests::{Daemon, Job, Market, Plan, assay, assay_with, repository};
 
 /// `assay aggregator start` on ports of the system's choice, except what `arguments` say.
 fn start(data: &str, http: &str) -> Result<tests::Output> {
@@ -71,5 +71,46 @@ fn a_provider_works_in_a_relative_directory() -> Result<()> {
     };
     let id = market.submit(&job)?;
     market.wait_done(&id)?;
+    Ok(())
+}
+
+#[test]
+fn a_log_is_a_json_object_a_line_if_asked_for() -> Result<()> {
+    let taken = TcpListener::bind("127.0.0.1:0")?;
+    let address = taken.local_addr()?.to_string();
+    let data = tempfile::tempdir()?;
+    let data = data.path().to_string_lossy();
+    let p2p = "--p2p=/ip4/127.0.0.1/tcp/0";
+    let arguments = [
+        "aggregator",
+        "start",
+        "--data",
+        &data,
+        "--http",
+        &address,
+        p2p,
+    ];
+    let logged = |format: &str| {
+        let variables = [
+            ("ASSAY_LOG", "debug".into()),
+            ("ASSAY_LOG_FORMAT", format.into()),
+        ];
+        assay_with(&arguments, &variables, &repository())
+    };
+    let stderr = logged("json")?.expect(1)?.stderr;
+    let lines: Vec<&str> = stderr
+        .lines()
+        .filter(|line| line.starts_with('{'))
+        .collect();
+    assert!(!lines.is_empty(), "{stderr}");
+    for line in lines {
+        let line: serde_json::Value = serde_json::from_str(line)?;
+        for field in ["timestamp", "level", "target"] {
+            assert!(line[field].is_string(), "no {field} in {line}");
+        }
+    }
+    let plain = logged("text")?.expect(1)?.stderr;
+    assert!(!plain.lines().any(|line| line.starts_with('{')), "{plain}");
+    logged("xml")?.refused(2, "ASSAY_LOG_FORMAT is \"xml\"")?;
     Ok(())
 }
