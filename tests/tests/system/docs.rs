@@ -31,6 +31,8 @@ fn environment(user: &Path) -> Result<BTreeMap<&'static str, OsString>> {
         ("ASSAY_SOURCE", repository().into_os_string()),
         ("CARGO_HOME", tool("CARGO_HOME", ".cargo")),
         ("RUSTUP_HOME", tool("RUSTUP_HOME", ".rustup")),
+        // What a component is made of was fetched when the examples were built.
+        ("CARGO_NET_OFFLINE", "true".into()),
         ("LANG", "C.UTF-8".into()),
     ]))
 }
