@@ -75,9 +75,19 @@ fn numbers() -> Job {
 
 /// What a provider that cheats this way says about the first shard.
 async fn cheat(kind: Misbehaviour) -> (Commitment, Reveal, Vec<Vec<u8>>, Market) {
+    answer(open(kind).await).await
+}
+
+/// A market whose provider cheats this way.
+async fn open(kind: Misbehaviour) -> Market {
     let name = kind.name();
-    let mut market = Market::open(numbers(), |config| config.misbehave = Some(kind)).await;
+    let market = Market::open(numbers(), |config| config.misbehave = Some(kind)).await;
     assert_eq!(market.provider.status().misbehaves, Some(name));
+    market
+}
+
+/// What a provider says about the first shard.
+async fn answer(mut market: Market) -> (Commitment, Reveal, Vec<Vec<u8>>, Market) {
     let (from, assignment) = (market.provider.id, market.give(0).await);
     let commitment = market.aggregator.commitment(from).await;
     let reveal = market.aggregator.revealed(assignment.id, from).await;
@@ -246,7 +256,9 @@ fn conspirators_cheat_only_together() {
         market.close().await;
 
         let together = Misbehaviour::Conspire(dir.path().join("together"));
-        let (one, two) = tokio::join!(cheat(together.clone()), cheat(together));
+        // Each waits two seconds for the other, and a busy machine may take longer to open a market.
+        let (one, two) = (open(together.clone()).await, open(together).await);
+        let (one, two) = tokio::join!(answer(one), answer(two));
         assert_eq!(changed(&one.2, &one.3), [true; 2]);
         assert_eq!(one.2, two.2);
         one.3.close().await;
