@@ -34,6 +34,13 @@ impl Digest {
         Self(*hasher.finalize().as_bytes())
     }
 
+    /// As [`Digest::bind`] of one part, which has so many bytes and comes in pieces.
+    pub fn binder(domain: Domain, length: u64) -> Binder {
+        let mut hasher = blake3::Hasher::new_derive_key(domain.context());
+        hasher.update(&length.to_le_bytes());
+        Binder(hasher)
+    }
+
     /// A digest from its raw bytes.
     pub const fn from_bytes(bytes: [u8; 32]) -> Self {
         Self(bytes)
@@ -161,6 +168,22 @@ impl FromStr for Digest {
 }
 
 text_for_people!(Digest, [u8; 32]);
+
+/// Binds one part that comes in pieces.
+#[derive(Clone, Debug)]
+pub struct Binder(blake3::Hasher);
+
+impl Binder {
+    /// Takes the next piece.
+    pub fn update(&mut self, piece: &[u8]) {
+        self.0.update(piece);
+    }
+
+    /// What [`Digest::bind`] says of the pieces together.
+    pub fn finish(&self) -> Digest {
+        Digest(*self.0.finalize().as_bytes())
+    }
+}
 
 /// A blob's address and exact size in bytes. The size is checked before a byte is fetched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

@@ -23,11 +23,25 @@ pub fn split_lines(bytes: &[u8]) -> Result<Vec<&[u8]>, Error> {
     bounded(lines)
 }
 
+/// A line without its end, which a text's last one need not have.
+pub fn line(bytes: &[u8]) -> &[u8] {
+    let line = bytes.strip_suffix(b"\n").unwrap_or(bytes);
+    line.strip_suffix(b"\r").unwrap_or(line)
+}
+
 /// Orders files by name and drops the names, so that a folder gives the same items everywhere.
 ///
 /// # Errors
 /// If there are more than [`ITEMS_MAX`] files, or two of one name.
-pub fn split_files(mut files: Vec<(String, Vec<u8>)>) -> Result<Vec<Vec<u8>>, Error> {
+pub fn split_files(files: Vec<(String, Vec<u8>)>) -> Result<Vec<Vec<u8>>, Error> {
+    bounded(in_order(files)?)
+}
+
+/// The same of files wherever their bytes are.
+///
+/// # Errors
+/// If there are two of one name.
+pub fn in_order<T>(mut files: Vec<(String, T)>) -> Result<Vec<T>, Error> {
     files.sort_by(|(left, _), (right, _)| left.cmp(right));
     for pair in files.windows(2) {
         if let [(left, _), (right, _)] = pair
@@ -40,7 +54,7 @@ pub fn split_files(mut files: Vec<(String, Vec<u8>)>) -> Result<Vec<Vec<u8>>, Er
             });
         }
     }
-    bounded(files.into_iter().map(|(_, bytes)| bytes).collect())
+    Ok(files.into_iter().map(|(_, file)| file).collect())
 }
 
 fn bounded<T>(items: Vec<T>) -> Result<Vec<T>, Error> {

@@ -28,6 +28,7 @@ pub mod merkle;
 pub mod npy;
 pub mod package;
 pub mod policy;
+pub mod scan;
 pub mod shares;
 
 pub mod envelope;

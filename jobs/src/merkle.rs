@@ -4,7 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::digest::{Digest, Domain};
+use crate::digest::{Binder, Digest, Domain};
 
 /// An inclusion proof: sibling digests from the leaf to the top.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -87,6 +87,27 @@ pub fn verify(root: &Digest, item: &[u8], proof: &Proof) -> bool {
     bind_count(computed, proof.count) == *root
 }
 
+/// Makes the leaf of an item that comes in pieces.
+#[derive(Clone, Debug)]
+pub struct LeafHasher(Binder);
+
+impl LeafHasher {
+    /// Of an item of so many bytes.
+    pub fn new(length: u32) -> Self {
+        Self(Digest::binder(Domain::ItemLeaf, length.into()))
+    }
+
+    /// Takes the next piece.
+    pub fn update(&mut self, piece: &[u8]) {
+        self.0.update(piece);
+    }
+
+    /// The leaf.
+    pub fn finish(&self) -> Digest {
+        self.0.finish()
+    }
+}
+
 /// Makes a root of items that come one by one, in memory that grows with the tree's height alone.
 #[derive(Clone, Debug, Default)]
 pub struct Growing {
@@ -98,8 +119,13 @@ pub struct Growing {
 impl Growing {
     /// Takes the next item; `None` if there are as many as a tree can count.
     pub fn push(&mut self, item: &[u8]) -> Option<()> {
+        self.push_leaf(leaf(item))
+    }
+
+    /// Takes the next item, whose leaf is known already.
+    pub fn push_leaf(&mut self, leaf: Digest) -> Option<()> {
         self.count = self.count.checked_add(1)?;
-        let (mut height, mut top) = (0_u32, leaf(item));
+        let (mut height, mut top) = (0_u32, leaf);
         while let Some((_, left)) = self.tops.pop_if(|(of, _)| *of == height) {
             top = node(&left, &top);
             height = height.saturating_add(1);

@@ -25,7 +25,40 @@ fn bad(reason: impl Into<String>) -> Error {
 /// If the file is not exactly one such array of numbers, or its rows are more than [`ITEMS_MAX`] or
 /// longer than [`ITEM_BYTES_MAX`].
 pub fn split_rows(bytes: &[u8]) -> Result<Vec<&[u8]>, Error> {
-    let (header, data) = split_header(bytes)?;
+    let layout = Layout::read(bytes, bytes.len() as u64)?;
+    let (_, data) = split_header(bytes)?;
+    Ok(data.chunks_exact(layout.row as usize).collect())
+}
+
+/// Where the rows of an array lie in its file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Layout {
+    /// Where the first row begins, in bytes.
+    pub data: u64,
+    /// How many rows there are.
+    pub rows: u32,
+    /// Bytes of a row, more than none.
+    pub row: u32,
+}
+
+impl Layout {
+    /// Bytes of a file of which its layout can always be read.
+    pub const HEAD_BYTES_MAX: u64 = NPY_HEADER_MAX as u64 + 16;
+
+    /// Of a file of `size` bytes that begins like this.
+    ///
+    /// # Errors
+    /// As [`split_rows`].
+    pub fn read(head: &[u8], size: u64) -> Result<Self, Error> {
+        let (header, rest) = split_header(head)?;
+        let data = (head.len() as u64).saturating_sub(rest.len() as u64);
+        let (rows, row) = rows_of(header, size.saturating_sub(data))?;
+        Ok(Self { data, rows, row })
+    }
+}
+
+/// How many rows there are, and how long one is, if that is what the data has.
+fn rows_of(header: &str, data_bytes: u64) -> Result<(u32, u32), Error> {
     let header = Header::parse(header)?;
     let Some((&rows, row_shape)) = header.shape.split_first() else {
         return Err(bad("a scalar has no rows"));
@@ -45,13 +78,13 @@ pub fn split_rows(bytes: &[u8]) -> Result<Vec<&[u8]>, Error> {
         })?;
     // Neither factor exceeds 2^26, so the product fits.
     let expected = rows.saturating_mul(row);
-    if data.len() as u64 != expected {
+    if data_bytes != expected {
         return Err(bad(format!(
-            "{} bytes of data, the header says {expected}",
-            data.len()
+            "{data_bytes} bytes of data, the header says {expected}"
         )));
     }
-    Ok(data.chunks_exact(row as usize).collect())
+    let narrow = |number: u64| u32::try_from(number).unwrap_or(u32::MAX);
+    Ok((narrow(rows), narrow(row)))
 }
 
 /// Writes rows as an array of shape `[rows, row_shape...]`, format version 1.0.
@@ -63,6 +96,23 @@ pub fn write<R: AsRef<[u8]>>(
     row_shape: &[u32],
     rows: &[R],
 ) -> Result<Vec<u8>, Error> {
+    let (mut bytes, row) = head(dtype, row_shape, rows.len())?;
+    for (data, index) in rows.iter().zip(0_usize..) {
+        let data = data.as_ref();
+        if data.len() != row as usize {
+            let actual = data.len();
+            return Err(bad(format!("row {index} has {actual} bytes, not {row}")));
+        }
+        bytes.extend_from_slice(data);
+    }
+    Ok(bytes)
+}
+
+/// What comes before the rows of an array of so many, and how long a row is in bytes.
+///
+/// # Errors
+/// If a row would be too large, or the shape has more than [`RANK_MAX`] axes.
+pub fn head(dtype: Dtype, row_shape: &[u32], rows: usize) -> Result<(Vec<u8>, u32), Error> {
     let row = row_bytes(dtype, row_shape).filter(|_| row_shape.len() <= RANK_MAX);
     let row = row.ok_or_else(|| bad(format!("rows of shape {row_shape:?} are too large")))?;
     let descr = match dtype {
@@ -77,10 +127,8 @@ pub fn write<R: AsRef<[u8]>>(
     } else {
         format!(",{}", axes.trim_end_matches(','))
     };
-    let mut header = format!(
-        "{{'descr': '{descr}', 'fortran_order': False, 'shape': ({}{axes}), }}",
-        rows.len()
-    );
+    let mut header =
+        format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': ({rows}{axes}), }}");
     // Magic, version and length take ten bytes, the line feed one.
     let used = header.len().saturating_add(11);
     let padding = used.next_multiple_of(ALIGNMENT).saturating_sub(used);
@@ -92,15 +140,7 @@ pub fn write<R: AsRef<[u8]>>(
     bytes.extend_from_slice(&[1, 0]);
     bytes.extend_from_slice(&length.to_le_bytes());
     bytes.extend_from_slice(header.as_bytes());
-    for (data, index) in rows.iter().zip(0_usize..) {
-        let data = data.as_ref();
-        if data.len() != row as usize {
-            let actual = data.len();
-            return Err(bad(format!("row {index} has {actual} bytes, not {row}")));
-        }
-        bytes.extend_from_slice(data);
-    }
-    Ok(bytes)
+    Ok((bytes, row))
 }
 
 /// Separates header text and data.

@@ -1,6 +1,7 @@
 //! What a shard puts out, and how the outputs of all shards become one result.
 
 use crate::Error;
+use crate::items::{ITEM_BYTES_MAX, ITEMS_MAX};
 use crate::manifest::row_bytes;
 use crate::package::{OutputFormat, Package};
 use crate::{items, npy};
@@ -41,20 +42,94 @@ pub fn decode<'a>(
 /// # Errors
 /// If an output is not of the format.
 pub fn merge<I: AsRef<[u8]>>(format: &OutputFormat, outputs: &[I]) -> Result<Vec<u8>, Error> {
-    for (output, index) in outputs.iter().zip(0_usize..) {
-        check_item(format, output.as_ref())
-            .map_err(|reason| bad(format!("output {index} {reason}")))?;
+    let count = u32::try_from(outputs.len()).unwrap_or(u32::MAX);
+    let (mut merger, mut bytes) = Merger::begin(format, count)?;
+    merger.add(outputs, &mut bytes)?;
+    merger.finish()?;
+    Ok(bytes)
+}
+
+/// Merges outputs that come one after the other.
+#[derive(Debug)]
+pub struct Merger<'a> {
+    format: &'a OutputFormat,
+    count: u32,
+    merged: u32,
+}
+
+impl<'a> Merger<'a> {
+    /// Begins the result of so many outputs; what it begins with.
+    ///
+    /// # Errors
+    /// If there are more than a result can have.
+    pub fn begin(format: &'a OutputFormat, count: u32) -> Result<(Self, Vec<u8>), Error> {
+        if count > ITEMS_MAX {
+            return Err(bad(format!(
+                "{count} outputs, more than the {ITEMS_MAX} allowed"
+            )));
+        }
+        let bytes = match format {
+            OutputFormat::Items => count.to_le_bytes().to_vec(),
+            OutputFormat::Npy { dtype, shape } => npy::head(*dtype, shape, count as usize)?.0,
+            OutputFormat::Jsonl => Vec::new(),
+        };
+        let merged = 0;
+        Ok((
+            Self {
+                format,
+                count,
+                merged,
+            },
+            bytes,
+        ))
     }
-    match format {
-        OutputFormat::Items => items::encode(outputs),
-        OutputFormat::Npy { dtype, shape } => npy::write(*dtype, shape, outputs),
-        OutputFormat::Jsonl => {
-            let mut bytes = Vec::new();
-            for output in outputs {
-                bytes.extend_from_slice(output.as_ref());
-                bytes.push(b'\n');
+
+    /// Bytes that a result has beside its beginning, if its outputs have `bytes` in all.
+    pub fn rest(&self, bytes: u64) -> u64 {
+        let each: u64 = match self.format {
+            OutputFormat::Items => 4,
+            OutputFormat::Npy { .. } => 0,
+            OutputFormat::Jsonl => 1,
+        };
+        each.saturating_mul(self.count.into()).saturating_add(bytes)
+    }
+
+    /// Appends what the next outputs become to `bytes`.
+    ///
+    /// # Errors
+    /// If an output is not of the format.
+    pub fn add<I: AsRef<[u8]>>(&mut self, outputs: &[I], bytes: &mut Vec<u8>) -> Result<(), Error> {
+        for output in outputs {
+            let (output, index) = (output.as_ref(), self.merged);
+            check_item(self.format, output)
+                .map_err(|reason| bad(format!("output {index} {reason}")))?;
+            self.merged = index.saturating_add(1);
+            match self.format {
+                OutputFormat::Items => {
+                    let length = u32::try_from(output.len()).ok();
+                    let length = length.filter(|length| *length <= ITEM_BYTES_MAX);
+                    let long = || bad(format!("output {index} has {} bytes", output.len()));
+                    bytes.extend_from_slice(&length.ok_or_else(long)?.to_le_bytes());
+                    bytes.extend_from_slice(output);
+                }
+                OutputFormat::Npy { .. } => bytes.extend_from_slice(output),
+                OutputFormat::Jsonl => {
+                    bytes.extend_from_slice(output);
+                    bytes.push(b'\n');
+                }
             }
-            Ok(bytes)
+        }
+        Ok(())
+    }
+
+    /// Ends the result.
+    ///
+    /// # Errors
+    /// If there were more or fewer outputs than announced.
+    pub fn finish(self) -> Result<(), Error> {
+        match self.merged == self.count {
+            true => Ok(()),
+            false => Err(bad(format!("{} outputs of {}", self.merged, self.count))),
         }
     }
 }

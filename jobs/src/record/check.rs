@@ -8,11 +8,12 @@ use super::{
 };
 use crate::Error;
 use crate::compare::compare;
-use crate::digest::{BlobRef, Digest};
+use crate::digest::{BlobHasher, BlobRef, Digest};
 use crate::envelope::VerifiedPackage;
 use crate::ids::{AggregatorId, ProviderId};
 use crate::money::{self, Amount, BPS_PER_WHOLE};
 use crate::outcome::Meters;
+use crate::output::Merger;
 use crate::plan::{self, ShardSpan};
 use crate::policy::Policy;
 use crate::receipt::Receipt;
@@ -124,11 +125,21 @@ impl<'a> Check<'a> {
         )?;
         let input_checked = self.check_input()?;
         let plan = plan::plan(package.input.items, package.items_per_shard);
-        let mut canonical = Vec::with_capacity(shards.len());
+        // Merged again shard by shard, so that no more than one shard's outputs are in memory.
+        let (format, count) = (package.output.clone(), package.input.items);
+        let (mut merger, head) = Merger::begin(&format, count).map_err(piece("result"))?;
+        let mut hasher = BlobHasher::default();
+        hasher.update(&head);
         for (shard, span) in shards.iter().zip(plan) {
-            canonical.push(self.check_shard(shard, span)?);
+            let canonical = self.check_shard(shard, span)?;
+            let outputs = items::decode(&canonical).map_err(piece("result"))?;
+            let mut merged = Vec::new();
+            let added = merger.add(&outputs, &mut merged);
+            added.map_err(piece("result"))?;
+            hasher.update(&merged);
         }
-        self.check_result(&canonical)?;
+        merger.finish().map_err(piece("result"))?;
+        self.check_result(hasher.finish())?;
         self.check_payments(input_checked)
     }
 
@@ -401,15 +412,9 @@ impl<'a> Check<'a> {
         Ok(lowest.outputs)
     }
 
-    /// Merges the canonical outputs again.
-    fn check_result(&self, canonical: &[Vec<u8>]) -> Result<(), RecordError> {
-        let mut outputs = Vec::new();
-        for bytes in canonical {
-            outputs.extend(items::decode(bytes).map_err(piece("result"))?);
-        }
-        let format = &self.job.package.output;
-        let result = output::merge(format, &outputs).map_err(piece("result"))?;
-        if BlobRef::of(&result) == self.settlement.result {
+    /// Holds what the canonical outputs are merged to against what was settled on.
+    fn check_result(&self, result: BlobRef) -> Result<(), RecordError> {
+        if result == self.settlement.result {
             return Ok(());
         }
         Err(invalid(
