@@ -20,15 +20,19 @@ use crate::protocol::blob::CHUNK_MAX;
 use crate::protocol::{BlobReply, BlobRequest, Refusal, RefusalCode};
 
 mod account;
+mod idle;
+mod paged;
 mod slice;
 mod store;
 mod tree;
 mod writing;
 
-pub use account::Usage;
+pub use account::{Usage, cost};
+pub use idle::{Moment, Work};
 pub(crate) use slice::verify_slice;
 pub use store::BlobStore;
 pub(crate) use writing::Partial;
+pub use writing::Upload;
 
 /// Where blobs for others come from. Called on a blocking thread.
 pub trait BlobSource: Send + Sync {

@@ -259,6 +259,11 @@ impl Error {
         )
     }
 
+    /// Whether there is no room for a blob.
+    pub const fn is_full(&self) -> bool {
+        matches!(self, Self::QuotaFull { .. } | Self::DiskFull { .. })
+    }
+
     /// Whether the same call may succeed later.
     pub const fn is_retryable(&self) -> bool {
         matches!(

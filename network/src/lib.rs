@@ -14,6 +14,7 @@
 
 pub mod blobs;
 pub mod protocol;
+pub mod trace;
 
 mod addresses;
 mod behaviour;

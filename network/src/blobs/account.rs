@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use jobs::digest::{BlobRef, Digest};
+use tokio::sync::watch;
 
+use super::idle::{Moment, Works};
 use super::tree::tree_size;
 use crate::Error;
 
@@ -21,20 +23,31 @@ pub struct Usage {
 }
 
 /// What a blob of `size` bytes takes, its tree included, in bytes.
-pub(super) fn cost(size: u64) -> u64 {
+pub fn cost(size: u64) -> u64 {
     size.saturating_add(tree_size(size))
+}
+
+/// A stored blob.
+#[derive(Clone, Copy, Debug)]
+struct Stored {
+    size: u64,
+    /// When it was last written, read or asked for.
+    touched: Moment,
 }
 
 /// The books of a store. Whoever writes reserves first.
 #[derive(Debug)]
 pub(super) struct Account {
     quota: u64,
-    /// Sizes of stored blobs.
-    stored: BTreeMap<Digest, u64>,
+    stored: BTreeMap<Digest, Stored>,
+    /// What is being done with blobs now.
+    pub(super) works: Works,
     /// Lengths of partial blobs nobody is writing to.
     partial: BTreeMap<Digest, u64>,
     used: u64,
     reserved: u64,
+    /// Told whenever a blob was stored.
+    pub(super) news: watch::Sender<()>,
 }
 
 impl Account {
@@ -42,21 +55,46 @@ impl Account {
         Self {
             quota,
             stored: BTreeMap::new(),
+            works: Works::default(),
             partial: BTreeMap::new(),
             used: 0,
             reserved: 0,
+            news: watch::Sender::default(),
         }
     }
 
-    pub(super) fn size(&self, digest: &Digest) -> Option<u64> {
-        self.stored.get(digest).copied()
+    /// The size of a stored blob. Whoever asks is about to need it.
+    pub(super) fn size(&mut self, digest: &Digest) -> Option<u64> {
+        let now = self.works.now();
+        let stored = self.stored.get_mut(digest)?;
+        stored.touched = now;
+        Some(stored.size)
+    }
+
+    /// Whether a blob is stored.
+    pub(super) fn holds(&self, digest: &Digest) -> bool {
+        self.stored.contains_key(digest)
+    }
+
+    /// Notes that somebody needs every stored blob.
+    pub(super) fn touch_all(&mut self) {
+        let now = self.works.now();
+        for stored in self.stored.values_mut() {
+            stored.touched = now;
+        }
+    }
+
+    /// The size of a blob that nobody has needed since `before`, nor since the oldest work began.
+    pub(super) fn idle(&self, digest: &Digest, before: Moment) -> Option<u64> {
+        let stored = self.stored.get(digest)?;
+        (stored.touched < self.works.oldest(before)).then_some(stored.size)
     }
 
     pub(super) fn blobs(&self) -> impl Iterator<Item = BlobRef> + '_ {
         let stored = self.stored.iter();
-        stored.map(|(digest, size)| BlobRef {
+        stored.map(|(digest, stored)| BlobRef {
             digest: *digest,
-            size: *size,
+            size: stored.size,
         })
     }
 
@@ -92,15 +130,21 @@ impl Account {
 
     /// Notes a stored blob.
     pub(super) fn add(&mut self, blob: BlobRef) {
-        if self.stored.insert(blob.digest, blob.size).is_none() {
+        let stored = Stored {
+            size: blob.size,
+            touched: self.works.now(),
+        };
+        if self.stored.insert(blob.digest, stored).is_none() {
             self.used = self.used.saturating_add(cost(blob.size));
         }
+        self.news.send_replace(());
     }
 
     /// Forgets a stored blob. Returns whether there was one.
     pub(super) fn remove(&mut self, digest: &Digest) -> bool {
         let removed = self.stored.remove(digest);
-        self.used = self.used.saturating_sub(removed.map_or(0, cost));
+        let freed = removed.map_or(0, |stored| cost(stored.size));
+        self.used = self.used.saturating_sub(freed);
         removed.is_some()
     }
 
@@ -115,6 +159,16 @@ impl Account {
     pub(super) fn take_partial(&mut self, digest: &Digest) {
         let length = self.partial.remove(digest).unwrap_or(0);
         self.used = self.used.saturating_sub(length);
+    }
+
+    /// The length of a partial blob that nobody is writing to; 0 if there is none.
+    pub(super) fn partial(&self, name: &Digest) -> u64 {
+        self.partial.get(name).copied().unwrap_or(0)
+    }
+
+    /// Partial blobs that nobody is writing to.
+    pub(super) fn partials(&self) -> impl Iterator<Item = Digest> + '_ {
+        self.partial.keys().copied()
     }
 
     /// Any partial blob, to make room.

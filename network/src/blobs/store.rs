@@ -10,9 +10,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jobs::digest::{BlobRef, DIGEST_PREFIX, Digest};
 use jobs::ids::ProviderId;
+use tokio::sync::watch;
 use tracing::warn;
 
-use super::account::{Account, Usage};
+use super::account::{Account, Usage, cost};
+use super::idle::Moment;
 use super::writing::{self, Partial};
 use super::{BlobSource, OpenBlob};
 use crate::Error;
@@ -70,6 +72,11 @@ impl BlobStore {
         self.account().size(digest).map(|_| self.path(digest))
     }
 
+    /// Changes whenever a blob was stored, whoever did.
+    pub fn news(&self) -> watch::Receiver<()> {
+        self.account().news.subscribe()
+    }
+
     /// Whether a blob is stored.
     pub fn contains(&self, digest: &Digest) -> bool {
         self.account().size(digest).is_some()
@@ -101,10 +108,27 @@ impl BlobStore {
             return Ok(path);
         }
         self.reserve(expected)?;
-        let result = writing::write_new(self, expected, reader);
+        let (size, digest) = (expected.size, Some(expected.digest));
+        let result = writing::write_new(self, size, digest, reader);
         self.account().release(expected);
         result?;
         Ok(self.path(&expected.digest))
+    }
+
+    /// Stores what `reader` yields, which must have exactly `size` bytes, whatever they are; their reference.
+    ///
+    /// # Errors
+    /// As [`BlobStore::put_reader`].
+    pub fn put_sized(&self, size: u64, reader: impl Read) -> Result<BlobRef, Error> {
+        // Room is for a size, whatever the digest will be.
+        let room = BlobRef {
+            digest: Digest::default(),
+            size,
+        };
+        self.reserve(room)?;
+        let result = writing::write_new(self, size, None, reader);
+        self.account().release(room);
+        result
     }
 
     /// The bytes of a stored blob, verified once more: disks forget.
@@ -112,8 +136,21 @@ impl BlobStore {
     /// # Errors
     /// If it is not stored, the disk fails, or its content is no longer the blob.
     pub fn read(&self, blob: &BlobRef) -> Result<Vec<u8>, Error> {
+        // Whoever reads it needs it.
+        self.account().size(&blob.digest);
+        self.peek(blob)
+    }
+
+    /// As [`BlobStore::read`], of somebody who does not need the blob afterwards.
+    ///
+    /// # Errors
+    /// As [`BlobStore::read`].
+    pub fn peek(&self, blob: &BlobRef) -> Result<Vec<u8>, Error> {
         let digest = blob.digest;
-        let path = self.get(&digest).ok_or(Error::BlobMissing { digest })?;
+        let path = self.path(&digest);
+        if !self.account().holds(&digest) {
+            return Err(Error::BlobMissing { digest });
+        }
         let io = |error| Error::io("read", &path, error);
         let file = File::open(&path).map_err(io)?;
         let actual = file.metadata().map_err(io)?.len();
@@ -146,11 +183,34 @@ impl BlobStore {
         if account.size(digest).is_none() {
             return Ok(false);
         }
+        self.delete(digest, &mut account)?;
+        Ok(true)
+    }
+
+    /// Removes a blob that nobody has needed since `before`, and answers how many bytes that freed. One that
+    /// somebody needed since, or may need because of a work under way, stays.
+    ///
+    /// # Errors
+    /// If the disk fails.
+    pub fn remove_idle(&self, digest: &Digest, before: Moment) -> Result<Option<u64>, Error> {
+        let mut account = self.account();
+        let Some(size) = account.idle(digest, before) else {
+            return Ok(None);
+        };
+        self.delete(digest, &mut account)?;
+        Ok(Some(cost(size)))
+    }
+
+    /// Whether [`BlobStore::remove_idle`] would remove a blob.
+    pub fn is_idle(&self, digest: &Digest, before: Moment) -> bool {
+        self.account().idle(digest, before).is_some()
+    }
+
+    fn delete(&self, digest: &Digest, account: &mut Account) -> Result<(), Error> {
         let (data, tree) = (self.path(digest), self.tree_path(digest));
         fs::remove_file(&data).map_err(|error| Error::io("remove", &data, error))?;
         account.remove(digest);
-        fs::remove_file(&tree).map_err(|error| Error::io("remove", &tree, error))?;
-        Ok(true)
+        fs::remove_file(&tree).map_err(|error| Error::io("remove", &tree, error))
     }
 
     /// Every stored blob, in no particular order.
@@ -163,14 +223,14 @@ impl BlobStore {
         self.account().usage()
     }
 
-    /// Begins or continues a fetch. The caller holds [`BlobStore::fetch_lock`].
-    pub(crate) fn begin(&self, blob: BlobRef) -> Result<Partial, Error> {
-        self.account().take_partial(&blob.digest);
+    /// Begins or continues a fetch, whose file is called so. The caller holds [`BlobStore::fetch_lock`].
+    pub(crate) fn begin(&self, name: Digest, blob: BlobRef) -> Result<Partial, Error> {
+        self.account().take_partial(&name);
         if let Err(error) = self.reserve(blob) {
-            self.forget_partial(&blob.digest);
+            self.forget_partial(&name);
             return Err(error);
         }
-        Partial::open(self.clone(), blob)
+        Partial::open(self.clone(), name, blob)
     }
 
     /// The lock that makes fetches of one blob take turns.

@@ -75,7 +75,7 @@ impl Client {
             return Ok(path);
         }
         let begin = store.clone();
-        let mut partial = blocking(move || begin.begin(blob)).await?;
+        let mut partial = blocking(move || begin.begin(blob.digest, blob)).await?;
         let mut last = None;
         for peer in (0..ROUNDS).flat_map(|_| peers) {
             match self.fetch_from(*peer, blob, partial).await {

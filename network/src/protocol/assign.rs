@@ -8,6 +8,7 @@ use jobs::statement::Signed;
 use serde::{Deserialize, Serialize};
 
 use super::{Refusal, Wire};
+use crate::trace::TraceContext;
 
 /// Largest encoded request in bytes: a package, its bundle and key, and one statement.
 pub const REQUEST_MAX: usize = 256 * 1024;
@@ -24,6 +25,8 @@ pub struct AssignRequest {
     pub assignment: Signed<Assignment>,
     /// The job it is about. Not verified by this crate.
     pub package: SignedPackage,
+    /// The span that it belongs to, if somebody follows it. Decides nothing.
+    pub trace: Option<TraceContext>,
 }
 
 /// The provider's answer.

@@ -6,6 +6,7 @@ use jobs::ids::AssignmentId;
 use serde::{Deserialize, Serialize};
 
 use super::{Refusal, Wire};
+use crate::trace::TraceContext;
 
 /// Largest encoded request in bytes.
 pub const REQUEST_MAX: usize = 1024;
@@ -18,6 +19,8 @@ pub const REPLY_MAX: usize = 256 * 1024;
 pub struct RevealRequest {
     /// To which assignment.
     pub assignment: AssignmentId,
+    /// The span that it belongs to, if somebody follows it. Decides nothing.
+    pub trace: Option<TraceContext>,
 }
 
 /// The provider's answer.

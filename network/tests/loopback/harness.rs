@@ -170,6 +170,7 @@ pub(crate) fn assign(byte: u8) -> AssignRequest {
             bundle: "{}".into(),
             public_key: "-----".into(),
         },
+        trace: None,
     }
 }
 

@@ -140,7 +140,13 @@ async fn a_peer_that_comes_back_is_not_asked_over_the_connection_of_its_past_lif
         drop(again.events);
         for byte in 0..4 {
             let assignment = harness::id(byte);
-            let asked = aggregator.client.reveal(id, RevealRequest { assignment });
+            let asked = aggregator.client.reveal(
+                id,
+                RevealRequest {
+                    assignment,
+                    trace: None,
+                },
+            );
             let reply = within(asked).await.unwrap();
             assert!(matches!(reply, RevealReply::Refused { .. }), "{reply:?}");
         }

@@ -74,7 +74,10 @@ async fn assign_commit_reveal_and_cancel_round_trip() {
     }
 
     let revealed = RevealReply::Revealed(Box::new(harness::reveal(1)));
-    let request = RevealRequest { assignment: id(1) };
+    let request = RevealRequest {
+        assignment: id(1),
+        trace: None,
+    };
     let (asked, ()) = tokio::join!(aggregator.client.reveal(down, request), async {
         let Event::RevealRequest { reply, .. } = provider.request().await else {
             panic!("not a reveal request");

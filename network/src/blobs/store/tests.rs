@@ -1,3 +1,5 @@
+use jobs::time::Timestamp;
+
 use super::*;
 use crate::blobs::account::cost;
 
@@ -104,7 +106,7 @@ fn a_partial_blob_is_continued_after_a_restart() {
     let (dir, store) = store(10 * MIB);
     let bytes = content(3 * MIB as usize + 5);
     let blob = BlobRef::of(&bytes);
-    let mut partial = store.begin(blob).unwrap();
+    let mut partial = store.begin(blob.digest, blob).unwrap();
     assert_eq!(store.usage().reserved, cost(blob.size));
     partial.append(&bytes[..MIB as usize]).unwrap();
     partial.append(&bytes[MIB as usize..][..10]).unwrap();
@@ -115,7 +117,7 @@ fn a_partial_blob_is_continued_after_a_restart() {
 
     let store = BlobStore::open(dir.path().join("blobs"), 10 * MIB).unwrap();
     assert_eq!(store.usage().used, MIB + 10);
-    let mut partial = store.begin(blob).unwrap();
+    let mut partial = store.begin(blob.digest, blob).unwrap();
     assert_eq!(partial.offset(), MIB, "a torn chunk does not count");
     partial.append(&bytes[MIB as usize..]).unwrap();
     partial.finish().unwrap();
@@ -129,20 +131,22 @@ fn a_partial_blob_that_rotted_is_not_stored_and_begins_anew() {
     let (_dir, store) = store(10 * MIB);
     let bytes = content(2 * MIB as usize);
     let blob = BlobRef::of(&bytes);
-    let mut partial = store.begin(blob).unwrap();
+    let mut partial = store.begin(blob.digest, blob).unwrap();
     partial.append(&vec![9; MIB as usize]).unwrap();
     partial.append(&bytes[MIB as usize..]).unwrap();
     let error = partial.finish().unwrap_err();
     assert!(matches!(error, Error::BlobDigest { .. }), "{error}");
     assert!(!store.contains(&blob.digest));
-    assert_eq!(store.begin(blob).unwrap().offset(), 0);
+    assert_eq!(store.begin(blob.digest, blob).unwrap().offset(), 0);
 }
 
 #[test]
 fn partial_blobs_make_room_for_whole_ones() {
     let (_dir, store) = store(cost(2 * MIB));
     let bytes = content(2 * MIB as usize);
-    let mut partial = store.begin(BlobRef::of(&bytes)).unwrap();
+    let mut partial = store
+        .begin(Digest::of(&bytes), BlobRef::of(&bytes))
+        .unwrap();
     partial.append(&bytes[..MIB as usize]).unwrap();
     let other = content(3 * MIB as usize / 2);
     assert!(store.put_bytes(&other).is_err(), "its room is promised");
@@ -163,4 +167,41 @@ fn half_a_pair_is_removed_when_the_store_is_opened() {
     assert_eq!(again.usage().blobs, 0);
     assert_eq!(again.usage().used, 0);
     assert!(!store.path(&one).exists() && !store.tree_path(&two).exists());
+}
+
+#[test]
+fn an_upload_goes_on_from_whole_chunks_also_after_a_restart_and_is_forgotten_in_time() {
+    let (dir, store) = store(10 * MIB);
+    let bytes = content(3 * MIB as usize + 5);
+    let (blob, name) = (BlobRef::of(&bytes), Digest::of(b"mine"));
+    let mut upload = store.begin_upload(name, blob, 0).unwrap();
+    upload.append(&bytes[..2 * MIB as usize + 7]).unwrap();
+    drop(upload);
+    assert_eq!(store.upload_offset(&name), 2 * MIB);
+    assert_eq!(store.upload_offset(&Digest::of(b"another's")), 0);
+    drop(store);
+    let store = BlobStore::open(dir.path().join("blobs"), 10 * MIB).unwrap();
+    assert_eq!(store.upload_offset(&name), 2 * MIB);
+    // From less than there is: what comes after is forgotten.
+    let mut upload = store.begin_upload(name, blob, MIB).unwrap();
+    assert_eq!(upload.offset(), MIB);
+    upload.append(&bytes[MIB as usize..]).unwrap();
+    upload.finish().unwrap();
+    assert_eq!(store.read(&blob).unwrap(), bytes);
+    assert_eq!((store.upload_offset(&name), store.usage().reserved), (0, 0));
+
+    let other = BlobRef::of(&content(2 * MIB as usize));
+    let mut upload = store.begin_upload(name, other, 0).unwrap();
+    upload.append(&content(MIB as usize)).unwrap();
+    assert_eq!(
+        store.expire_partials(Timestamp(u64::MAX)),
+        0,
+        "it is being written"
+    );
+    drop(upload);
+    assert_eq!(store.expire_partials(Timestamp(1)), 0, "it is not that old");
+    assert_eq!(store.upload_offset(&name), MIB);
+    assert_eq!(store.expire_partials(Timestamp(u64::MAX)), 1);
+    assert_eq!(store.upload_offset(&name), 0);
+    assert_eq!(store.usage().used, cost(blob.size));
 }
