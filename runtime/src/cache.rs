@@ -5,12 +5,12 @@
 //! engine and processor, and it is authenticated with a key that never leaves this machine. Code
 //! from anywhere else, or an entry that was touched, is compiled again and replaced.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use jobs::digest::Digest;
 use wasmtime::Engine;
@@ -29,6 +29,12 @@ const KEY_FILE: &str = "key";
 const KEY_BYTES: usize = 32;
 const MAC_BYTES: usize = 32;
 const EXTENSION: &str = "compiled";
+const LOCK_EXTENSION: &str = "turn";
+
+/// Time between two looks at whether it is one's turn to compile, and how many there are: a minute, longer than any
+/// component takes that is not made to take long.
+const TURN_EVERY: Duration = Duration::from_millis(20);
+const TURN_LOOKS: u32 = 3000;
 
 /// Where a component came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,6 +101,11 @@ impl ComponentCache {
             Ok(Some(component)) => return Ok((component, Origin::Cached)),
             Ok(None) => {}
             Err(reason) => tracing::warn!(%digest, reason, "cache entry is compiled again"),
+        }
+        let _turn = Turn::take(&path);
+        // Whoever had the turn before may have compiled it.
+        if let Ok(Some(component)) = self.read(engine, &path) {
+            return Ok((component, Origin::Cached));
         }
         let component = Component::new(engine, bytes)
             .map_err(|error| FailureKind::component(format!("{error:#}")))?;
@@ -190,6 +201,39 @@ impl ComponentCache {
             count = count.saturating_sub(1);
         }
         Ok(())
+    }
+}
+
+/// The turn to compile one component: processes that miss it at the same time compile it once.
+///
+/// It saves time and decides nothing. Who cannot have it, or waits for somebody who never ends, compiles.
+struct Turn(Option<(File, PathBuf)>);
+
+impl Turn {
+    fn take(entry: &Path) -> Self {
+        let path = entry.with_extension(LOCK_EXTENSION);
+        let mut options = OpenOptions::new();
+        options.write(true).create(true).truncate(false).mode(0o600);
+        let Ok(file) = options.open(&path) else {
+            return Self(None);
+        };
+        for _ in 0..TURN_LOOKS {
+            match file.try_lock() {
+                Ok(()) => return Self(Some((file, path))),
+                Err(TryLockError::WouldBlock) => std::thread::sleep(TURN_EVERY),
+                Err(TryLockError::Error(_)) => break,
+            }
+        }
+        Self(None)
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        // Whoever has opened it already still waits for it, and then finds the entry.
+        if let Some((_, path)) = &self.0 {
+            drop(fs::remove_file(path));
+        }
     }
 }
 

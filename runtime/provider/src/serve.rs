@@ -8,8 +8,10 @@ use network::protocol::{
     AssignReply, AssignRequest, CancelReply, CommitReply, OfferReply, Refusal, RefusalCode,
     RevealReply,
 };
+use network::trace::TARGET;
 use network::{Event, EventReceiver};
 use tokio::sync::Semaphore;
+use tracing::{Instrument, info_span};
 
 use crate::admission::{self, Admitted};
 use crate::clock::now;
@@ -59,14 +61,25 @@ async fn take(event: Event, shared: &Arc<Shared>) {
             request,
             reply,
         } => {
-            reply.send(assign(from, request, shared).await);
+            let span = info_span!(target: TARGET, "accept", otel.kind = "server", assignment = %request.id);
+            if let Some(trace) = request.trace {
+                trace.follow(&span);
+            }
+            let answer = assign(from, request, shared).instrument(span).await;
+            reply.send(answer);
         }
         Event::RevealRequest {
             from,
             request,
             reply,
         } => {
-            reply.send(reveal(from, request.assignment, shared).await);
+            let id = request.assignment;
+            let span = info_span!(target: TARGET, "reveal", otel.kind = "server", assignment = %id);
+            if let Some(trace) = request.trace {
+                trace.follow(&span);
+            }
+            let answer = reveal(from, id, shared).instrument(span).await;
+            reply.send(answer);
         }
         Event::OpenRequest {
             from,
@@ -201,7 +214,9 @@ fn start(
     }
     ticket.describe(&admitted.assignment, now());
     let answer = ticket.subscribe();
-    shared.spawn(work::carry(Arc::clone(shared), admitted, ticket));
+    let (assignment, shard) = (admitted.assignment.id, admitted.assignment.shard);
+    let span = info_span!(target: TARGET, "shard", %assignment, shard);
+    shared.spawn(work::carry(Arc::clone(shared), admitted, ticket).instrument(span));
     Ok(answer)
 }
 

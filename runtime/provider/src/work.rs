@@ -11,7 +11,9 @@ use jobs::package::Package;
 use jobs::receipt::Receipt;
 use jobs::statement::Signed;
 use network::protocol::{AssignReply, FailureCode};
+use network::trace::TARGET;
 use runtime::{Failure, FailureKind, Noting, ShardOutcome, ShardTask};
+use tracing::{Instrument, info_span};
 
 use crate::admission::Admitted;
 use crate::book::Asked;
@@ -45,14 +47,19 @@ pub(crate) async fn carry(shared: Arc<Shared>, admitted: Admitted, ticket: Ticke
     ticket.runs();
     ticket.answer(AssignReply::Accepted { assignment: id });
     tracing::info!(assignment = %id, shard = admitted.assignment.shard, "accepted");
+    let executing = info_span!(target: TARGET, "execute");
     let result = tokio::select! {
-        result = perform(&shared, &admitted, materials) => result,
+        result = perform(&shared, &admitted, materials).instrument(executing) => result,
         halt = ticket.halted() => Err(halted(halt)),
     };
-    let concluded = match result {
-        Ok(done) => conclude(&shared, &admitted, done).await,
-        Err(reason) => fail(&shared, &admitted, reason).await,
+    let committing = info_span!(target: TARGET, "commit", failed = result.is_err());
+    let concluded = async {
+        match result {
+            Ok(done) => conclude(&shared, &admitted, done).await,
+            Err(reason) => fail(&shared, &admitted, reason).await,
+        }
     };
+    let concluded = concluded.instrument(committing).await;
     match concluded {
         // Begun before the place is free, so that a stop sees one or the other.
         Ok(()) => send_report(&shared, id),
@@ -68,8 +75,9 @@ async fn accept(
     admitted: &Admitted,
     ticket: &Ticket,
 ) -> Result<Materials, Refused> {
+    let fetching = info_span!(target: TARGET, "fetch");
     let materials = tokio::select! {
-        fetched = fetch(shared, admitted) => fetched?,
+        fetched = fetch(shared, admitted).instrument(fetching) => fetched?,
         halt = ticket.halted() => return Err(match halt {
             Halt::Cancelled => Refused::Cancelled,
             Halt::Stopping => Refused::Stopping,

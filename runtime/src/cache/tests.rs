@@ -35,6 +35,33 @@ fn a_component_is_compiled_once_and_shared_between_processes() {
 }
 
 #[test]
+fn who_misses_a_component_at_the_same_time_compiles_it_once() {
+    let (dir, engine, bytes) = (
+        tempfile::tempdir().unwrap(),
+        engine().unwrap(),
+        guests::echo(),
+    );
+    let digest = Digest::of(&bytes);
+    let start = std::sync::Barrier::new(4);
+    let origins: Vec<Origin> = std::thread::scope(|scope| {
+        let loads: Vec<_> = (0..4)
+            .map(|_| {
+                scope.spawn(|| {
+                    let cache = open(dir.path(), &engine);
+                    start.wait();
+                    cache.load(&engine, digest, &bytes).unwrap().1
+                })
+            })
+            .collect();
+        loads.into_iter().map(|load| load.join().unwrap()).collect()
+    });
+    let compiled = origins.iter().filter(|one| **one == Origin::Compiled);
+    assert_eq!(compiled.count(), 1, "{origins:?}");
+    let left = fs::read_dir(dir.path()).unwrap().count();
+    assert_eq!(left, 2, "the key and the entry");
+}
+
+#[test]
 fn a_touched_or_foreign_entry_is_compiled_again_and_replaced() {
     let (dir, engine, bytes) = (
         tempfile::tempdir().unwrap(),

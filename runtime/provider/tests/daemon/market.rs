@@ -203,7 +203,10 @@ impl Aggregator {
     }
 
     pub(crate) async fn reveal(&self, assignment: AssignmentId, from: ProviderId) -> RevealReply {
-        let request = RevealRequest { assignment };
+        let request = RevealRequest {
+            assignment,
+            trace: None,
+        };
         soon(self.client.reveal(from, request)).await.unwrap()
     }
 

@@ -143,6 +143,7 @@ impl Job {
             id: assignment.id,
             assignment: Signed::sign(assignment, aggregator).unwrap(),
             package: self.client.sign_package(&self.package).unwrap(),
+            trace: None,
         }
     }
 }
