@@ -16,8 +16,9 @@ use crate::feed::Feed;
 use crate::problem::{Code, Problem};
 use crate::signature::Stamp;
 use crate::types::{
-    AssignmentView, BackupView, BalanceView, CaseView, ChallengeRequest, DepositRequest, EpochView,
-    Health, JobView, JournalView, ProviderView, QuoteView, ScoresRequest, ShardMap, ShardView,
+    AssignmentView, BackupView, BalanceView, CaseView, ChallengeRequest, CollectionView,
+    DepositRequest, EpochView, Health, JobView, JournalView, ProviderView, QuoteView,
+    ScoresRequest, ShardMap, ShardView, UploadView,
 };
 
 /// The result of every request.
@@ -136,14 +137,19 @@ pub trait Backend: Send + Sync + 'static {
     /// What a job would cost now and who could take it. Keeps nothing.
     fn quote(&self, package: Package) -> impl Future<Output = Answer<QuoteView>> + Send;
 
-    /// Takes a blob that an open job declared, of exactly the declared size.
+    /// Takes a blob that an open job declared, of exactly the declared size, from the byte `offset` on. What came
+    /// before that must be here; what comes stays for a day, even if the rest does not come.
     fn put_blob(
         &self,
         asked: Asked,
-        job: JobId,
-        digest: Digest,
+        blob: (JobId, Digest),
+        offset: u64,
         body: impl AsyncRead + Send + Unpin,
     ) -> impl Future<Output = Answer<()>> + Send;
+
+    /// How far the upload of a blob that a job declared is.
+    fn upload(&self, job: JobId, digest: Digest)
+    -> impl Future<Output = Answer<UploadView>> + Send;
 
     /// Every job, newest first, at most `limit`.
     fn jobs(&self, limit: usize) -> impl Future<Output = Answer<Vec<JobView>>> + Send;
@@ -242,6 +248,9 @@ pub trait Backend: Send + Sync + 'static {
 
     /// Writes a backup into a new folder.
     fn backup(&self, to: PathBuf) -> impl Future<Output = Answer<BackupView>> + Send;
+
+    /// Removes blobs that nobody needs any more, or says what would be removed.
+    fn collect(&self, dry_run: bool) -> impl Future<Output = Answer<CollectionView>> + Send;
 
     /// Entries of the ledger's journal after number `after`, at most `limit`.
     fn journal(

@@ -1,11 +1,13 @@
-//! A typed client. Plain HTTP: an aggregator that serves the world stands behind a proxy that
-//! terminates TLS.
+//! A typed client, over HTTP or, where a proxy in front of the aggregator terminates it, TLS.
 
 mod cases;
 mod download;
+mod events;
 mod operator;
 mod orders;
 mod signing;
+mod transport;
+mod upload;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -13,11 +15,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures::TryStreamExt;
 use http_body_util::combinators::BoxBody;
-use http_body_util::{BodyExt, Full, StreamBody};
-use hyper::body::{Frame, Incoming};
-use hyper::{Method, Request, Response, StatusCode, header};
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_rustls::HttpsConnector;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use jobs::digest::{BlobRef, Digest};
@@ -28,9 +30,13 @@ use jobs::policy::Share;
 use jobs::record::JobRecord;
 use jobs::statement::Signed;
 use serde::de::DeserializeOwned;
-use tokio_util::io::ReaderStream;
+
+pub use events::{Events, Told};
+pub use transport::connector;
+pub use upload::Sent;
 
 use crate::problem::Problem;
+use crate::trace;
 use crate::types::{
     AssignmentView, BalanceView, ChallengeReply, ChallengeRequest, EpochView, Health, JobView,
     ProviderView, RECORD_BYTES_MAX, ScoresReply, ScoresRequest, ShareRequest, SubmitReply,
@@ -75,19 +81,28 @@ pub enum Error {
 
 type Body = BoxBody<Bytes, std::io::Error>;
 
+type Http = hyper_util::client::legacy::Client<HttpsConnector<HttpConnector>, Body>;
+
 /// A client of one aggregator.
 #[derive(Clone, Debug)]
 pub struct Client {
     base: String,
-    http: hyper_util::client::legacy::Client<HttpConnector, Body>,
+    /// Why there is none is told when it is wanted.
+    http: Result<Http, rustls::Error>,
     patience: Duration,
     key: Option<ClientKey>,
 }
 
 impl Client {
-    /// A client of the aggregator at `base`, for example `http://127.0.0.1:7700`.
+    /// A client of the aggregator at `base`, for example `http://127.0.0.1:7700` or `https://aggregator.example`.
     pub fn new(base: &str) -> Self {
-        let http = hyper_util::client::legacy::Client::builder(TokioExecutor::new()).build_http();
+        let connector = match base.starts_with("https://") {
+            true => transport::connector(),
+            false => transport::plain(),
+        };
+        let http = connector.map(|connector| {
+            hyper_util::client::legacy::Client::builder(TokioExecutor::new()).build(connector)
+        });
         Self {
             base: base.trim_end_matches('/').to_owned(),
             http,
@@ -155,27 +170,6 @@ impl Client {
         Ok(reply.shard)
     }
 
-    /// Uploads a blob that a job declared, streamed from a file.
-    ///
-    /// # Errors
-    /// If refused or unreachable, or the file cannot be read.
-    pub async fn put_blob(&self, job: JobId, blob: BlobRef, path: &Path) -> Result<(), Error> {
-        let file = tokio::fs::File::open(path)
-            .await
-            .map_err(|source| file_error(path, source))?;
-        let progress = Progress::default();
-        let moved = progress.clone();
-        let frames = ReaderStream::new(file).map_ok(Frame::data);
-        let frames = frames.inspect_ok(move |_| moved.note());
-        let body = BodyExt::boxed(StreamBody::new(frames));
-        let route = format!("/jobs/{job}/blobs/{}", blob.digest);
-        let request = self
-            .request(Method::PUT, &route)
-            .header(header::CONTENT_LENGTH, blob.size);
-        let request = self.finish(self.signed(request)?, body)?;
-        self.send_noting(request, &progress).await.map(drop)
-    }
-
     /// One job.
     ///
     /// # Errors
@@ -201,7 +195,7 @@ impl Client {
         let request = self.finish(self.request(Method::GET, &route), empty())?;
         let response = self.send(request).await?;
         let most = usize::try_from(RECORD_BYTES_MAX).unwrap_or(usize::MAX);
-        parse(&self.collect(response, most).await?)
+        parse(&self.whole(response, most).await?)
     }
 
     /// Streams a finished job's result into a file and checks it against `blob`.
@@ -321,10 +315,15 @@ impl Client {
     /// Sends a request and waits for the answer's headers, for as long as the request's body moves.
     async fn send_noting(
         &self,
-        request: Request<Body>,
+        mut request: Request<Body>,
         progress: &Progress,
     ) -> Result<Response<Incoming>, Error> {
-        let mut answer = std::pin::pin!(self.http.request(request));
+        if let Some(context) = trace::current() {
+            request.headers_mut().insert(trace::HEADER, context);
+        }
+        let http = self.http.as_ref();
+        let http = http.map_err(|error| self.unreachable(error))?;
+        let mut answer = std::pin::pin!(http.request(request));
         let response = loop {
             let before = progress.noted();
             match tokio::time::timeout(self.patience, answer.as_mut()).await {
@@ -338,7 +337,7 @@ impl Client {
             return Ok(response);
         }
         let status = response.status();
-        let body = self.collect(response, ANSWER_MAX).await?;
+        let body = self.whole(response, ANSWER_MAX).await?;
         Err(problem(status, &body))
     }
 
@@ -348,11 +347,11 @@ impl Client {
 
     async fn answer<T: DeserializeOwned>(&self, request: Request<Body>) -> Result<T, Error> {
         let response = self.send(request).await?;
-        parse(&self.collect(response, ANSWER_MAX).await?)
+        parse(&self.whole(response, ANSWER_MAX).await?)
     }
 
     /// The whole body of an answer, of at most `most` bytes.
-    async fn collect(&self, response: Response<Incoming>, most: usize) -> Result<Vec<u8>, Error> {
+    async fn whole(&self, response: Response<Incoming>, most: usize) -> Result<Vec<u8>, Error> {
         let mut body = response.into_body();
         let mut bytes = Vec::new();
         while let Some(data) = self.next_part(&mut body).await? {

@@ -3,24 +3,30 @@
 //! Health and the operator's calls are asked about nothing but names and origins, so that they work when nothing else
 //! does.
 
+mod body;
+
 use std::future::Future;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::extract::{Request, State};
+use axum::extract::{MatchedPath, Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use jobs::ids::ClientId;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
+use tracing::{Instrument, Span};
 
+use crate::network::Prefix;
 use crate::problem::{Code, Problem};
 use crate::server::OperatorToken;
 use crate::server::rates::{Rate, Rates};
-use crate::server::registry::Prefix;
+use crate::server::traffic::{Refused, Traffic};
+use crate::trace;
+pub(crate) use body::{JSON_BODY_MAX, Sender};
 
 /// Requests that are decided at once, but for uploads.
 pub(crate) const REQUESTS_MAX: usize = 256;
@@ -64,6 +70,7 @@ pub(crate) struct Peer(pub(crate) Prefix);
 #[derive(Debug)]
 pub(crate) struct Gate {
     pub(crate) token: OperatorToken,
+    pub(crate) traffic: Traffic,
     names: Vec<String>,
     origins: Vec<String>,
     prefixes: Mutex<Rates<Prefix>>,
@@ -93,6 +100,7 @@ impl Gate {
         let _ = getrandom::fill(&mut run);
         Self {
             token,
+            traffic: Traffic::default(),
             names,
             origins,
             prefixes: Mutex::new(Rates::new(PREFIX_RATE, RATES_MAX)),
@@ -189,6 +197,7 @@ impl Gate {
             Class::Ordinary => (&self.requests, REQUESTS_MAX, Some(ROUTE_TIMEOUT)),
         };
         let Ok(_permit) = room.try_acquire() else {
+            self.traffic.refused(Refused::Shed);
             let detail = format!("{most} requests are being decided, the most there may be");
             return Problem::of(Code::Overloaded, detail).into_response();
         };
@@ -210,21 +219,62 @@ pub(crate) async fn pass(State(gate): State<Arc<Gate>>, request: Request, next: 
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     let (id, begun) = (gate.number(), gate.started.elapsed());
     let origin = request.headers().get(header::ORIGIN).cloned();
+    let route = request.extensions().get::<MatchedPath>().cloned();
     let peer = request.extensions().get::<Peer>().copied();
     let class = gate.class(&request);
+    let span = followed(&request, &id);
     let response = match admitted(&gate, class, peer, &request) {
         Err(problem) => problem.into_response(),
         Ok(()) if method == Method::OPTIONS => preflight(&gate, origin.as_ref()),
-        Ok(()) => gate.bounded(class, next.run(request)).await,
+        Ok(()) => {
+            let run = taken(&gate, class, request, next);
+            run.instrument(span.clone()).await
+        }
     };
     let status = response.status();
+    span.record("http.response.status_code", status.as_u16());
     if let (StatusCode::UNAUTHORIZED, Some(Peer(prefix))) = (status, peer) {
         gate.fine(prefix);
     }
-    let ms = gate.started.elapsed().saturating_sub(begun).as_millis();
+    if status == StatusCode::TOO_MANY_REQUESTS {
+        gate.traffic.refused(Refused::RateLimited);
+    }
+    let took = gate.started.elapsed().saturating_sub(begun);
+    let route = route.as_ref().map(MatchedPath::as_str);
+    gate.traffic.answered(&method, route, status.as_u16(), took);
+    let ms = took.as_millis();
     let (status_code, shown) = (status.as_u16(), path.escape_debug());
     tracing::info!(target: "assay::http", %id, %method, path = %shown, status = status_code, ms, "request");
     adorn(response, &id, allowed(&gate, origin.as_ref()))
+}
+
+/// Takes a request's body, but for an upload's, and runs it.
+async fn taken(gate: &Gate, class: Class, request: Request, next: Next) -> Response {
+    let request = match class {
+        Class::Upload => request,
+        _ => match body::taken(request).await {
+            Ok(request) => request,
+            Err(problem) => return problem.into_response(),
+        },
+    };
+    gate.bounded(class, next.run(request)).await
+}
+
+/// The span of a request, beneath the one that it says it belongs to.
+fn followed(request: &Request, id: &str) -> Span {
+    let method = request.method();
+    let route = request.extensions().get::<MatchedPath>();
+    let route = route.map_or("", MatchedPath::as_str);
+    let span = tracing::info_span!(
+        target: trace::TARGET,
+        "request",
+        otel.name = %format_args!("{method} {route}"),
+        otel.kind = "server",
+        %id,
+        http.response.status_code = tracing::field::Empty,
+    );
+    trace::follow(&span, request.headers());
+    span
 }
 
 fn admitted(

@@ -10,10 +10,12 @@
 pub mod backend;
 pub mod client;
 pub mod feed;
+pub mod network;
 pub mod openapi;
 pub mod problem;
 pub mod server;
 pub mod signature;
+pub mod trace;
 pub mod types;
 
 mod dashboard;

@@ -64,6 +64,7 @@ fn schemas() -> Map<String, Value> {
         Happening,
         Problem,
         schema::SignedAccusation,
+        schema::Package,
         schema::SignedPackage,
         types::AssignmentView,
         types::BackupRequest,
@@ -74,6 +75,8 @@ fn schemas() -> Map<String, Value> {
         types::CaseView,
         types::ChallengeReply,
         types::ChallengeRequest,
+        types::CollectionRequest,
+        types::CollectionView,
         types::DepositReply,
         types::DepositRequest,
         types::EpochView,
@@ -89,6 +92,7 @@ fn schemas() -> Map<String, Value> {
         types::ShareRequest,
         types::SubmitReply,
         types::TieReply,
+        types::UploadView,
         schema::CaseId,
         schema::Digest,
         schema::JobId,
@@ -138,10 +142,35 @@ fn content(content: Content) -> Option<Value> {
         }
         Content::Object => ("application/json", json!({ "type": "object" })),
         Content::Bytes => ("application/octet-stream", json!({})),
-        Content::Text => ("text/plain", json!({ "type": "string" })),
-        Content::Events => ("text/event-stream", json!({ "type": "string" })),
+        Content::Text(kind) => (kind, json!({ "type": "string" })),
+        Content::Events => ("text/event-stream", event()),
     };
     Some(json!({ kind: { "schema": schema } }))
+}
+
+/// A server-sent event.
+fn event() -> Value {
+    let notice = json!({
+        "type": "object",
+        "description": "About the stream itself: events are no longer kept, the job has ended, a reader was too slow, the aggregator stops.",
+        "required": ["type", "detail"],
+        "properties": {
+            "type": { "enum": ["lost", "end", "slow", "stopping"] },
+            "detail": { "type": "string" },
+        },
+    });
+    json!({
+        "type": "object",
+        "required": ["event", "data"],
+        "properties": {
+            "id": { "type": "string", "description": "Where a reader is: to be sent as Last-Event-ID." },
+            "event": { "type": "string", "description": "Its kind: the `type` of what happened." },
+            "data": {
+                "type": "string", "contentMediaType": "application/json",
+                "contentSchema": { "anyOf": [{ "$ref": "#/components/schemas/Happening" }, notice] },
+            },
+        },
+    })
 }
 
 fn responses(operation: &Operation) -> Value {
@@ -206,7 +235,8 @@ fn parameters(operation: &Operation) -> Vec<Value> {
             json!({ "name": name, "in": "query", "description": described, "schema": schema });
         parameters.push(parameter);
     }
-    if matches!(operation.body, Content::Json(_)) {
+    // A quote has no effect that could be repeated.
+    if matches!(operation.body, Content::Json(_)) && operation.status != [200] {
         let schema =
             json!({ "type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$" });
         parameters.push(json!({
@@ -215,7 +245,7 @@ fn parameters(operation: &Operation) -> Vec<Value> {
         }));
     }
     if operation.answer == Content::Events {
-        let schema = json!({ "type": "string", "pattern": "^[0-9]{1,18}[.][0-9]{1,9}$" });
+        let schema = json!({ "type": "string", "pattern": "^([0-9]{1,18}[.][0-9]{1,9})?$" });
         parameters.push(json!({
             "name": "Last-Event-ID", "in": "header", "schema": schema,
             "description": "Goes on after this event.",

@@ -141,6 +141,11 @@ catalogue! {
         "Not possible in this state",
         "What is asked for does not fit the state that the job, case or account is in.",
         "Look at its state, then decide whether to wait.";
+    /// The upload is not so far.
+    UploadOffset = 409 "upload-offset":
+        "The upload is not so far",
+        "An upload was to go on after bytes of which some are not here; the detail says how many are.",
+        "Go on from what `GET` on the blob's `/upload` says, or begin anew without an offset.";
     /// The request was taken before.
     Replayed = 409 "replayed":
         "The request was taken before",
@@ -224,8 +229,8 @@ catalogue! {
     /// No longer kept.
     Gone = 410 "gone":
         "No longer kept",
-        "The blob was removed.",
-        "Upload it again with a new job.";
+        "The result, record or blob was removed, because nobody needed it any more or it was kept as long as the operator keeps results.",
+        "Fetch results soon after a job has ended; a new job executes it again.";
     /// Too large.
     TooLarge = 413 "too-large":
         "Too large",

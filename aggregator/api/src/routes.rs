@@ -7,10 +7,11 @@ mod operator;
 mod orders;
 mod shards;
 mod signed;
+mod taken;
 
 use std::sync::Arc;
 
-use axum::extract::{DefaultBodyLimit, Path, Query, Request, State};
+use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::{get, post, put};
@@ -24,14 +25,12 @@ use tokio::sync::watch;
 use tokio_util::io::StreamReader;
 
 use crate::backend::{Answer, Backend};
-use crate::gate::{self, Gate};
+use crate::gate::{self, Gate, JSON_BODY_MAX};
 use crate::problem::{Code, Problem};
 use crate::types::{ChallengeRequest, ScoresRequest, ShareRequest};
 use files::file;
 use signed::{Signed, Unsigned, written};
-
-/// Largest JSON request body in bytes.
-const JSON_BODY_MAX: usize = 256 * 1024;
+use taken::{Path, Query};
 
 /// Most jobs in one listing.
 const LISTING_MAX: usize = 1000;
@@ -89,6 +88,7 @@ fn api<B: Backend>(app: Arc<App<B>>) -> Router {
             "/jobs/{job}/blobs/{digest}",
             put(put_blob::<B>).get(record_blob::<B>),
         )
+        .route("/jobs/{job}/blobs/{digest}/upload", get(upload::<B>))
         .route("/jobs/{job}/assignments", get(assignments::<B>))
         .route("/jobs/{job}/shards", get(shards::map::<B>))
         .route("/jobs/{job}/shards/{shard}", get(shards::shard::<B>))
@@ -111,6 +111,7 @@ fn api<B: Backend>(app: Arc<App<B>>) -> Router {
             put(operator::ban::<B>).delete(operator::readmit::<B>),
         )
         .route("/backups", post(operator::backup::<B>))
+        .route("/collections", post(operator::collect::<B>))
         .route("/health", get(health::<B>))
         .route(
             "/openapi.json",
@@ -197,9 +198,15 @@ async fn record<B: Backend>(
     file(record, "application/json", &headers).await
 }
 
+#[derive(Deserialize)]
+struct From {
+    offset: Option<u64>,
+}
+
 async fn put_blob<B: Backend>(
     State(app): Shared<B>,
     Path((job, digest)): Path<(String, String)>,
+    Query(from): Query<From>,
     request: Request,
 ) -> Answer<StatusCode> {
     let (parts, body) = request.into_parts();
@@ -207,9 +214,22 @@ async fn put_blob<B: Backend>(
     let stream = body.into_data_stream().map_err(std::io::Error::other);
     let (job, digest) = (job_id(&job)?, parse_digest(&digest)?);
     app.backend
-        .put_blob(asked, job, digest, StreamReader::new(stream))
+        .put_blob(
+            asked,
+            (job, digest),
+            from.offset.unwrap_or(0),
+            StreamReader::new(stream),
+        )
         .await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+async fn upload<B: Backend>(
+    State(app): Shared<B>,
+    Path((job, digest)): Path<(String, String)>,
+) -> Answer<Response> {
+    let (job, digest) = (job_id(&job)?, parse_digest(&digest)?);
+    Ok(Json(app.backend.upload(job, digest).await?).into_response())
 }
 
 async fn record_blob<B: Backend>(
@@ -257,6 +277,8 @@ async fn auditing<B: Backend>(State(app): Shared<B>) -> Answer<Response> {
 async fn metrics<B: Backend>(State(app): Shared<B>) -> Answer<Response> {
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     let text = app.backend.metrics().await?;
+    let text = app.gate.traffic.after(&text);
+    let text = text.map_err(|_| Problem::unavailable("the numbers cannot be written down"))?;
     Ok(([(header::CONTENT_TYPE, kind)], text).into_response())
 }
 

@@ -13,25 +13,32 @@ use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tower::Service;
 
 use crate::backend::Backend;
-use crate::gate::{Gate, Peer};
+use crate::gate::{Gate, Peer, Sender};
+use crate::network::Prefix;
 use crate::problem::{Code, Problem};
 use crate::routes;
 use metered::Metered;
 use placed::Placed;
-use registry::{Full, Place, Prefix, Registry};
+use registry::{Full, Place, Registry};
+use traffic::Refused;
 
 mod metered;
 mod placed;
 pub(crate) mod rates;
 pub(crate) mod registry;
+pub(crate) mod traffic;
 
 pub use registry::{CONNECTIONS_MAX, CONNECTIONS_PER_PREFIX_MAX};
+
+/// Connections that may wait to be accepted, as far as the system lets them. Where they find no room, a client tries
+/// again only after a second.
+const BACKLOG: u32 = 4096;
 
 /// Time within which a client must have sent a request's headers.
 pub const HEADER_READ_TIMEOUT: Duration = Duration::from_secs(5);
@@ -97,8 +104,15 @@ pub struct Settings {
 ///
 /// # Errors
 /// If the address cannot be bound, for example because the port is in use.
-pub async fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
-    TcpListener::bind(address).await
+pub fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = match address {
+        SocketAddr::V4(_) => TcpSocket::new_v4()?,
+        SocketAddr::V6(_) => TcpSocket::new_v6()?,
+    };
+    // As an aggregator that was stopped may start again at once.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
 }
 
 /// Serves until `stop` turns true, then lets connections finish the request at hand.
@@ -114,7 +128,7 @@ pub async fn serve<B: Backend>(
         origins,
     } = settings;
     let gate = Arc::new(Gate::new(token, names, origins));
-    let router = routes::router(backend, gate, stop.clone());
+    let router = routes::router(backend, Arc::clone(&gate), stop.clone());
     let registry = Registry::default();
     loop {
         let accepted = tokio::select! {
@@ -135,7 +149,13 @@ pub async fn serve<B: Backend>(
                 let (router, stop) = (router.clone(), stop.clone());
                 tokio::spawn(connection(stream, router, Arc::new(place), stop));
             }
-            Err(full) => turn_away(stream, full),
+            Err(full) => {
+                gate.traffic.refused(match full {
+                    Full::All => Refused::Shed,
+                    Full::Prefix => Refused::RateLimited,
+                });
+                turn_away(stream, full);
+            }
         }
     }
 }
@@ -235,7 +255,9 @@ async fn answer(
 ) -> Result<Response<Placed>, std::convert::Infallible> {
     place.asks();
     let mut request = request.map(Body::new);
-    request.extensions_mut().insert(Peer(place.prefix));
+    let extensions = request.extensions_mut();
+    extensions.insert(Peer(place.prefix));
+    extensions.insert(Sender(Arc::clone(&place)));
     let response = router.call(request).await?;
     Ok(response.map(|body| Placed::new(body, place)))
 }

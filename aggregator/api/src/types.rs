@@ -1,8 +1,10 @@
 //! What travels over HTTP, as JSON. Field names are part of the contract of `/api/v1`.
 
 mod cases;
+mod collection;
 mod orders;
 mod shards;
+mod upload;
 
 use std::fmt;
 
@@ -21,8 +23,10 @@ use serde::{Deserialize, Serialize};
 use crate::openapi::schema;
 pub use crate::problem::Problem;
 pub use cases::{CasePhase, CaseReply, CaseView, TestimonyView, TieReply, VotesView};
+pub use collection::{CollectionRequest, CollectionView};
 pub use orders::{CancelReply, QuoteView, SUITORS_MAX, SuitorView};
 pub use shards::{ReplicaView, SHARD_CELLS_MAX, ShardCell, ShardMap, ShardPhase, ShardView};
+pub use upload::UploadView;
 
 /// An answer to a submitted job.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -415,11 +419,13 @@ pub struct ChallengeRequest {
 #[serde(deny_unknown_fields)]
 pub struct DepositRequest {
     /// `client:blake3:…`, `stake:…` or `rewards`.
+    #[schemars(with = "schema::DepositAccount")]
     pub account: String,
     /// How much.
-    #[schemars(with = "schema::Amount")]
+    #[schemars(with = "schema::DepositAmount")]
     pub amount: Amount,
     /// Chosen by the operator; the same reference deposits once.
+    #[schemars(length(min = 1, max = REFERENCE_MAX))]
     pub reference: String,
 }
 
@@ -437,7 +443,7 @@ pub struct DepositReply {
     pub new: bool,
 }
 
-/// Longest deposit reference in bytes.
+/// Longest deposit reference in characters.
 pub const REFERENCE_MAX: usize = 128;
 
 /// Largest record of a job in bytes. A job whose record might be larger is not admitted.

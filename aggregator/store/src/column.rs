@@ -47,11 +47,15 @@ pub enum Column {
     Nonces,
     /// Aggregator: kept answers, by when they may be forgotten.
     Due,
+    /// Aggregator: what finished jobs left behind and is kept, by job id.
+    Kept,
+    /// Aggregator: finished jobs whose results are kept no longer, by job id.
+    Collected,
 }
 
 impl Column {
     /// All columns, in the order a fresh store creates them.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 22] = [
         Self::Meta,
         Self::Journal,
         Self::Balances,
@@ -72,6 +76,8 @@ impl Column {
         Self::Cases,
         Self::Nonces,
         Self::Due,
+        Self::Kept,
+        Self::Collected,
     ];
 
     /// The name on disk and in error messages.
@@ -98,6 +104,8 @@ impl Column {
             Self::Cases => "cases",
             Self::Nonces => "nonces",
             Self::Due => "due",
+            Self::Kept => "kept",
+            Self::Collected => "collected",
         }
     }
 }

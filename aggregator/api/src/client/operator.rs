@@ -4,7 +4,10 @@ use hyper::{Method, Request, header};
 use jobs::ids::ProviderId;
 
 use super::{ANSWER_MAX, Client, Error, empty};
-use crate::types::{BackupRequest, BackupView, DepositReply, DepositRequest, JournalView};
+use crate::types::{
+    BackupRequest, BackupView, CollectionRequest, CollectionView, DepositReply, DepositRequest,
+    JournalView,
+};
 
 impl Client {
     /// Deposits as the operator; answers whether the reference was new.
@@ -43,6 +46,16 @@ impl Client {
         self.answer(request).await
     }
 
+    /// Has blobs removed that nobody needs any more, or asks what would be removed.
+    ///
+    /// # Errors
+    /// If refused or unreachable.
+    pub async fn collect(&self, token: &str, dry_run: bool) -> Result<CollectionView, Error> {
+        let body = CollectionRequest { dry_run };
+        let request = self.plain(Method::POST, "/collections", &body, Some(token))?;
+        self.answer(request).await
+    }
+
     /// Entries of the ledger's journal after number `after`, at most `limit`.
     ///
     /// # Errors
@@ -59,7 +72,7 @@ impl Client {
     pub async fn metrics(&self) -> Result<String, Error> {
         let request = Request::get(format!("{}/metrics", self.base));
         let answer = self.send(self.finish(request, empty())?).await?;
-        let text = String::from_utf8(self.collect(answer, ANSWER_MAX).await?);
+        let text = String::from_utf8(self.whole(answer, ANSWER_MAX).await?);
         text.map_err(|error| Error::Unexpected(error.to_string()))
     }
 }

@@ -24,7 +24,10 @@ async fn upload(client: &Client) -> Result<(), Error> {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), &bytes).unwrap();
     let blob = BlobRef::of(&bytes);
-    client.put_blob(JobId::default(), blob, file.path()).await
+    let sent = Arc::new(|_| {}) as Sent;
+    client
+        .put_from(JobId::default(), blob, file.path(), 0, &sent)
+        .await
 }
 
 #[tokio::test]

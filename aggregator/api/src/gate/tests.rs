@@ -3,6 +3,7 @@ use axum::routing::{get, post};
 use tower::Service;
 
 use super::*;
+use crate::server::registry::{CONNECTIONS_PER_PREFIX_MAX, Registry};
 
 fn gate() -> Arc<Gate> {
     let token = OperatorToken::new("token".into());
@@ -128,4 +129,53 @@ async fn what_finds_no_room_is_turned_away_and_what_takes_too_long_ends() {
     }
     let answer = ask(&gate, "GET", "/api/v1/jobs", &[]).await;
     assert_eq!(answer.status(), StatusCode::OK, "there is room again");
+}
+
+#[tokio::test]
+async fn bodies_that_do_not_come_take_no_place_from_others() {
+    let gate = gate();
+    let slow = || {
+        let never = futures::stream::pending::<Result<axum::body::Bytes, std::io::Error>>();
+        let request = Request::builder().method("POST").uri("/api/v1/jobs");
+        let request = request.body(Body::from_stream(never)).unwrap();
+        let mut router = router(&gate);
+        async move { router.call(request).await.unwrap().status() }
+    };
+    let mut crowd = tokio::task::JoinSet::new();
+    for _ in 0..REQUESTS_MAX {
+        crowd.spawn(slow());
+    }
+    tokio::task::yield_now().await;
+    let own = [("host", "127.0.0.1:7700")];
+    let other = ask(&gate, "GET", "/api/v1/jobs", &own).await;
+    assert_eq!(other.status(), 200);
+    while let Some(status) = crowd.join_next().await {
+        assert_eq!(status.unwrap(), 408);
+    }
+}
+
+#[tokio::test]
+async fn who_sends_a_body_slowly_makes_room_for_others() {
+    let gate = gate();
+    let registry = Registry::default();
+    let prefix = Prefix::of("192.0.2.1".parse().unwrap());
+    let place = Arc::new(registry.admit(prefix).ok().unwrap());
+    assert!(place.asks(), "its head has come");
+    let (sent, body) = tokio::sync::mpsc::channel::<Result<&str, std::io::Error>>(1);
+    let body = futures::stream::unfold(body, |mut body| async { Some((body.recv().await?, body)) });
+    let request = Request::builder().method("POST").uri("/api/v1/jobs");
+    let mut request = request.body(Body::from_stream(body)).unwrap();
+    request.extensions_mut().insert(Sender(Arc::clone(&place)));
+    let mut router = router(&gate);
+    let answer = tokio::spawn(async move { router.call(request).await.unwrap().status() });
+    sent.send(Ok("{")).await.unwrap();
+    tokio::task::yield_now().await;
+    let others: Vec<_> = (0..CONNECTIONS_PER_PREFIX_MAX)
+        .map(|_| registry.admit(prefix).ok())
+        .collect();
+    assert!(others.iter().all(Option::is_some), "it made room");
+    drop(sent);
+    assert_eq!(answer.await.unwrap(), 200);
+    // Told to leave: the server closes its connection.
+    place.leave.notified().await;
 }

@@ -1,5 +1,7 @@
 //! Every route: what it takes, what it answers, and whose signature or token it wants.
 
+use jobs::manifest::MODEL_BYTES_MAX;
+
 use crate::problem::Code;
 
 /// Who may ask.
@@ -26,7 +28,8 @@ pub(super) enum Content {
     /// An object that is described elsewhere.
     Object,
     Bytes,
-    Text,
+    /// Text of a media type.
+    Text(&'static str),
     Events,
 }
 
@@ -38,7 +41,7 @@ pub(super) struct Operation {
     pub(super) summary: &'static str,
     pub(super) auth: Auth,
     /// Name, and what it is.
-    pub(super) query: &'static [(&'static str, &'static str, u32, u32)],
+    pub(super) query: &'static [(&'static str, &'static str, u64, u64)],
     pub(super) body: Content,
     pub(super) status: &'static [u16],
     pub(super) answer: Content,
@@ -97,6 +100,8 @@ pub(super) const READS: &[Operation] = reads! {
         "The public record of a finished job. Takes Range, If-Range and If-None-Match.";
     "/api/v1/jobs/{job}/blobs/{digest}" Content::Bytes, &[], NO_FILE,
         "A blob that a finished job's record names. Takes Range, If-Range and If-None-Match.";
+    "/api/v1/jobs/{job}/blobs/{digest}/upload" Content::Json("UploadView"), &[], NO_JOB,
+        "How far the upload of a blob that a job declared is.";
     "/api/v1/jobs/{job}/assignments" Content::List("AssignmentView"), &[],
         &[Code::InvalidRequest, Code::NotFound, Code::Conflict],
         "Every assignment of a job that has ended.";
@@ -112,14 +117,14 @@ pub(super) const READS: &[Operation] = reads! {
     "/api/v1/ledger/balances" Content::List("BalanceView"), &[], &[], "Every account.";
     "/api/v1/ledger/audit" Content::Object, &[], &[], "The ledger audit's report.";
     "/api/v1/ledger/journal" Content::List("JournalView"),
-        &[("after", "Entries after this number", 0, u32::MAX), ("limit", "How many at most", 1, 4096)],
+        &[("after", "Entries after this number", 0, u64::MAX), ("limit", "How many at most", 1, 4096)],
         &[Code::InvalidRequest], "The ledger's journal, in pages.";
     "/api/v1/health" Content::Json("Health"), &[], &[], "The aggregator's state of health.";
     "/api/v1/openapi.json" Content::Object, &[], &[], "This description.";
-    "/api/docs" Content::Text, &[], &[], "This description, to be read.";
-    "/livez" Content::Text, &[], &[], "Whether the process lives.";
-    "/readyz" Content::Text, &[], &[Code::StorageFull], "Whether events are stored and peers can reach it.";
-    "/metrics" Content::Text, &[], &[], "What instruments read, in the text format of OpenMetrics.";
+    "/api/docs" Content::Text("text/html"), &[], &[], "This description, to be read.";
+    "/livez" Content::Text("text/plain"), &[], &[], "Whether the process lives.";
+    "/readyz" Content::Text("text/plain"), &[], &[Code::StorageFull], "Whether events are stored and peers can reach it.";
+    "/metrics" Content::Text("application/openmetrics-text"), &[], &[], "What instruments read, in the text format of OpenMetrics.";
 };
 
 /// What changes something.
@@ -192,7 +197,7 @@ pub(super) const CHANGES: &[Operation] = &[
         method: "post",
         path: "/api/v1/quotes",
         summary: "What a job would cost now, and who could take it. Takes a package without a signature, and keeps nothing.",
-        body: Content::Object,
+        body: Content::Json("Package"),
         answer: Content::Json("QuoteView"),
         problems: &[Code::PriceTooLow, Code::RecordTooLarge],
         ..READ
@@ -200,13 +205,19 @@ pub(super) const CHANGES: &[Operation] = &[
     Operation {
         method: "put",
         path: "/api/v1/jobs/{job}/blobs/{digest}",
-        summary: "Uploads a blob that an open job declared. Its digest is in the path, so Content-Digest may be absent.",
+        summary: "Uploads a blob that an open job declared. Its digest is in the path, so Content-Digest may be absent. \
+                  What came of one that breaks off is kept for a day: offset goes on from there.",
         auth: Auth::Client,
+        query: &[(
+            "offset",
+            "The blob's byte with which the body begins, at most what is received",
+            0,
+            MODEL_BYTES_MAX,
+        )],
         body: Content::Bytes,
         status: &[204],
         answer: Content::Nothing,
-        problems: &[Code::NotFound, Code::Conflict],
-        ..READ
+        problems: &[Code::NotFound, Code::Conflict, Code::UploadOffset],
     },
     Operation {
         method: "post",
@@ -302,6 +313,15 @@ pub(super) const CHANGES: &[Operation] = &[
         status: &[201],
         answer: Content::Json("BackupView"),
         problems: &[Code::Conflict],
+        ..READ
+    },
+    Operation {
+        method: "post",
+        path: "/api/v1/collections",
+        summary: "Removes blobs that nobody needs any more, or says what would be removed.",
+        auth: Auth::Operator,
+        body: Content::Json("CollectionRequest"),
+        answer: Content::Json("CollectionView"),
         ..READ
     },
 ];

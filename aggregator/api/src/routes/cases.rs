@@ -1,7 +1,7 @@
 //! Cases: answers that somebody holds to be wrong.
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use jobs::accusation::SignedAccusation;
 use jobs::envelope::SignedPackage;
@@ -9,6 +9,7 @@ use jobs::ids::CaseId;
 
 use super::Shared;
 use super::signed::{Signed, written};
+use super::taken::Path;
 use crate::backend::{Answer, Backend};
 use crate::problem::Problem;
 

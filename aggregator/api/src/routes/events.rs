@@ -5,7 +5,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
@@ -15,6 +15,7 @@ use serde_json::json;
 use tokio::sync::broadcast::{Receiver, error::RecvError};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
+use super::taken::Path;
 use super::{Shared, job_id};
 use crate::backend::{Answer, Backend};
 use crate::feed::{EventId, Numbered, Reading};
@@ -72,6 +73,10 @@ fn last(headers: &HeaderMap) -> Answer<Option<EventId>> {
         return Ok(None);
     };
     let text = last.to_str().unwrap_or("?");
+    // What a browser sends that was told to forget where it was.
+    if text.is_empty() {
+        return Ok(None);
+    }
     text.parse().map(Some).map_err(Problem::invalid)
 }
 

@@ -1,7 +1,7 @@
 //! What an operator asks for with the operator's token, and the journal, which anybody may read.
 
 use axum::Json;
-use axum::extract::{Path, Query, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use jobs::ids::ProviderId;
@@ -9,9 +9,10 @@ use serde::Deserialize;
 
 use super::Shared;
 use super::signed::{Operator, Unsigned, written};
+use super::taken::{Path, Query};
 use crate::backend::{Answer, Backend};
 use crate::problem::Problem;
-use crate::types::{BackupRequest, DepositRequest, JOURNAL_PAGE_MAX};
+use crate::types::{BackupRequest, CollectionRequest, DepositRequest, JOURNAL_PAGE_MAX};
 
 /// Entries of the journal in an answer if nobody asks for another number.
 const JOURNAL_PAGE: usize = 1000;
@@ -53,6 +54,15 @@ pub(super) async fn backup<B: Backend>(
     let request: BackupRequest = unsigned.json()?;
     let written = app.backend.backup(request.to).await?;
     Ok((StatusCode::CREATED, Json(written)).into_response())
+}
+
+pub(super) async fn collect<B: Backend>(
+    State(app): Shared<B>,
+    _operator: Operator,
+    unsigned: Unsigned,
+) -> Answer<Response> {
+    let request: CollectionRequest = unsigned.json()?;
+    Ok(Json(app.backend.collect(request.dry_run).await?).into_response())
 }
 
 #[derive(Deserialize)]

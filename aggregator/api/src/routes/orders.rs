@@ -1,11 +1,12 @@
 //! What a client asks about a job of its own before and while it runs.
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use jobs::package::Package;
 
 use super::signed::{Signed, Unsigned, written};
+use super::taken::Path;
 use super::{Shared, job_id};
 use crate::backend::{Answer, Backend};
 

@@ -1,10 +1,11 @@
 //! Shards of a job, while they are executed and after.
 
 use axum::Json;
-use axum::extract::{Path, Query, State};
+use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 
+use super::taken::{Path, Query};
 use super::{Shared, job_id};
 use crate::backend::{Answer, Backend};
 use crate::types::{Problem, SHARD_CELLS_MAX};

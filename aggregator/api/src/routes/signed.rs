@@ -2,7 +2,6 @@
 //! was signed.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::{FromRequest, FromRequestParts, OriginalUri, Request};
@@ -13,17 +12,14 @@ use axum::response::{IntoResponse, Response};
 use jobs::digest::Digest;
 use serde::de::DeserializeOwned;
 
-use super::{App, JSON_BODY_MAX};
+use super::App;
 use crate::backend::{self, Answer, Asked, Backend, Idempotency, unsigned};
-use crate::gate::Gate;
+use crate::gate::{Gate, JSON_BODY_MAX};
 use crate::problem::{Code, Problem};
 use crate::signature::{DIGEST_HEADER, IDEMPOTENCY_HEADER, Stamp, content_digest, verify};
 
 /// Longest idempotency key in bytes.
 const IDEMPOTENCY_KEY_MAX: usize = 255;
-
-/// Time within which a JSON body must have come.
-const BODY_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Says that an answer was given before.
 const REPLAYED_HEADER: &str = "idempotent-replayed";
@@ -46,7 +42,6 @@ impl<B: Backend> FromRequest<Arc<App<B>>> for Signed {
 
     async fn from_request(request: Request, app: &Arc<App<B>>) -> Answer<Self> {
         let (parts, body) = request.into_parts();
-        check_size(&parts.headers)?;
         let stamp = stamp(&parts)?.ok_or_else(unsigned)?;
         app.gate.charge_client(stamp.client)?;
         let (asked, body) = whole(&parts, body, Some(stamp)).await?;
@@ -72,7 +67,6 @@ impl<B: Backend> FromRequest<Arc<App<B>>> for Unsigned {
 
     async fn from_request(request: Request, _: &Arc<App<B>>) -> Answer<Self> {
         let (parts, body) = request.into_parts();
-        check_size(&parts.headers)?;
         let (asked, body) = whole(&parts, body, None).await?;
         Ok(Self { asked, body })
     }
@@ -142,33 +136,12 @@ fn stamp(parts: &Parts) -> Answer<Option<Stamp>> {
     verify(&parts.method, uri.path(), uri.query(), &parts.headers)
 }
 
-/// Refuses what is announced as too large before anything else is looked at.
-fn check_size(headers: &HeaderMap) -> Answer<()> {
-    let announced = headers.get(header::CONTENT_LENGTH);
-    let announced = announced.and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
-    match announced {
-        Some(size) if size > JSON_BODY_MAX as u64 => {
-            Err(Problem::too_large(size, JSON_BODY_MAX as u64))
-        }
-        _ => Ok(()),
-    }
-}
-
 /// The whole body, if it is what was signed.
 async fn whole(parts: &Parts, body: Body, stamp: Option<Stamp>) -> Answer<(Asked, Bytes)> {
     let key = idempotency_key(&parts.headers)?;
-    let read = tokio::time::timeout(BODY_TIMEOUT, to_bytes(body, JSON_BODY_MAX)).await;
-    let body = read.map_err(|_| slow())?.map_err(|error| {
-        let long = std::error::Error::source(&error)
-            .is_some_and(|source| source.is::<http_body_util::LengthLimitError>());
-        match long {
-            true => Problem::of(
-                Code::TooLarge,
-                format!("the body has more than the {JSON_BODY_MAX} bytes allowed"),
-            ),
-            false => Problem::invalid("the body ended before it was whole"),
-        }
-    })?;
+    // The gate has read it already.
+    let body = to_bytes(body, JSON_BODY_MAX).await;
+    let body = body.map_err(|_| Problem::invalid("the body ended before it was whole"))?;
     let announced = parts.headers.get(DIGEST_HEADER);
     match announced {
         Some(announced) => {
@@ -194,11 +167,6 @@ async fn whole(parts: &Parts, body: Body, stamp: Option<Stamp>) -> Answer<(Asked
         request: request_digest(parts, &body),
     });
     Ok((Asked { stamp, idempotency }, body))
-}
-
-fn slow() -> Problem {
-    let detail = format!("the body was not whole within {} s", BODY_TIMEOUT.as_secs());
-    Problem::of(Code::RequestTimeout, detail)
 }
 
 fn is_json(headers: &HeaderMap) -> bool {
