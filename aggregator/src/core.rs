@@ -39,6 +39,7 @@ mod offers;
 mod quoting;
 mod replica;
 mod reveal;
+mod roots;
 mod settlement;
 pub mod steps;
 

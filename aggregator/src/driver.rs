@@ -21,6 +21,7 @@ mod log;
 mod machine;
 mod metrics;
 mod once;
+mod spans;
 mod watched;
 
 mod actor;
@@ -33,6 +34,7 @@ mod reveal;
 mod audits;
 mod backend;
 mod backup;
+mod collect;
 mod games;
 mod liquidations;
 mod operator;
@@ -40,6 +42,7 @@ mod peers;
 mod prefix;
 mod records;
 mod shards;
+mod uploads;
 mod views;
 
 #[cfg(test)]
@@ -73,6 +76,7 @@ use crate::core::{Config, Event};
 pub use auditing::Auditing;
 pub use audits::{Audit, audit_at_rest};
 pub use backup::restore;
+pub use collect::{KEEP_DAYS, KEEP_DAYS_MAX};
 pub use error::Error;
 use handle::Handle;
 use watched::Watched;
@@ -134,6 +138,8 @@ pub struct AggregatorConfig {
     pub http_origins: Vec<String>,
     /// Bound on blobs, in bytes.
     pub blob_quota: u64,
+    /// Days for which results of finished jobs are kept; 0: until their room is needed.
+    pub keep_days: u32,
     /// How answers are audited.
     pub auditing: Auditing,
     /// Whether providers of one network prefix count as one.
@@ -241,7 +247,10 @@ pub(crate) struct Shared {
     /// Whether the store failed, so that only reads are served.
     pub(crate) halted: AtomicBool,
     pub(crate) preparing: prepare::Preparing,
+    pub(crate) collector: collect::Collector,
+    pub(crate) uploads: uploads::Uploads,
     pub(crate) meters: metrics::Meters,
+    pub(crate) spans: spans::Spans,
 }
 
 /// A running aggregator.
@@ -321,6 +330,7 @@ async fn start_with(
 ) -> Result<Running, Error> {
     settings.prefix_diversity = config.prefix_diversity;
     let asked_by = Settings::from(&config);
+    let collector = collect::Collector::new(config.keep_days)?;
     let (store, closed) = Watched::new(store);
     let store: Arc<dyn Kv> = Arc::new(store);
     let id = settings.aggregator;
@@ -360,7 +370,10 @@ async fn start_with(
         stop: stopping,
         halted: AtomicBool::new(false),
         preparing: prepare::Preparing::default(),
+        collector,
+        uploads: uploads::Uploads::default(),
         meters: machine.meters(),
+        spans: machine.spans(),
     });
     let machine = machine.spawn(inbox, Arc::clone(&shared))?;
     shared.handle.event(Event::Restarted).await?;
@@ -386,15 +399,19 @@ fn serve(
     http: Settings,
     shared: Arc<Shared>,
     machine: machine::MachineThread,
-) -> [JoinHandle<()>; 4] {
+) -> [JoinHandle<()>; 6] {
     let stop = || shared.stop.clone();
     let backend = backend::Driver::new(&shared);
     let http = api::server::serve(listener, backend, http, stop());
     let peers = peers::serve(Arc::clone(&shared), events, stop());
     let ticks = tick(Arc::clone(&shared), stop());
+    let collecting = collect::run(Arc::clone(&shared), stop());
+    let preparing = prepare::run(Arc::clone(&shared), stop());
     let stop = stop();
     [
         tokio::spawn(ticks),
+        tokio::spawn(collecting),
+        tokio::spawn(preparing),
         tokio::spawn(peers),
         tokio::spawn(http),
         tokio::spawn(close(shared, machine, stop)),
@@ -413,17 +430,16 @@ fn join_network(
 
 async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), Error> {
     let failed = |source| Error::Http { address, source };
-    let listener = api::server::bind(address).await.map_err(failed)?;
+    let listener = api::server::bind(address).map_err(failed)?;
     let bound = listener.local_addr().map_err(failed)?;
     Ok((listener, bound))
 }
 
 fn open_store(data: &Path) -> Result<RocksStore, Error> {
-    let directory = |source| Error::Directory {
+    std::fs::create_dir_all(data).map_err(|source| Error::Directory {
         path: data.to_owned(),
         source,
-    };
-    std::fs::create_dir_all(data).map_err(directory)?;
+    })?;
     Ok(RocksStore::open(data.join(STORE))?)
 }
 

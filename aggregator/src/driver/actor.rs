@@ -11,7 +11,9 @@ use jobs::digest::BlobRef;
 use jobs::ids::{AssignmentId, JobId, ProviderId};
 use jobs::statement::Signed;
 use network::protocol::{AssignReply, AssignRequest, CancelRequest};
+use network::trace::TraceContext;
 use tokio::time::Instant;
+use tracing::{Instrument, Span};
 
 use super::error::Error;
 use super::openings::Looked;
@@ -48,12 +50,14 @@ pub(crate) fn perform(actions: Vec<Action>, shared: &Arc<Shared>) {
 
 fn perform_one(action: Action, shared: Arc<Shared>) {
     let act = Arc::clone(&shared);
+    let span = shared.spans.of_action(&action);
     match action {
         Action::Journal(_) | Action::Reply { .. } | Action::OfferRefused { .. } => {}
         Action::TickAgain => spawn(&shared, async move { report(&act, Event::Tick).await }),
         Action::Prepare { job } => prepare::start(job, shared),
         Action::Dispatch(assignment) => {
-            spawn(&shared, async move { dispatch(*assignment, &act).await });
+            let dispatched = async move { dispatch(*assignment, &act).await };
+            spawn(&shared, dispatched.instrument(span));
         }
         Action::CancelAssignment {
             assignment,
@@ -66,9 +70,11 @@ fn perform_one(action: Action, shared: Arc<Shared>) {
             assignment,
             provider,
         } => spawn(&shared, async move {
-            reveal::request(assignment, provider, &act).await
+            let span = act.spans.of_reveal(assignment, &*act.store);
+            let revealed = reveal::request(assignment, provider, &act);
+            revealed.instrument(span).await
         }),
-        action @ (Action::Compare { .. } | Action::Sample { .. }) => look(action, shared),
+        action @ (Action::Compare { .. } | Action::Sample { .. }) => look(action, shared, span),
         action @ Action::CompareCase { .. } => liquidations::compare(action, &shared),
         Action::Merge {
             job,
@@ -76,12 +82,16 @@ fn perform_one(action: Action, shared: Arc<Shared>) {
             round,
         } => spawn(&shared, async move {
             let merge = || merge::merge((job, round), canonical.clone(), &act);
-            stubborn(&act, is(job, JobStatus::Merging), merge).await
+            let merged = stubborn(&act, is(job, JobStatus::Merging), merge);
+            merged.instrument(span).await
         }),
         Action::Finished { job, outcome } => spawn(&shared, async move {
+            act.preparing.forget(job);
             let record = || merge::record(job, outcome.clone(), &act);
             let known = move |core: &Core| core.job_status(job).is_some();
-            stubborn(&act, known, record).await
+            let recorded = stubborn(&act, known, record).instrument(span).await;
+            act.spans.end(job);
+            recorded
         }),
         action @ (Action::Banned { .. } | Action::Fined { .. } | Action::Demoted { .. }) => {
             tell(&action);
@@ -113,7 +123,7 @@ fn tell(action: &Action) {
 }
 
 /// Compares outputs, or cuts a sample of items out.
-fn look(action: Action, shared: Arc<Shared>) {
+fn look(action: Action, shared: Arc<Shared>, span: Span) {
     let act = Arc::clone(&shared);
     match action {
         Action::Compare {
@@ -138,7 +148,8 @@ fn look(action: Action, shared: Arc<Shared>) {
                 };
                 tell_found((job, shard), (left, right), looked, &act).await
             };
-            stubborn(&act, is_open(job), compared).await
+            let compared = stubborn(&act, is_open(job), compared);
+            compared.instrument(span).await
         }),
         Action::Sample {
             job,
@@ -148,6 +159,7 @@ fn look(action: Action, shared: Arc<Shared>) {
             items,
         } => spawn(&shared, async move {
             let cut = || async {
+                let _work = act.blobs.at_work();
                 let event = Event::Sampled {
                     job,
                     shard,
@@ -267,6 +279,9 @@ pub(crate) async fn stubborn<F: Future<Output = Result<(), Error>>>(
             done => return done,
         };
         let (pause, news) = backoff.pause();
+        if matches!(&error, Error::Network(error) if error.is_full()) {
+            shared.collector.wake();
+        }
         if news {
             tracing::warn!(%error, ?pause, "an action failed and is tried again and again");
         }
@@ -296,6 +311,7 @@ fn order(assignment: &Assignment, shared: &Shared) -> Result<AssignRequest, Erro
         id: assignment.id,
         assignment: Signed::sign(assignment, &shared.key)?,
         package,
+        trace: TraceContext::current(),
     })
 }
 

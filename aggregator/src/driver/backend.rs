@@ -11,8 +11,9 @@ use api::backend::{Answer, Asked, Backend, Response};
 use api::feed::Feed;
 use api::problem::{Code, Problem};
 use api::types::{
-    AssignmentView, BackupView, BalanceView, CaseView, ChallengeRequest, DepositRequest, EpochView,
-    Health, JobView, JournalView, ProviderView, QuoteView, ScoresRequest, ShardMap, ShardView,
+    AssignmentView, BackupView, BalanceView, CaseView, ChallengeRequest, CollectionView,
+    DepositRequest, EpochView, Health, JobView, JournalView, ProviderView, QuoteView,
+    ScoresRequest, ShardMap, ShardView, UploadView,
 };
 use jobs::accusation::SignedAccusation;
 use jobs::digest::{BlobRef, Digest};
@@ -21,7 +22,6 @@ use jobs::ids::{CaseId, JobId, ProviderId};
 use jobs::package::Package;
 use jobs::policy::Share;
 use tokio::io::AsyncRead;
-use tokio_util::io::SyncIoBridge;
 
 pub(super) use asks::check_same;
 pub(super) use problems::{internal, problem};
@@ -30,8 +30,8 @@ use super::error::Error;
 use super::once::{self, Beginning};
 use super::rows::PACKAGES;
 use super::{
-    Shared, audits, backup, games, liquidations, metrics, operator, orders, prepare, records,
-    shards, views,
+    Shared, audits, backup, collect, games, liquidations, metrics, operator, orders, prepare,
+    records, shards, uploads, views,
 };
 use crate::core::Core;
 use crate::core::view::JobStatus;
@@ -88,17 +88,13 @@ impl Backend for Driver {
     async fn put_blob(
         &self,
         asked: Asked,
-        job: JobId,
-        digest: Digest,
+        (job, digest): (JobId, Digest),
+        offset: u64,
         body: impl AsyncRead + Send + Unpin,
     ) -> Answer<()> {
         let client = asked.client()?;
         let (package, status) = self.package(job).await?;
-        let Some(blob) = package.blobs().find(|blob| blob.digest == digest) else {
-            return Err(Problem::not_found(format_args!(
-                "blob {digest} in job {job}"
-            )));
-        };
+        let blob = declared(&package, job, digest)?;
         if matches!(status, JobStatus::Done | JobStatus::Failed) {
             return Err(Problem::conflict(format!("job {job} has ended")));
         }
@@ -109,14 +105,17 @@ impl Backend for Driver {
             Beginning::New(begun) => begun.note().await?,
         }
         if !self.shared()?.blobs.contains(&digest) {
-            self.store_blob(blob, body).await?;
-        }
-        let preparing = status == JobStatus::Preparing;
-        let shared = self.shared()?;
-        if preparing && prepare::missing(&shared, &package).is_empty() {
-            prepare::start(job, shared);
+            let room = collect::make_room(&shared, blob).await;
+            room.map_err(|error| internal(&error))?;
+            uploads::take(&shared, (job, blob), offset, body).await?;
         }
         Ok(())
+    }
+
+    async fn upload(&self, job: JobId, digest: Digest) -> Answer<UploadView> {
+        let (package, _) = self.package(job).await?;
+        let blob = declared(&package, job, digest)?;
+        Ok(uploads::view(&*self.shared()?, job, blob))
     }
 
     async fn jobs(&self, limit: usize) -> Answer<Vec<JobView>> {
@@ -143,7 +142,7 @@ impl Backend for Driver {
     async fn result(&self, job: JobId) -> Answer<(BlobRef, PathBuf)> {
         let view = self.ask(move |core| views::job(core, job)).await?;
         match view {
-            Some(view) => self.file(view.result.ok_or_else(|| not_done(&view))?),
+            Some(view) => self.file(job, view.result.ok_or_else(|| not_done(&view))?),
             // Forgotten by the core, but on record.
             None => {
                 let record = self.recorded(job).await?;
@@ -151,14 +150,14 @@ impl Backend for Driver {
                 let record = record.await?;
                 let settlement = record.settlement.verify();
                 let settlement = settlement.map_err(|error| internal(&error.into()))?;
-                self.file(settlement.statement.result)
+                self.file(job, settlement.statement.result)
             }
         }
     }
 
     async fn record(&self, job: JobId) -> Answer<(BlobRef, PathBuf)> {
         let record = self.recorded(job).await?;
-        self.file(record)
+        self.file(job, record)
     }
 
     async fn record_blob(&self, job: JobId, digest: Digest) -> Answer<(BlobRef, PathBuf)> {
@@ -167,7 +166,7 @@ impl Backend for Driver {
         let named = self.inquire(named).await?;
         let missing =
             || Problem::not_found(format_args!("blob {digest} in the record of job {job}"));
-        self.file(named.ok_or_else(missing)?)
+        self.file(job, named.ok_or_else(missing)?)
     }
 
     async fn assignments(&self, job: JobId) -> Answer<Vec<AssignmentView>> {
@@ -254,6 +253,10 @@ impl Backend for Driver {
             .await?
     }
 
+    async fn collect(&self, dry_run: bool) -> Answer<CollectionView> {
+        operator::collect(&self.shared()?, dry_run).await
+    }
+
     async fn journal(&self, after: u64, limit: usize) -> Answer<Vec<JournalView>> {
         self.inquire(move |shared| operator::journal(shared, after, limit))
             .await
@@ -332,6 +335,7 @@ impl Driver {
 
     /// Where the record of a finished job is.
     async fn recorded(&self, job: JobId) -> Answer<BlobRef> {
+        self.check_kept(job)?;
         let record = records::record_of(&*self.shared()?, job);
         match record.map_err(|error| internal(&error))? {
             Some(record) => Ok(record),
@@ -353,43 +357,27 @@ impl Driver {
         Ok(view)
     }
 
-    /// Streams a body into the blob store, on a thread that may block.
-    async fn store_blob(&self, blob: BlobRef, body: impl AsyncRead + Send + Unpin) -> Answer<()> {
-        let blobs = self.shared()?.blobs.clone();
-        let (receiver, mut sender) = tokio::io::duplex(256 * 1024);
-        let reader = SyncIoBridge::new(receiver);
-        let stored = tokio::task::spawn_blocking(move || blobs.put_reader(blob, reader));
-        let (mut body, mut stop) = (body, self.shared()?.stop.clone());
-        let copied = tokio::select! {
-            copied = tokio::io::copy(&mut body, &mut sender) => copied,
-            _ = stop.wait_for(|stop| *stop) => return Err(internal(&Error::Stopping)),
-        };
-        drop(sender);
-        let stored = stored
-            .await
-            .map_err(|error| internal(&Error::Log(error.to_string())))?;
-        match (stored, copied) {
-            (Ok(_), _) => Ok(()),
-            (
-                Err(error @ (network::Error::QuotaFull { .. } | network::Error::DiskFull { .. })),
-                _,
-            ) => {
-                tracing::warn!(%error, "no room for a blob");
-                let detail = "the aggregator has no room for this blob";
-                Err(Problem::of(Code::StorageFull, detail))
-            }
-            (Err(network::Error::Io { source, .. }), _) => {
-                Err(internal(&Error::Log(source.to_string())))
-            }
-            (Err(error), _) => Err(Problem::invalid(error.to_string())),
+    /// Says of a job whose results were removed that they were, and why.
+    fn check_kept(&self, job: JobId) -> Answer<()> {
+        let gone = collect::gone(&*self.shared()?, job);
+        match gone.map_err(|error| internal(&error))? {
+            Some(problem) => Err(problem),
+            None => Ok(()),
         }
     }
 
-    fn file(&self, blob: BlobRef) -> Answer<(BlobRef, PathBuf)> {
+    fn file(&self, job: JobId, blob: BlobRef) -> Answer<(BlobRef, PathBuf)> {
+        self.check_kept(job)?;
         let path = self.shared()?.blobs.get(&blob.digest);
         path.map(|path| (blob, path))
             .ok_or_else(|| Problem::of(Code::Gone, format!("blob {} was removed", blob.digest)))
     }
+}
+
+/// The blob of this digest, if a job's package names it.
+fn declared(package: &Package, job: JobId, digest: Digest) -> Answer<BlobRef> {
+    let blob = package.blobs().find(|blob| blob.digest == digest);
+    blob.ok_or_else(|| Problem::not_found(format_args!("blob {digest} in job {job}")))
 }
 
 pub(super) fn not_done(view: &JobView) -> Problem {

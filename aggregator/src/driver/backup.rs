@@ -45,6 +45,8 @@ pub(super) fn write(shared: &Shared, to: &Path) -> Result<Answer<BackupView>, Er
 fn fill(shared: &Shared, folder: &Path) -> Result<BackupView, Error> {
     fs::create_dir_all(folder).map_err(|source| failed(folder, source))?;
     let created = clock();
+    // Whatever the snapshot names stays until it is copied.
+    let _work = shared.blobs.at_work_on_all();
     let view = shared.store.snapshot();
     let events = LOG_HEAD.get(&*view)?.unwrap_or_default();
     let journal = ledger::stored_head(&*view)?;

@@ -43,13 +43,21 @@ pub(crate) async fn accuse(
         Beginning::New(begun) => begun,
     };
     let window_ms = accusation.window_ms;
+    // What is found here stays until the case refers to it.
+    let _work = shared.blobs.at_work();
     // Before it becomes an event: what strangers send must not fill the log.
     let may = shared.handle.ask(move |core| match core.is_case(case) {
-        true => Ok(()),
-        false => core.check_accusation(client, &answer, window_ms).map(drop),
+        true => Ok(None),
+        false => core.check_accusation(client, &answer, window_ms).map(Some),
     });
     let may = may.await.map_err(|error| internal(&error))?;
-    may.map_err(|refusal| problem(&refusal))?;
+    let accused = may.map_err(|refusal| problem(&refusal))?;
+    let outputs = accused.map(|accused| accused.outcome.outputs.digest);
+    if let Some(outputs) = outputs.filter(|outputs| !shared.blobs.contains(outputs)) {
+        let detail =
+            format!("the accused outputs {outputs} were removed: results are kept no longer");
+        return Err(Problem::of(Code::Gone, detail));
+    }
     let event = move |request| {
         Event::Liquidation(CaseEvent::Accuse {
             request,

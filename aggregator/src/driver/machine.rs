@@ -3,15 +3,17 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use api::feed::{Feed, Happening};
+use api::feed::Feed;
 use api::signature::Stamp;
 use jobs::time::Timestamp;
 use ledger::{JournalEntry, Ledger, TransferId};
 use store::{Batch, Kv, StoreError};
 use tokio::sync::{mpsc, oneshot};
 
+mod pending;
 mod thread;
 
+use pending::{Effects, Pending, Staged};
 pub(crate) use thread::MachineThread;
 
 use super::actor;
@@ -22,18 +24,12 @@ use super::log::{self, Replayed};
 use super::metrics::{Meters, Watch};
 use super::once::{Answers, Nonces, Once};
 use super::rows::{ASSIGNMENTS, EVENTS, Fresh, LOG_HEAD, LogHead, Logged, Row};
+use super::spans::Spans;
 use super::{Shared, clock, stopwatch};
 use crate::core::{Action, Config, Core, Event, Reply, RequestId};
 
 /// Events made durable by one synced write.
 const BATCH_EVENTS_MAX: usize = 128;
-
-/// Rows after which a batch is written although more events wait: well below what one commit may
-/// carry, because a single event may add many.
-const BATCH_ROWS_FULL: usize = store::BATCH_ROWS_MAX / 4;
-
-/// Bytes after which a batch is written although more events wait.
-const BATCH_BYTES_FULL: usize = store::BATCH_BYTES_MAX / 8;
 
 /// Events between two snapshots: bounds how long a restart takes.
 const SNAPSHOT_EVENTS: u64 = 2000;
@@ -60,45 +56,11 @@ pub(crate) struct Machine {
     teller: Teller,
     feed: Arc<Feed>,
     meters: Meters,
+    spans: Spans,
     /// Why nothing is stored any more. Reads go on; every event is refused.
     halted: Option<String>,
     /// The core could not be led back to what is durable: nothing is shown any more.
     blind: bool,
-}
-
-/// What stands in a batch: to be answered once it is durable.
-struct Staged {
-    answer: oneshot::Sender<Result<Decided, Error>>,
-    decided: Decided,
-    effects: Effects,
-}
-
-/// What to do once an event is durable.
-#[derive(Default)]
-struct Effects {
-    actions: Vec<Action>,
-    /// The log entry, and what it means to who watches.
-    news: (u64, Vec<Happening>),
-}
-
-/// A batch and who waits for it.
-#[derive(Default)]
-struct Pending {
-    batch: Batch,
-    staged: Vec<Staged>,
-}
-
-impl Pending {
-    fn is_full(&self) -> bool {
-        self.batch.rows() >= BATCH_ROWS_FULL || self.batch.bytes() >= BATCH_BYTES_FULL
-    }
-
-    fn refuse(self, reason: &str) {
-        for Staged { answer, .. } in self.staged {
-            // A requester that went away is no concern of ours, here and below.
-            let _ = answer.send(Err(Error::NotStored(reason.to_owned())));
-        }
-    }
 }
 
 impl Machine {
@@ -144,6 +106,7 @@ impl Machine {
             requests: 0,
             fresh: Fresh::default(),
             meters: Meters::default(),
+            spans: Spans::default(),
             halted: None,
             blind: false,
         })
@@ -157,6 +120,11 @@ impl Machine {
     /// Where it notes how long things take.
     pub(crate) fn meters(&self) -> Meters {
         self.meters.clone()
+    }
+
+    /// The jobs that it makes spans for.
+    pub(crate) fn spans(&self) -> Spans {
+        self.spans.clone()
     }
 
     /// Runs on a thread of its own, because a synced write blocks.
@@ -379,8 +347,12 @@ impl Machine {
         if let Some(once) = once {
             self.keep(*once, &mut decided, now, batch)?;
         }
-        let news = (head.seq, news);
-        Ok((decided, Effects { actions, news }))
+        let effects = Effects {
+            actions,
+            spans: self.spans.of_news(&news),
+            news: (head.seq, news),
+        };
+        Ok((decided, effects))
     }
 
     /// Uses a request's nonce up, refused or not, and keeps its answer if it was granted.
@@ -435,9 +407,15 @@ impl Machine {
         for Staged {
             answer,
             decided,
-            effects: Effects { actions, news },
+            effects:
+                Effects {
+                    actions,
+                    spans,
+                    news,
+                },
         } in pending.staged
         {
+            drop(spans);
             let _ = answer.send(Ok(decided));
             self.feed.publish(news.0, news.1);
             perform(actions);

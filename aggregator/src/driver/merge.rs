@@ -1,19 +1,24 @@
 //! The end of a job: its outputs in one piece, and the signed record of how they came about.
 
+use std::io::{Cursor, Read};
 use std::sync::Arc;
 
 use jobs::digest::{BlobRef, Digest};
 use jobs::envelope::SignedPackage;
 use jobs::ids::JobId;
+use jobs::items;
+use jobs::output::Merger;
+use jobs::package::Package;
 use jobs::record::{JobRecord, ReplicaRecord, Settlement, ShardRecord};
 use jobs::statement::Signed;
-use jobs::{items, output};
+use network::blobs::BlobStore;
 
 use super::Shared;
 use super::actor::report;
+use super::collect;
 use super::error::Error;
 use super::prepare;
-use super::rows::{COMMITMENT, PACKAGES, RECEIPT, Row, evidence};
+use super::rows::{COMMITMENT, Kept, PACKAGES, RECEIPT, Row, evidence};
 use crate::core::view::{RecordParts, ReplicaParts};
 use crate::core::{Code, Event, JobOutcome};
 
@@ -24,21 +29,15 @@ pub(crate) async fn merge(
     shared: &Arc<Shared>,
 ) -> Result<(), Error> {
     let _permit = shared.heavy.acquire().await.map_err(|_| Error::Stopping)?;
+    let _work = shared.blobs.at_work();
     let parts = parts(job, shared).await?;
     let worker = Arc::clone(shared);
     let merged = tokio::task::spawn_blocking(move || -> Result<_, Error> {
         let package = prepare::package(&worker, job)?;
         let shards = shard_records(&worker, &parts)?;
         let digest = shards_digest(&shards)?;
-        let mut outputs: Vec<Vec<u8>> = Vec::with_capacity(package.input.items as usize);
-        for blob in &canonical {
-            let bytes = worker.blobs.read(blob)?;
-            outputs.extend(items::decode(&bytes)?.into_iter().map(<[u8]>::to_vec));
-        }
-        match output::merge(&package.output, &outputs) {
-            Ok(merged) => Ok(Ok((worker.blobs.put_bytes(&merged)?, digest))),
-            Err(error) => Ok(Err(error)),
-        }
+        let result = result(&worker, &package, &canonical)?;
+        Ok(result.map(|result| (result, digest)))
     });
     let event = match merged
         .await
@@ -62,6 +61,86 @@ pub(crate) async fn merge(
     report(shared, event).await
 }
 
+/// Stores the canonical outputs in one piece, or says why they do not fit the format.
+fn result(
+    shared: &Shared,
+    package: &Package,
+    canonical: &[BlobRef],
+) -> Result<Result<BlobRef, jobs::Error>, Error> {
+    let items = package.input.items;
+    let (merger, head) = match Merger::begin(&package.output, items) {
+        Ok(begun) => begun,
+        Err(error) => return Ok(Err(error)),
+    };
+    // A shard's outputs are encoded as a count and, for each of them, a length and its bytes.
+    let numbers = (canonical.len() as u64)
+        .saturating_add(items.into())
+        .saturating_mul(4);
+    let encoded: u64 = canonical.iter().map(|blob| blob.size).sum();
+    let size = merger
+        .rest(encoded.saturating_sub(numbers))
+        .saturating_add(head.len() as u64);
+    let mut merging = Merging {
+        blobs: &shared.blobs,
+        merger,
+        rest: canonical.iter(),
+        piece: Cursor::new(head),
+        failed: None,
+    };
+    let stored = shared.blobs.put_sized(size, &mut merging);
+    match merging.failed {
+        Some(Failed::Format(error)) => Ok(Err(error)),
+        Some(Failed::Ours(error)) => Err(error.into()),
+        None => Ok(Ok(stored?)),
+    }
+}
+
+/// A result as it is merged, one shard after the other.
+struct Merging<'a> {
+    blobs: &'a BlobStore,
+    merger: Merger<'a>,
+    rest: std::slice::Iter<'a, BlobRef>,
+    piece: Cursor<Vec<u8>>,
+    failed: Option<Failed>,
+}
+
+enum Failed {
+    Format(jobs::Error),
+    Ours(network::Error),
+}
+
+impl Merging<'_> {
+    /// What the outputs of a shard become.
+    fn next(&mut self, blob: &BlobRef) -> Result<Vec<u8>, Failed> {
+        let bytes = self.blobs.read(blob).map_err(Failed::Ours)?;
+        let outputs = items::decode(&bytes).map_err(Failed::Format)?;
+        let mut merged = Vec::new();
+        let added = self.merger.add(&outputs, &mut merged);
+        added.map(|()| merged).map_err(Failed::Format)
+    }
+}
+
+impl Read for Merging<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        loop {
+            let read = self.piece.read(buffer)?;
+            if read > 0 || buffer.is_empty() {
+                return Ok(read);
+            }
+            let Some(blob) = self.rest.next() else {
+                return Ok(0);
+            };
+            match self.next(blob) {
+                Ok(merged) => self.piece = Cursor::new(merged),
+                Err(failed) => {
+                    self.failed = Some(failed);
+                    return Err(std::io::Error::other("the outputs cannot be merged"));
+                }
+            }
+        }
+    }
+}
+
 /// Signs and stores the record of a job that ended. Signing it again after a crash gives the same
 /// bytes: everything in it is in the log, and Ed25519 is deterministic.
 pub(crate) async fn record(
@@ -77,9 +156,10 @@ pub(crate) async fn record(
         return report(shared, Event::Recorded { job }).await;
     };
     let _permit = shared.heavy.acquire().await.map_err(|_| Error::Stopping)?;
+    let _work = shared.blobs.at_work();
     let parts = parts(job, shared).await?;
     let worker = Arc::clone(shared);
-    let built = tokio::task::spawn_blocking(move || -> Result<BlobRef, Error> {
+    let built = tokio::task::spawn_blocking(move || -> Result<Kept, Error> {
         let shards = shard_records(&worker, &parts)?;
         let digest = shards_digest(&shards)?;
         if digest != expected {
@@ -88,6 +168,7 @@ pub(crate) async fn record(
             )));
         }
         let package = signed_package(&worker, job)?;
+        let ended = parts.end.as_ref().map(|end| end.at).unwrap_or_default();
         let settlement = settlement(job, &parts, result, digest)?;
         let settlement = Signed::sign(&settlement, &worker.key)?;
         let record = JobRecord {
@@ -95,13 +176,12 @@ pub(crate) async fn record(
             shards,
             settlement,
         };
-        let bytes = serde_json::to_vec(&record).map_err(|error| Error::Log(error.to_string()))?;
-        Ok(worker.blobs.put_bytes(&bytes)?)
+        collect::keep(&worker.blobs, &record, ended)
     });
-    let record = built
+    let kept = built
         .await
         .map_err(|error| Error::Log(error.to_string()))??;
-    let rows = vec![Row::Record(job, record)];
+    let rows = vec![Row::Record(job, kept)];
     shared
         .handle
         .event_with(Event::Recorded { job }, rows)

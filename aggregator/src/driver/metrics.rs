@@ -154,6 +154,19 @@ fn describe(registry: &mut Registry, shared: &Shared) {
         "Most bytes of blobs held",
         signed(usage.quota),
     );
+    let [blobs, bytes] = shared.collector.removed();
+    counter(
+        registry,
+        "blobs_collected",
+        "Blobs removed because nobody needs them any more",
+        blobs,
+    );
+    counter(
+        registry,
+        "blob_bytes_collected",
+        "Bytes that they took",
+        bytes,
+    );
     let waiting = shared.handle.waiting();
     gauge(
         registry,

@@ -1,17 +1,19 @@
 //! What an operator does: moves money in, bans, reads the journal.
 
+use std::sync::Arc;
+
 use api::backend::{Answer, Asked, Response};
 use api::problem::Problem;
-use api::types::{DepositReply, DepositRequest, JournalView, REFERENCE_MAX};
+use api::types::{CollectionView, DepositReply, DepositRequest, JournalView, REFERENCE_MAX};
 use jobs::digest::{Digest, Domain};
 use jobs::ids::ProviderId;
 use jobs::money::Amount;
 use ledger::{Account, JournalEntry, Transfer};
 
-use super::Shared;
 use super::backend::{Driver, internal};
 use super::error::Error;
 use super::once::{self, Beginning};
+use super::{Shared, collect};
 use crate::core::{Event, Movement, Reply};
 
 /// Moves money in.
@@ -29,10 +31,10 @@ pub(super) async fn deposit(
         amount,
         reference,
     } = deposit;
-    if reference.is_empty() || reference.len() > REFERENCE_MAX {
-        let length = reference.len();
+    let length = reference.chars().count();
+    if length == 0 || length > REFERENCE_MAX {
         return Err(Problem::invalid(format!(
-            "reference has {length} bytes: must be 1 to {REFERENCE_MAX}"
+            "reference has {length} characters: must be 1 to {REFERENCE_MAX}"
         )));
     }
     if amount == Amount::ZERO || amount > jobs::money::AMOUNT_MAX {
@@ -76,6 +78,24 @@ pub(super) async fn set_banned(driver: &Driver, provider: ProviderId, banned: bo
         .event(Event::SetBanned { provider, banned })
         .await;
     decided.map(drop).map_err(|error| internal(&error))
+}
+
+/// Removes blobs that nobody needs any more, or says which these are.
+pub(super) async fn collect(shared: &Arc<Shared>, dry_run: bool) -> Answer<CollectionView> {
+    let round = collect::round(shared, 0, dry_run).await;
+    let round = round.map_err(|error| internal(&error))?;
+    let usage = shared.blobs.usage();
+    Ok(CollectionView {
+        dry_run,
+        jobs: round.jobs,
+        blobs: round.blobs,
+        bytes: round.bytes,
+        more: round.more,
+        blobs_left: usage.blobs as u64,
+        bytes_left: usage.used,
+        quota: usage.quota,
+        keep_days: shared.collector.keep_days(),
+    })
 }
 
 /// Entries of the ledger's journal after number `after`, at most `limit`.

@@ -1,13 +1,21 @@
 //! Before a job can run: its blobs must be there, its component must be a job, and its input is cut
 //! into shards.
 
-use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+use std::ops::Range;
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use jobs::digest::BlobRef;
+use jobs::digest::{BlobHasher, BlobRef, Digest};
 use jobs::ids::JobId;
-use jobs::package::Package;
-use jobs::{component, items, merkle, plan};
+use jobs::package::{InputRef, Package};
+use jobs::scan::Scan;
+use jobs::{component, items, plan};
+use network::trace::TARGET;
+use tokio::sync::watch;
+use tracing::Instrument;
 
 use super::Shared;
 use super::actor::{self, report};
@@ -16,19 +24,47 @@ use super::rows::PACKAGES;
 use crate::core::view::JobStatus;
 use crate::core::{Code, Event};
 
-/// Jobs that are being prepared, so that the last two uploads of one do not prepare it twice.
+/// Jobs that have not run yet.
 #[derive(Debug, Default)]
-pub(crate) struct Preparing(Mutex<BTreeSet<JobId>>);
+pub(crate) struct Preparing(Mutex<Jobs>);
+
+#[derive(Debug, Default)]
+struct Jobs {
+    /// Those that are being prepared, so that none is twice at once.
+    busy: BTreeSet<JobId>,
+    /// Those that wait, and one of the blobs that each lacks.
+    waiting: BTreeMap<JobId, Digest>,
+}
 
 impl Preparing {
+    fn jobs(&self) -> MutexGuard<'_, Jobs> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn enter(&self, job: JobId) -> bool {
-        self.0.lock().is_ok_and(|mut jobs| jobs.insert(job))
+        self.jobs().busy.insert(job)
     }
 
     fn leave(&self, job: JobId) {
-        if let Ok(mut jobs) = self.0.lock() {
-            jobs.remove(&job);
-        }
+        self.jobs().busy.remove(&job);
+    }
+
+    fn wait(&self, job: JobId, lacks: Digest) {
+        self.jobs().waiting.insert(job, lacks);
+    }
+
+    /// Forgets a job that has ended.
+    pub(crate) fn forget(&self, job: JobId) {
+        self.jobs().waiting.remove(&job);
+    }
+
+    /// Takes those that wait for a blob that is here now.
+    fn served(&self, shared: &Shared) -> Vec<JobId> {
+        let jobs = &mut *self.jobs();
+        let served = jobs
+            .waiting
+            .extract_if(.., |_, lacks| shared.blobs.contains(lacks));
+        served.map(|(job, _)| job).collect()
     }
 }
 
@@ -50,31 +86,59 @@ pub(crate) fn missing(shared: &Shared, package: &Package) -> Vec<BlobRef> {
     missing
 }
 
-/// Prepares a job if all of its blobs are here; the last upload starts this again. One task a job.
+/// Goes on with jobs whose blobs have come, whoever brought them.
+pub(crate) async fn run(shared: Arc<Shared>, mut stop: watch::Receiver<bool>) {
+    let mut news = shared.blobs.news();
+    loop {
+        for job in shared.preparing.served(&shared) {
+            start(job, Arc::clone(&shared));
+        }
+        tokio::select! {
+            told = news.changed() => if told.is_err() { return },
+            _ = stop.wait_for(|stop| *stop) => return,
+        }
+    }
+}
+
+/// Prepares a job if all of its blobs are here, or has it wait for one that is not. One task a job.
 pub(crate) fn start(job: JobId, shared: Arc<Shared>) {
     if !shared.preparing.enter(job) {
         return;
     }
     let task = Arc::clone(&shared);
-    actor::spawn(&shared, async move {
+    let span = shared.spans.child(
+        job,
+        |job| tracing::info_span!(target: TARGET, parent: job, "prepare"),
+    );
+    let prepared = async move {
         let wanted = actor::is(job, JobStatus::Preparing);
         loop {
-            let ended = actor::stubborn(&task, wanted.clone(), || run(job, &task)).await;
+            let ended = actor::stubborn(&task, wanted.clone(), || attempt(job, &task)).await;
             task.preparing.leave(job);
             ended?;
-            // The last blob may have come after we looked and before we left.
-            let complete = missing(&task, &package(&task, job)?).is_empty();
-            let wanted = complete && task.handle.ask(wanted.clone()).await?;
-            if !wanted || !task.preparing.enter(job) {
+            if !task.handle.ask(wanted.clone()).await? {
+                return Ok(());
+            }
+            let lacks = missing(&task, &package(&task, job)?).into_iter().next();
+            if let Some(blob) = lacks {
+                task.preparing.wait(job, blob.digest);
+                // It may have come after we looked and before we waited.
+                if !task.blobs.contains(&blob.digest) {
+                    return Ok(());
+                }
+            }
+            if !task.preparing.enter(job) {
                 return Ok(());
             }
         }
-    });
+    };
+    actor::spawn(&shared, prepared.instrument(span));
 }
 
 /// Prepares a job, unless some of its blobs are not here yet.
-async fn run(job: JobId, shared: &Arc<Shared>) -> Result<(), Error> {
+async fn attempt(job: JobId, shared: &Arc<Shared>) -> Result<(), Error> {
     let _permit = shared.heavy.acquire().await.map_err(|_| Error::Stopping)?;
+    let _work = shared.blobs.at_work();
     let worker = Arc::clone(shared);
     let prepared = tokio::task::spawn_blocking(move || prepare(&worker, job)).await;
     let event = match prepared.map_err(|error| Error::Log(error.to_string()))? {
@@ -111,22 +175,68 @@ fn prepare(shared: &Shared, job: JobId) -> Result<Option<Vec<BlobRef>>, Failure>
     let bytes = read(shared, &package.component, "component_damaged")?;
     component::check(&bytes).map_err(|error| fault("component_refused", error))?;
 
-    let input = read(shared, &package.input.blob, "input_damaged")?;
-    let items = items::decode(&input).map_err(|error| fault("input_malformed", error))?;
-    if items.len() != package.input.items as usize || merkle::root(&items) != package.input.root {
+    let blob = package.input.blob;
+    let path = shared.blobs.get(&blob.digest);
+    let path = path.ok_or_else(|| Error::Log(format!("{job} has no input")))?;
+    let scanned = scan(&path, package.items_per_shard)?;
+    let damaged = |actual: &BlobRef| {
+        tracing::error!(%job, %actual.digest, "a stored input is damaged");
+        Failure::Job(Code::new("input_damaged"))
+    };
+    let (input, runs) = match scanned {
+        (_, Ok(scanned)) => scanned,
+        (actual, Err(_)) if actual != blob => return Err(damaged(&actual)),
+        (_, Err(error)) => return Err(fault("input_malformed", error)),
+    };
+    if input.blob != blob {
+        return Err(damaged(&input.blob));
+    }
+    if input != package.input {
         return Err(Failure::Job(Code::new("input_differs_from_package")));
     }
     let spans = plan::plan(package.input.items, package.items_per_shard);
-    let mut shards = Vec::with_capacity(spans.len());
-    for span in spans {
-        let run = items
-            .iter()
-            .skip(span.first_item as usize)
-            .take(span.items as usize);
-        let encoded = items::encode(&run.collect::<Vec<_>>())?;
-        shards.push(shared.blobs.put_bytes(&encoded)?);
+    let cut = spans.iter().zip(runs);
+    let shards = cut.map(|(span, run)| cut_out(shared, &path, span.items, run));
+    Ok(Some(shards.collect::<Result<_, Error>>()?))
+}
+
+/// Bytes of an input read at a time.
+const PIECE_BYTES: usize = 256 << 10;
+
+type Scanned = Result<(InputRef, Vec<Range<u64>>), jobs::Error>;
+
+/// Reads an input piece by piece: which blob it really is, what it says of its items, and where its shards lie.
+fn scan(path: &Path, per_shard: u32) -> Result<(BlobRef, Scanned), Error> {
+    let failed = |source| Error::Directory {
+        path: path.to_owned(),
+        source,
+    };
+    let mut file = File::open(path).map_err(failed)?;
+    let (mut hasher, mut scan) = (BlobHasher::default(), Ok(Scan::new(per_shard)));
+    let mut piece = vec![0; PIECE_BYTES];
+    loop {
+        let read = file.read(&mut piece).map_err(failed)?;
+        let bytes = piece.get(..read).unwrap_or_default();
+        if bytes.is_empty() {
+            return Ok((hasher.finish(), scan.and_then(Scan::finish)));
+        }
+        hasher.update(bytes);
+        scan = scan.and_then(|mut scan| scan.push(bytes).map(|()| scan));
     }
-    Ok(Some(shards))
+}
+
+/// Stores a shard's items: how many there are, and the bytes of the input in which they lie.
+fn cut_out(shared: &Shared, path: &Path, items: u32, run: Range<u64>) -> Result<BlobRef, Error> {
+    let failed = |source| Error::Directory {
+        path: path.to_owned(),
+        source,
+    };
+    let mut file = File::open(path).map_err(failed)?;
+    file.seek(SeekFrom::Start(run.start)).map_err(failed)?;
+    let (count, length) = (items.to_le_bytes(), run.end.saturating_sub(run.start));
+    let size = length.saturating_add(count.len() as u64);
+    let shard = count.as_slice().chain(file.take(length));
+    Ok(shared.blobs.put_sized(size, shard)?)
 }
 
 /// Cuts a sample out of a shard's items and stores it.

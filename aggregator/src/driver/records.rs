@@ -122,7 +122,8 @@ pub(crate) fn named(
     Ok(named.get(&digest).copied())
 }
 
-fn blobs_of(record: &JobRecord) -> BTreeMap<Digest, BlobRef> {
+/// The blobs that a record names.
+pub(crate) fn blobs_of(record: &JobRecord) -> BTreeMap<Digest, BlobRef> {
     let package = Package::from_canonical(record.package.package.as_bytes());
     let asked = package.iter().flat_map(Package::blobs);
     let shards = record.shards.iter();

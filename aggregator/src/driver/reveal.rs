@@ -18,6 +18,7 @@ use jobs::package::Package;
 use jobs::statement::Signed;
 use jobs::{merkle, output};
 use network::protocol::{FailureCode, RefusalCode, RevealReply, RevealRequest};
+use network::trace::TraceContext;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout};
 
@@ -109,6 +110,8 @@ async fn settle(id: AssignmentId, provider: ProviderId, shared: &Shared) -> Resu
         return report(shared, Event::RevealFailed { assignment: id }).await;
     };
     let opening = Box::new(reveal.opening.clone());
+    // Until the core knows of the outputs, nobody refers to them.
+    let _work = shared.blobs.at_work();
     let event = match look(&reveal, provider, patience, shared).await? {
         Finding::Withheld(reason) => {
             tracing::debug!(%provider, assignment = %id, reason, "outputs withheld");
@@ -171,7 +174,10 @@ async fn ask(
         if attempt > 0 && patience.spend(tokio::time::sleep(PAUSE)).await.is_none() {
             return Ok(None);
         }
-        let request = RevealRequest { assignment: id };
+        let request = RevealRequest {
+            assignment: id,
+            trace: TraceContext::current(),
+        };
         let asked = shared.network.reveal(provider, request);
         match patience.spend(asked).await {
             Some(Ok(RevealReply::Revealed(reveal))) => return Ok(Some(reveal)),

@@ -32,6 +32,13 @@ pub(crate) const EVIDENCE: Table<(AssignmentId, u8), Vec<u8>> = Table::new(Colum
 /// Where the record of every finished job is: a blob of JSON, because a large job's record is larger
 /// than a row may be.
 pub(crate) const RECORDS: Table<JobId, BlobRef> = Table::new(Column::Results, 1);
+/// What every finished job left behind, for as long as it is kept.
+pub(crate) const KEPT: Table<JobId, Kept> = Table::new(Column::Kept, 1);
+/// Finished jobs whose results are kept no longer.
+pub(crate) const COLLECTED: Table<JobId, Collected> = Table::new(Column::Collected, 1);
+/// Whether every finished job has its row in one of these: jobs from before there were such rows get theirs
+/// before anything is removed.
+pub(crate) const KEPT_WHOLE: Cell<bool> = Cell::new("kept.whole", 1);
 /// What validators signed about an epoch: the first report, and the first that contradicts it.
 pub(crate) const REPORTS: Table<(ProviderId, u64, u8), Signed<ScoreReport>> =
     Table::new(Column::Scores, 1);
@@ -55,6 +62,28 @@ pub(crate) struct Logged {
     pub(crate) event: Event,
     /// Digest over the previous row's chain, the number, the time and the event.
     pub(crate) chain: Digest,
+}
+
+/// What a finished job left behind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Kept {
+    /// When it ended.
+    pub(crate) ended: Timestamp,
+    /// Its record.
+    pub(crate) record: BlobRef,
+    /// The digests of every blob that its record names, one after the other.
+    pub(crate) named: BlobRef,
+}
+
+/// Why nothing is left of a finished job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Collected {
+    /// When it ended.
+    pub(crate) ended: Timestamp,
+    /// When its results were removed.
+    pub(crate) at: Timestamp,
+    /// For how many days results were kept then; 0: until their room was needed.
+    pub(crate) keep_days: u32,
 }
 
 /// The end of the event log.
@@ -143,7 +172,7 @@ pub(crate) enum Row {
     Package(JobId, SignedPackage),
     Commitment(AssignmentId, Signed<Commitment>),
     Receipt(AssignmentId, Envelope),
-    Record(JobId, BlobRef),
+    Record(JobId, Kept),
     Report(ProviderId, u64, Signed<ScoreReport>),
     Accusation(CaseId, SignedAccusation),
 }
@@ -182,7 +211,10 @@ impl Row {
                 }
                 fresh.keep(key, encode(receipt, Column::Receipts)?, batch)
             }
-            Self::Record(job, record) => RECORDS.put(batch, job, record),
+            Self::Record(job, kept) => {
+                RECORDS.put(batch, job, &kept.record)?;
+                KEPT.put(batch, job, kept)
+            }
             Self::Accusation(case, accusation) => ACCUSATIONS.put(batch, case, accusation),
             Self::Report(validator, epoch, report) => {
                 fresh.report((*validator, *epoch), report, kv, batch)

@@ -5,6 +5,7 @@ mod provider;
 mod rig;
 
 mod cheats;
+mod collect;
 mod events;
 mod games;
 mod inquiries;
@@ -21,3 +22,4 @@ mod restart;
 mod signing;
 mod storage;
 mod trouble;
+mod uploads;

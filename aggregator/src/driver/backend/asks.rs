@@ -7,6 +7,8 @@ use jobs::envelope::{SignedPackage, VerifiedPackage};
 use jobs::ids::{ClientId, JobId};
 use jobs::package::Package;
 use jobs::policy::Share;
+use network::trace::TARGET;
+use tracing::Instrument;
 
 use super::problems::{chance, internal};
 use super::refused_package;
@@ -35,6 +37,8 @@ pub(super) async fn submit(
     };
     check_record(&package, signed.package.len())?;
     let (spec, chance) = (JobSpec::of(&package), chance()?);
+    // What is said to be here stays until the job that needs it is known.
+    let _work = shared.blobs.at_work();
     let event = move |request| Event::Submit {
         request,
         client,
@@ -57,7 +61,15 @@ pub(super) async fn submit(
         _ => None,
     };
     let rows = vec![Row::Package(job, signed)];
-    begun.settle(event, rows, Some(job), respond).await
+    // Before the job can be heard of.
+    let is_new = shared.spans.begin(job);
+    let span = tracing::info_span!(target: TARGET, "admit", %job);
+    let settled = begun.settle(event, rows, Some(job), respond);
+    let answer = settled.instrument(span).await;
+    if is_new && answer.is_err() {
+        shared.spans.end(job);
+    }
+    answer
 }
 
 /// Takes the client's share of the draw.
