@@ -33,15 +33,16 @@ impl Canaries {
     /// # Errors
     /// If the job has fewer items, or its guest fails on these.
     pub(crate) async fn make(prepared: &Prepared, count: u32, output: Output) -> Result<Self> {
-        let items = u32::try_from(prepared.items.len()).unwrap_or(u32::MAX);
+        let items = prepared.package.input.items;
         if count > items {
             let problem = format!("--canaries is {count}, the job has {items} items");
             return fail(Exit::Usage, problem);
         }
         output.say(format_args!("executes {count} of {items} items here"));
         let chosen = choose(items, count)?;
+        let all = prepared.items()?;
         let inputs = chosen.iter().map(|item| {
-            let input = prepared.items.get(*item as usize).cloned();
+            let input = all.get(*item as usize).cloned();
             input.with_context(|| format!("there is no item {item}"))
         });
         let inputs = inputs.collect::<Result<Vec<_>>>()?;

@@ -43,7 +43,8 @@ pub(crate) struct Check {
 }
 
 impl Check {
-    fn ok(name: &'static str, found: impl Into<String>) -> Self {
+    /// As it should be.
+    pub(crate) fn ok(name: &'static str, found: impl Into<String>) -> Self {
         Self {
             name,
             status: Status::Ok,
@@ -52,7 +53,8 @@ impl Check {
         }
     }
 
-    fn not(
+    /// Not as it should be.
+    pub(crate) fn not(
         name: &'static str,
         status: Status,
         found: impl Into<String>,

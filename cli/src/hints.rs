@@ -33,6 +33,14 @@ fn unreachable(base: &str, reason: &str) -> String {
         let how = "start it (`assay aggregator start`, `assay devnet up`), or name another";
         return format!("nobody listens at {base}: {how} with --aggregator or `assay context use`");
     }
+    if reason.contains("certificate") {
+        return format!(
+            "if the authority that certified {base} is to be trusted here, name its certificate: SSL_CERT_FILE=FILE"
+        );
+    }
+    if reason.contains("InvalidContentType") {
+        return "nobody speaks TLS there: write http:// instead of https://".to_owned();
+    }
     format!("check the address {base} and the network; `assay doctor` looks at both")
 }
 

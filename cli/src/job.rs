@@ -3,19 +3,16 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use jobs::component;
 use jobs::component::COMPONENT_BYTES_MAX;
 use jobs::digest::BlobRef;
-use jobs::items::{ITEM_BYTES_MAX, ITEMS_MAX};
-use jobs::manifest::{
-    INPUT_BYTES_MAX, MANIFEST_BYTES_MAX, MODEL_BYTES_MAX, Manifest, Resolved, Split,
-};
-use jobs::package::{InputRef, Package};
+use jobs::manifest::{INPUT_BYTES_MAX, MANIFEST_BYTES_MAX, MODEL_BYTES_MAX, Manifest, Resolved};
+use jobs::package::Package;
 use jobs::policy::Share;
 use jobs::profile::VerifiedProfile;
-use jobs::{component, input, npy};
 
 use crate::exit::{Coded, Exit, Fix, fail};
-use crate::{home, read};
+use crate::{home, packing, read};
 
 /// A manifest with everything it names.
 #[derive(Debug)]
@@ -26,8 +23,8 @@ pub(crate) struct Prepared {
     pub(crate) share: Option<Share>,
     /// Every blob of the package and the file that holds it.
     pub(crate) files: Vec<(BlobRef, PathBuf)>,
-    /// The items of the input.
-    pub(crate) items: Vec<Vec<u8>>,
+    /// The encoded input.
+    input: PathBuf,
     /// The manifest that all of this is from, if it is from one.
     pub(crate) manifest: Option<PathBuf>,
     /// Models by name.
@@ -45,10 +42,9 @@ pub(crate) fn prepare(manifest_path: &Path) -> Result<Prepared> {
     let component = read::bounded(&component_path, "a component", COMPONENT_BYTES_MAX as u64)?;
     component::check(&component).with_context(|| component_path.display().to_string())?;
 
-    let items = split_input(&manifest, &base)?;
-    let (input, encoded) = InputRef::of(&items)?;
+    let source = home::resolve(&base, &manifest.input.path).code(Exit::Usage)?;
     let input_path = scratch.path().join("input");
-    std::fs::write(&input_path, &encoded)?;
+    let input = packing::pack(manifest.input.split, &source, &input_path)?;
 
     let mut models = Vec::new();
     for model in &manifest.models {
@@ -67,7 +63,7 @@ pub(crate) fn prepare(manifest_path: &Path) -> Result<Prepared> {
     let package = manifest.lock(resolved)?;
     let mut files = vec![
         (package.component, component_path),
-        (package.input.blob, input_path),
+        (package.input.blob, input_path.clone()),
     ];
     files.extend(models.iter().map(|(_, blob, path)| (*blob, path.clone())));
     Ok(Prepared {
@@ -75,13 +71,19 @@ pub(crate) fn prepare(manifest_path: &Path) -> Result<Prepared> {
         manifest: Some(home::absolute(manifest_path)),
         package,
         files,
-        items,
+        input: input_path,
         models,
         _scratch: Some(scratch),
     })
 }
 
 impl Prepared {
+    /// The items of the input, all of them in memory: for who executes them here.
+    pub(crate) fn items(&self) -> Result<Vec<Vec<u8>>> {
+        let encoded = read::bounded(&self.input, "an input", INPUT_BYTES_MAX)?;
+        Ok(owned(jobs::items::decode(&encoded)?))
+    }
+
     /// A package whose blobs lie where `path` says. Every one is checked.
     pub(crate) fn from_folder(
         package: Package,
@@ -113,9 +115,7 @@ impl Prepared {
             files.push((blob, path));
         }
         let input = path(&package.input.blob);
-        let encoded = read::bounded(&input, "an input", INPUT_BYTES_MAX)?;
-        let items: Vec<Vec<u8>> = owned(jobs::items::decode(&encoded)?);
-        if InputRef::of(&items)?.0 != package.input {
+        if packing::scan(&input)? != package.input {
             let input = input.display();
             return fail(
                 Exit::Verification,
@@ -128,7 +128,7 @@ impl Prepared {
             manifest: None,
             package,
             files,
-            items,
+            input,
             models,
             _scratch: None,
         })
@@ -159,73 +159,13 @@ fn named_profile(text: &str, base: &Path) -> Result<Option<VerifiedProfile>> {
     crate::commands::model::load(&path).map(Some)
 }
 
-fn split_input(manifest: &Manifest, base: &Path) -> Result<Vec<Vec<u8>>> {
-    let path = home::resolve(base, &manifest.input.path).code(Exit::Usage)?;
-    let named = || path.display().to_string();
-    let whole = || read::bounded(&path, "an input", INPUT_BYTES_MAX);
-    Ok(match manifest.input.split {
-        Split::Lines => owned(input::split_lines(&whole()?).with_context(named)?),
-        Split::NpyRows => owned(npy::split_rows(&whole()?).with_context(named)?),
-        Split::Files => input::split_files(read_folder(&path)?).with_context(named)?,
-    })
-}
-
-/// Every file of a folder. Links are followed; what is no file is refused rather than left out.
-fn read_folder(folder: &Path) -> Result<Vec<(String, Vec<u8>)>> {
-    let named = || format!("cannot read the folder {}", folder.display());
-    let entries = std::fs::read_dir(folder).with_context(named);
-    let (mut files, mut room) = (Vec::new(), INPUT_BYTES_MAX);
-    for entry in entries.code(Exit::Usage)? {
-        let entry = entry.with_context(named).code(Exit::Usage)?;
-        if files.len() >= ITEMS_MAX as usize {
-            let folder = folder.display();
-            return fail(
-                Exit::Usage,
-                format!("{folder} has more than {ITEMS_MAX} files"),
-            );
-        }
-        let most = room.min(ITEM_BYTES_MAX.into());
-        let bytes = read::bounded(&entry.path(), "a file of an input folder", most)?;
-        room = room.saturating_sub(bytes.len() as u64);
-        files.push((entry.file_name().to_string_lossy().into_owned(), bytes));
-    }
-    Ok(files)
-}
-
 fn owned(items: Vec<&[u8]>) -> Vec<Vec<u8>> {
     items.into_iter().map(<[u8]>::to_vec).collect()
 }
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::symlink;
-
     use super::*;
-
-    #[test]
-    fn a_folder_gives_every_file_links_included_or_none() {
-        let dir = tempfile::tempdir().unwrap();
-        let folder = dir.path().join("input");
-        std::fs::create_dir(&folder).unwrap();
-        std::fs::write(folder.join("plain"), "1").unwrap();
-        std::fs::write(dir.path().join("elsewhere"), "2").unwrap();
-        symlink("../elsewhere", folder.join("link")).unwrap();
-        let mut files = read_folder(&folder).unwrap();
-        files.sort();
-        let expected =
-            [("link", "2"), ("plain", "1")].map(|(name, text)| (name.into(), text.into()));
-        assert_eq!(files, expected);
-
-        let refused = |name: &str| {
-            let error = format!("{:#}", read_folder(&folder).unwrap_err());
-            assert!(error.contains(name), "{error}");
-        };
-        symlink("nowhere", folder.join("dangling")).unwrap();
-        refused("dangling");
-        std::fs::remove_file(folder.join("dangling")).unwrap();
-        std::fs::create_dir(folder.join("below")).unwrap();
-        refused("below is not a regular file");
-    }
 
     #[test]
     fn a_manifest_that_cannot_be_one_is_not_read() {

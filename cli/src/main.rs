@@ -1,6 +1,7 @@
 //! `assay`: every role in one program. This is the composition root: it reads the command line,
 //! builds what a command needs and maps errors to exit codes. One file per command.
 
+mod aggregator_file;
 mod bytes;
 mod calibrate;
 mod canaries;
@@ -9,6 +10,7 @@ mod commands;
 mod component;
 mod config;
 mod control;
+mod daemon_file;
 mod devnet;
 mod doctor;
 mod draws;
@@ -20,6 +22,7 @@ mod keys;
 mod machine;
 mod operator;
 mod output;
+mod packing;
 mod patience;
 mod period;
 mod place;
@@ -30,12 +33,16 @@ mod read;
 mod service;
 mod shares;
 mod submission;
+mod telemetry;
 mod validator;
 
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Layer};
 
 use crate::commands::{
     aggregator, devnet as devnet_command, game, job as job_command, key, ledger, liquidation,
@@ -43,6 +50,7 @@ use crate::commands::{
 };
 use crate::exit::{Exit, Fix, fail};
 use crate::output::Output;
+use crate::telemetry::Telemetry;
 
 /// Runs AI inference on machines nobody has to trust, and pays only for answers that check out.
 #[derive(Debug, Parser)]
@@ -150,16 +158,32 @@ fn main() -> ExitCode {
         return report(&error);
     }
     config::choose_context(cli.context);
-    if let Err(error) = start_logging() {
+    let telemetry = match Telemetry::start(service(&cli.command)) {
+        Ok(telemetry) => telemetry,
+        Err(error) => return report(&error),
+    };
+    if let Err(error) = start_logging(&telemetry) {
         return report(&error);
     }
     let output = Output {
         json: cli.json,
         quiet: cli.quiet,
     };
-    match run(cli.command, output) {
+    let code = match run(cli.command, output) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => report(&error),
+    };
+    telemetry.end();
+    code
+}
+
+/// Who this is, for whoever looks at traces.
+const fn service(command: &Command) -> &'static str {
+    match command {
+        Command::Aggregator(_) => "assay-aggregator",
+        Command::Provider(_) => "assay-provider",
+        Command::Validator(_) => "assay-validator",
+        _ => "assay-client",
     }
 }
 
@@ -173,23 +197,30 @@ fn report(error: &anyhow::Error) -> ExitCode {
 }
 
 /// Logs go to stderr: warnings by default, more with `ASSAY_LOG=info` or finer filters; a JSON object a line with
-/// `ASSAY_LOG_FORMAT=json`.
-fn start_logging() -> anyhow::Result<()> {
+/// `ASSAY_LOG_FORMAT=json`. Spans go to a collector too, if there is one.
+fn start_logging(telemetry: &Telemetry) -> anyhow::Result<()> {
     let filter = EnvFilter::try_from_env("ASSAY_LOG").unwrap_or_else(|_| EnvFilter::new("warn"));
-    let log = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr);
-    match std::env::var("ASSAY_LOG_FORMAT")
+    let log = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let log = match std::env::var("ASSAY_LOG_FORMAT")
         .unwrap_or_default()
         .as_str()
     {
-        "" | "text" => log.init(),
-        "json" => log.json().flatten_event(true).init(),
+        "" | "text" => log.boxed(),
+        "json" => log.json().flatten_event(true).boxed(),
         other => {
             return fail(Exit::Usage, format!("ASSAY_LOG_FORMAT is {other:?}"))
                 .fix("set it to text or json, or to nothing");
         }
-    }
+    };
+    let spans = Targets::new().with_target(api::trace::TARGET, tracing::Level::INFO);
+    let traces = telemetry.tracer().map(|tracer| {
+        let layer = tracing_opentelemetry::layer().with_tracer(tracer);
+        layer.with_location(false).with_filter(spans)
+    });
+    tracing_subscriber::registry()
+        .with(log.with_filter(filter))
+        .with(traces)
+        .init();
     Ok(())
 }
 

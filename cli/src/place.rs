@@ -45,14 +45,14 @@ impl At {
 
 /// Refuses what is no address of an aggregator.
 pub(crate) fn check_url(url: &str) -> Result<()> {
-    let checked = config::setting::plain_url(url);
+    let checked = config::setting::url(url);
     let checked =
         checked.map_err(|reason| anyhow::anyhow!("the aggregator's address {url:?} {reason}"));
     let bare = url.rsplit("://").next().unwrap_or_default();
     let example = if bare.is_empty() { "HOST:7700" } else { bare };
-    checked
-        .code(Exit::Usage)
-        .fix(format!("write it as http://{example}"))
+    checked.code(Exit::Usage).fix(format!(
+        "write it as http://{example}, or https:// where it is behind TLS"
+    ))
 }
 
 /// Who signs and pays.

@@ -44,7 +44,8 @@ pub(crate) fn regular(path: &Path, what: &str, max: u64) -> Result<()> {
     open(path, what, max).map(drop)
 }
 
-fn open(path: &Path, what: &str, max: u64) -> Result<File> {
+/// The file, which is `what` and has at most `max` bytes, by what the system says of it.
+pub(crate) fn open(path: &Path, what: &str, max: u64) -> Result<File> {
     // Before it is opened: opening a pipe waits for whoever writes to it.
     let metadata = fs::metadata(path);
     let metadata = metadata

@@ -56,7 +56,7 @@ impl Player {
         game: &Game,
         positions: &[u32],
     ) -> Result<Option<Vec<Observation>>> {
-        let pool = &game.prepared.items;
+        let pool = game.prepared.items()?;
         let items: Vec<Vec<u8>> = positions
             .iter()
             .filter_map(|at| pool.get(*at as usize).cloned())

@@ -1,91 +1,29 @@
 //! `assay aggregator`: run an aggregator, or ask one.
 
-use std::net::SocketAddr;
+mod init;
+pub(crate) mod start;
+
 use std::path::{Path, PathBuf};
 
-use aggregator::AggregatorConfig;
-use aggregator::driver::GameConfig;
 use anyhow::{Context, Result};
-use api::types::{BackupRequest, BackupView};
-use clap::{Args, Subcommand};
-use jobs::envelope::SignerPolicy;
-use jobs::ids::{ClientId, ProviderId};
-use jobs::money::Amount;
+use api::types::{BackupRequest, BackupView, CollectionView};
+use clap::Subcommand;
+use jobs::ids::ProviderId;
 
-use crate::commands::{economics, wait_for_stop};
-use crate::devnet::{Parent, Ready};
+use crate::commands::economics;
 use crate::exit::{Coded, Exit};
 use crate::home;
 use crate::operator::Operated;
 use crate::output::{Output, table};
 use crate::place::At;
 
-/// The operator's part of the game.
-#[derive(Clone, Debug, Args)]
-pub(crate) struct GameArgs {
-    /// Take score reports of this validator; may be repeated [default: of nobody].
-    #[arg(long)]
-    validator: Vec<ProviderId>,
-    /// Length of an epoch of the game in seconds. Another length begins a new count.
-    #[arg(long, default_value_t = 3600)]
-    epoch_seconds: u64,
-    /// The most that one epoch is rewarded with, in units, from what was deposited to `rewards`.
-    #[arg(long, default_value = "0")]
-    epoch_reward: Amount,
-}
-
-impl From<GameArgs> for GameConfig {
-    fn from(args: GameArgs) -> Self {
-        Self {
-            validators: args.validator.into_iter().collect(),
-            epoch_ms: args.epoch_seconds.saturating_mul(1000),
-            epoch_reward: args.epoch_reward,
-        }
-    }
-}
-
 /// Run an aggregator.
 #[derive(Debug, Subcommand)]
 pub(crate) enum AggregatorCommand {
+    /// Make an aggregator's keys and a commented `aggregator.toml` that says how it runs.
+    Init(init::Init),
     /// Serve until Ctrl-C or SIGTERM.
-    Start {
-        /// Directory of its key, store and blobs.
-        #[arg(long)]
-        data: PathBuf,
-        /// Where its HTTP interface listens; port 0 picks one.
-        #[arg(long, default_value = "127.0.0.1:7700")]
-        http: SocketAddr,
-        /// Multiaddress it listens on for peers; may be repeated.
-        #[arg(long, default_values = ["/ip4/127.0.0.1/udp/7701/quic-v1", "/ip4/127.0.0.1/tcp/7701"])]
-        p2p: Vec<String>,
-        /// Fee on what providers get, in basis points (50 to 200).
-        #[arg(long, default_value_t = 100)]
-        fee_bps: u16,
-        /// Take jobs of this client only; may be repeated [default: anyone who pays].
-        #[arg(long)]
-        trust: Vec<ClientId>,
-        #[command(flatten)]
-        auditing: economics::AuditingArgs,
-        /// Name under which its HTTP interface is reached; may be repeated [default: addresses and localhost].
-        /// Requests to other names are refused, so that no page can point a name of its own at this machine.
-        #[arg(long)]
-        http_name: Vec<String>,
-        /// Origin whose pages may use the HTTP interface, such as https://example.org; may be repeated
-        /// [default: none but its own].
-        #[arg(long)]
-        allow_origin: Vec<String>,
-        /// Bound on the blobs it holds, in bytes.
-        #[arg(long, default_value_t = aggregator::driver::BLOB_QUOTA)]
-        blob_quota: u64,
-        /// Give replicas of one shard to providers of one network too (/24 of IPv4, /48 of IPv6), as a market
-        /// on one machine must. Providers of one operator stay apart in any case.
-        #[arg(long)]
-        one_network: bool,
-        #[command(flatten)]
-        game: GameArgs,
-        #[command(flatten)]
-        parent: Parent,
-    },
+    Start(Box<start::Start>),
     /// Show what cheating costs under the parameters of the audit policy; refuse unsafe ones by name, with
     /// code 2.
     Economics(economics::EconomicsArgs),
@@ -119,6 +57,17 @@ pub(crate) enum AggregatorCommand {
         #[command(flatten)]
         operated: Operated,
     },
+    /// Remove blobs that nobody needs any more, as the aggregator does by itself from time to time. Operators only.
+    ///
+    /// What open jobs need stays, and so do results of finished jobs for as long as `--keep-results` of
+    /// `assay aggregator start` says. A blob that was written or read within ten minutes stays too.
+    Gc {
+        /// Remove nothing, and say what would be removed.
+        #[arg(long)]
+        dry_run: bool,
+        #[command(flatten)]
+        operated: Operated,
+    },
     /// Make a data directory of a backup, and audit what it holds.
     ///
     /// What was decided after the backup is not in it. Never run what is restored beside what it is a copy of.
@@ -134,38 +83,8 @@ pub(crate) enum AggregatorCommand {
 
 pub(crate) async fn run(command: AggregatorCommand, output: Output) -> Result<()> {
     match command {
-        AggregatorCommand::Start {
-            data,
-            http,
-            p2p,
-            fee_bps,
-            trust,
-            auditing,
-            http_name,
-            allow_origin,
-            blob_quota,
-            one_network,
-            game,
-            parent,
-        } => {
-            parent.bind()?;
-            let config = AggregatorConfig {
-                seed: identity(&data.join("identity.key"))?,
-                operator_token: operator_token(&data.join("operator.token"))?,
-                signers: policy(trust),
-                data,
-                http,
-                p2p,
-                fee_bps,
-                http_names: http_name,
-                http_origins: allow_origin,
-                blob_quota,
-                auditing: auditing.read()?,
-                prefix_diversity: !one_network,
-                game: game.into(),
-            };
-            start(config, output).await
-        }
+        AggregatorCommand::Init(settings) => init::run(settings, output),
+        AggregatorCommand::Start(settings) => start::run(*settings, output).await,
         AggregatorCommand::Economics(args) => economics::run(&args, output).await,
         AggregatorCommand::Status { at } => status(&at, output).await,
         AggregatorCommand::Providers { at } => providers(&at, output).await,
@@ -189,12 +108,19 @@ pub(crate) async fn run(command: AggregatorCommand, output: Output) -> Result<()
             let label = client.backup(&operated.token()?, &request).await?;
             backed_up(&label, &to, output)
         }
+        AggregatorCommand::Gc { dry_run, operated } => gc(dry_run, &operated, output).await,
         AggregatorCommand::Restore { from, data } => match aggregator::restore(&from, &data) {
             Err(error) if error.is_callers_fault() => Err(error).code(Exit::Usage),
             Err(error) => Err(error).code(Exit::Verification),
             Ok(label) => backed_up(&label, &data, output),
         },
     }
+}
+
+async fn gc(dry_run: bool, operated: &Operated, output: Output) -> Result<()> {
+    let client = operated.client()?;
+    let view = client.collect(&operated.token()?, dry_run).await?;
+    output.data(&view, || collected(&view))
 }
 
 async fn status(at: &At, output: Output) -> Result<()> {
@@ -214,6 +140,33 @@ async fn status(at: &At, output: Output) -> Result<()> {
     })
 }
 
+/// What a round did, for people.
+fn collected(view: &CollectionView) -> String {
+    let did = if view.dry_run {
+        "would remove"
+    } else {
+        "removed"
+    };
+    let kept = match view.keep_days {
+        0 => "until their room is needed".to_owned(),
+        days => format!("{days} days"),
+    };
+    let mut text = format!(
+        "{did:<12} {} blobs ({} bytes)\nresults      of {} finished jobs, which are kept {kept}\n\
+         held         {} blobs ({} of {} bytes)",
+        view.blobs,
+        view.bytes,
+        view.jobs.len(),
+        view.blobs_left,
+        view.bytes_left,
+        view.quota,
+    );
+    if view.more {
+        text += "\nmore         is left for another round: say it again";
+    }
+    text
+}
+
 fn backed_up(label: &BackupView, folder: &Path, output: Output) -> Result<()> {
     output.data(label, || {
         format!(
@@ -227,27 +180,6 @@ fn backed_up(label: &BackupView, folder: &Path, output: Output) -> Result<()> {
             folder.display()
         )
     })
-}
-
-async fn start(config: AggregatorConfig, output: Output) -> Result<()> {
-    let data = config.data.clone();
-    let running = match aggregator::start(config).await {
-        Err(error) if error.is_callers_fault() => Err(error).code(Exit::Usage)?,
-        result => result?,
-    };
-    let ready = Ready {
-        id: running.id.to_string(),
-        http: format!("http://{}", running.http),
-        p2p: running.p2p.clone(),
-    };
-    ready.write(&data)?;
-    output.data(&ready, || {
-        format!("aggregator {} serves at {}", ready.id, ready.http)
-    })?;
-    wait_for_stop().await?;
-    output.say("stopping");
-    running.stop().await;
-    Ok(())
 }
 
 async fn providers(at: &At, output: Output) -> Result<()> {
@@ -306,15 +238,6 @@ async fn providers(at: &At, output: Output) -> Result<()> {
     })
 }
 
-/// Whose jobs are taken: everyone's, unless somebody is named.
-pub(crate) fn policy(trust: Vec<ClientId>) -> SignerPolicy {
-    if trust.is_empty() {
-        SignerPolicy::Any
-    } else {
-        SignerPolicy::Trusted(trust.into_iter().collect())
-    }
-}
-
 /// The secret seed in `path`; made on the first start.
 pub(crate) fn identity(path: &Path) -> Result<[u8; 32]> {
     let secret = secret(path)?;
@@ -324,8 +247,9 @@ pub(crate) fn identity(path: &Path) -> Result<[u8; 32]> {
     Ok(seed)
 }
 
-fn operator_token(path: &Path) -> Result<String> {
-    secret(path)
+/// The secret that lets an operator act; made on the first start.
+fn operator_token(data: &Path) -> Result<String> {
+    secret(&data.join("operator.token"))
 }
 
 /// A random secret of 32 bytes in hexadecimal; made on the first start, readable by its owner alone.

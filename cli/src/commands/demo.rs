@@ -221,9 +221,10 @@ async fn nearest(
     let wanted = floats(outputs.first().context("the query has no output")?);
     let bytes = std::fs::read(result)?;
     let rows = jobs::npy::split_rows(&bytes)?;
+    let texts = prepared.items()?;
     let mut ranked: Vec<Nearest> = rows
         .iter()
-        .zip(&prepared.items)
+        .zip(&texts)
         .enumerate()
         .map(|(line, (row, text))| Nearest {
             cosine: cosine(&wanted, &floats(row)),

@@ -32,7 +32,8 @@ pub(crate) async fn run(doctor: &Doctor, output: Output) -> Result<()> {
     }
 }
 
-fn line(check: &Check) -> String {
+/// A check as people read it.
+pub(crate) fn line(check: &Check) -> String {
     let status = match check.status {
         Status::Ok => "ok  ",
         Status::Warn => "warn",

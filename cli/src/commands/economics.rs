@@ -1,10 +1,7 @@
 //! `assay aggregator economics`: what cheating costs, as inequalities with their numbers.
 
-use aggregator::Auditing;
 use anyhow::{Context, Result};
 use clap::Args;
-use jobs::ids::ProviderId;
-use jobs::money::Amount;
 use policy::Params;
 use policy::economics::{Report, check, inequalities, stake_min};
 use serde_json::{Value, json};
@@ -24,38 +21,6 @@ pub(crate) struct EconomicsArgs {
     live: bool,
     #[command(flatten)]
     at: At,
-}
-
-/// What an operator says about audits when it starts.
-#[derive(Debug, Args)]
-pub(crate) struct AuditingArgs {
-    /// A provider of your own that may execute anything again: what referees find about an accused answer decides
-    /// about stake. As many as confirm a conviction (2), or none; may be repeated.
-    #[arg(long = "referee", value_name = "PROVIDER")]
-    referees: Vec<ProviderId>,
-    /// Stake below which a provider gets no work, in units. With a stake, parameters that would make cheating pay
-    /// are refused.
-    #[arg(long, default_value = "0")]
-    stake_min: Amount,
-    /// Seconds after which the result of an audited job becomes final by a last sample, where its providers have
-    /// not answered enough since.
-    #[arg(long, default_value_t = 3600)]
-    finality_s: u64,
-    /// Another value of a parameter of the audit policy, as for `assay aggregator economics --set`; may be repeated.
-    #[arg(long = "audit", value_name = "NAME=VALUE")]
-    audit: Vec<String>,
-}
-
-impl AuditingArgs {
-    /// As the aggregator takes it; whether it is safe is the aggregator's question.
-    pub(crate) fn read(self) -> Result<Auditing> {
-        Ok(Auditing {
-            params: params(Params::default(), &self.audit).code(Exit::Usage)?,
-            stake_min: self.stake_min,
-            referees: self.referees.into_iter().collect(),
-            finality_ms: self.finality_s.saturating_mul(1000),
-        })
-    }
 }
 
 pub(crate) async fn run(args: &EconomicsArgs, output: Output) -> Result<()> {
@@ -88,7 +53,7 @@ async fn live(at: &At) -> Result<Params> {
 }
 
 /// The base, with what the user wants changed.
-fn params(base: Params, changes: &[String]) -> Result<Params> {
+pub(crate) fn params(base: Params, changes: &[String]) -> Result<Params> {
     let mut value = serde_json::to_value(base)?;
     for change in changes {
         let (name, text) = change

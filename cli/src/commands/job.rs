@@ -1,5 +1,6 @@
 //! `assay job`: make, price, submit and follow jobs.
 
+mod bell;
 mod follow;
 mod init;
 mod run;
@@ -16,6 +17,7 @@ use api::types::JobView;
 use clap::{Args, Subcommand};
 use jobs::ids::JobId;
 use jobs::money::Amount;
+use tracing::Instrument;
 
 use crate::commands::receipt;
 use crate::output::Output;
@@ -176,7 +178,19 @@ pub(crate) struct Spending {
     yes: bool,
 }
 
+/// Does what the command says, in a span that whatever others do about it belongs to.
 pub(crate) async fn run(command: JobCommand, output: Output) -> Result<()> {
+    let name = match &command {
+        JobCommand::Run(_) => "assay job run",
+        JobCommand::Submit(_) => "assay job submit",
+        JobCommand::Retry { .. } => "assay job retry",
+        _ => "assay job",
+    };
+    let span = tracing::info_span!(target: api::trace::TARGET, "assay", otel.name = name);
+    perform(command, output).instrument(span).await
+}
+
+async fn perform(command: JobCommand, output: Output) -> Result<()> {
     match command {
         JobCommand::Init(init) => init::run(&init, output),
         JobCommand::Validate { manifest } => submit::validate(&manifest, output),

@@ -108,7 +108,7 @@ pub(crate) async fn execute_locally(
     prepared: &Prepared,
     output: Output,
 ) -> Result<(Vec<Vec<u8>>, Meters)> {
-    execute_items_locally(prepared, prepared.items.clone(), output).await
+    execute_items_locally(prepared, prepared.items()?, output).await
 }
 
 /// Runs a job's component over other items on this machine.

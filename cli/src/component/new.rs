@@ -31,6 +31,8 @@ const fn files(language: Language) -> &'static [(&'static str, &'static str)] {
     match language {
         Language::Rust => &[
             ("Cargo.toml", include_str!("templates/rust/Cargo.toml")),
+            // What the examples are built with. Cargo leaves out what this job has no use for.
+            ("Cargo.lock", include_str!("../../../examples/Cargo.lock")),
             ("README.md", include_str!("templates/rust/README.md")),
             ("src/lib.rs", include_str!("templates/rust/lib.rs")),
         ],
@@ -171,6 +173,29 @@ mod tests {
             let left = fs::read_dir(parent.path()).unwrap().count();
             fs::remove_dir_all(&made.project).unwrap();
             assert_eq!(left, 1, "something else was left behind");
+        }
+    }
+
+    #[test]
+    fn a_new_job_in_rust_depends_on_the_very_versions_that_the_examples_do() {
+        let parent = tempfile::tempdir().unwrap();
+        let made = create(parent.path(), "embed", Language::Rust, None).unwrap();
+        let resolved = std::process::Command::new("cargo")
+            .args(["metadata", "--offline", "--format-version=1"])
+            .current_dir(&made.project)
+            .output()
+            .unwrap();
+        let told = String::from_utf8_lossy(&resolved.stderr);
+        assert!(resolved.status.success(), "{told}");
+        let examples = include_str!("../../../examples/Cargo.lock");
+        let lock = fs::read_to_string(made.project.join("Cargo.lock")).unwrap();
+        assert!(lock.len() < examples.len(), "nothing was left out");
+        let packages = lock.split("[[package]]\n").skip(1);
+        let fetched: Vec<&str> = packages.filter(|one| one.contains("checksum")).collect();
+        assert!(fetched.len() > 10, "{lock}");
+        for package in fetched {
+            let head: Vec<&str> = package.lines().take(2).collect();
+            assert!(examples.contains(&head.join("\n")), "{package}");
         }
     }
 

@@ -118,7 +118,7 @@ fn one_context(dotted: &str, context: &Table) -> Result<ContextText> {
     let Some(url) = text("url")? else {
         return fail(Exit::Usage, format!("{dotted}.url is missing"));
     };
-    setting::plain_url(&url)
+    setting::url(&url)
         .map_err(|reason| anyhow::anyhow!("{dotted}.url = {url:?}: {reason}"))
         .code(Exit::Usage)?;
     let key = text("key")?;

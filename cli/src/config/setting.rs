@@ -26,7 +26,7 @@ pub(crate) const SETTINGS: &[Setting] = &[
         variable: "ASSAY_AGGREGATOR",
         default: Some("http://127.0.0.1:7700"),
         about: "the aggregator's HTTP interface",
-        check: plain_url,
+        check: url,
     },
     Setting {
         name: "context",
@@ -68,19 +68,6 @@ fn any(_: &str) -> Result<(), String> {
 fn amount(text: &str) -> Result<(), String> {
     let amount = text.parse::<jobs::money::Amount>();
     amount.map(drop).map_err(|error| error.to_string())
-}
-
-/// An aggregator's address: its interface is plain HTTP.
-pub(crate) fn plain_url(text: &str) -> Result<(), String> {
-    match text.split_once("://") {
-        Some(("http", _)) => url(text),
-        Some(("https", _)) => Err(
-            "asks for TLS, which this client does not speak to aggregators: \
-             reach it through a local proxy or tunnel that does, by an http:// address"
-                .into(),
-        ),
-        _ => Err("must begin with http://".into()),
-    }
 }
 
 /// An address that requests can be sent to.

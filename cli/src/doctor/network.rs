@@ -5,8 +5,11 @@ use std::net::{TcpListener, UdpSocket};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use bytes::Bytes;
+use http_body_util::Empty;
+use hyper::{HeaderMap, StatusCode, header};
+use hyper_util::client::legacy::Client;
+use hyper_util::rt::TokioExecutor;
 
 use super::{Check, Status};
 use crate::clock;
@@ -15,8 +18,6 @@ use crate::place::At;
 
 /// How long an aggregator may take to answer.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// Largest answer that is read, in bytes.
-const ANSWER_BYTES_MAX: u64 = 64 << 10;
 /// Difference of clocks that is worth a word, in seconds.
 const SKEW_WARN_S: u64 = 5;
 /// Difference of clocks at which requests and deadlines go wrong, in seconds.
@@ -31,7 +32,7 @@ pub(super) async fn aggregator(level: Status) -> Vec<Check> {
         Ok(url) => url,
         Err(error) => return vec![Check::of(NAME, level, &error, "assay context create")],
     };
-    let answer = tokio::time::timeout(PATIENCE, head_of(&url)).await;
+    let answer = tokio::time::timeout(PATIENCE, asked(&url)).await;
     let answer = match answer {
         Ok(answer) => answer,
         Err(_) => fail(
@@ -47,47 +48,27 @@ pub(super) async fn aggregator(level: Status) -> Vec<Check> {
             );
             vec![Check::not(NAME, level, format!("{error:#}"), fix)]
         }
-        Ok(head) => vec![
-            Check::ok(NAME, format!("{url} answers")),
-            skew(date_of(&head), now()),
-        ],
+        Ok(date) => vec![Check::ok(NAME, format!("{url} answers")), skew(date, now())],
     }
 }
 
-/// Asks for the aggregator's health, and returns the answer's head.
-async fn head_of(url: &str) -> Result<String> {
-    let rest = url.strip_prefix("http://").unwrap_or(url);
-    let (host, base) = rest.split_once('/').unwrap_or((rest, ""));
-    let port = if host.contains(':') { "" } else { ":80" };
-    let address = format!("{host}{port}");
-    let stream = TcpStream::connect(&address).await;
-    let mut stream = stream.with_context(|| format!("cannot reach {address}"))?;
-    let path = format!("/{base}").trim_end_matches('/').to_owned();
-    let request =
-        format!("GET {path}/api/v1/health HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n");
-    stream.write_all(request.as_bytes()).await?;
-    let mut answer = Vec::new();
-    stream
-        .take(ANSWER_BYTES_MAX)
-        .read_to_end(&mut answer)
-        .await?;
-    let answer = String::from_utf8_lossy(&answer).into_owned();
-    let status = answer.split(' ').nth(1).unwrap_or_default().to_owned();
-    match status.as_str() {
-        "200" => Ok(answer),
-        _ => fail(
-            Exit::Failure,
-            format!("{address} answers {status:?} where an aggregator says how it is"),
-        ),
+/// Asks for the aggregator's health, and returns the second at which the answer was sent, by its sender's clock.
+async fn asked(url: &str) -> Result<Option<u64>> {
+    let connector = api::client::connector().context("TLS")?;
+    let http: Client<_, Empty<Bytes>> = Client::builder(TokioExecutor::new()).build(connector);
+    let health = format!("{}/api/v1/health", url.trim_end_matches('/')).parse()?;
+    let answer = http.get(health).await;
+    let answer = answer.with_context(|| format!("cannot reach {url}"))?;
+    let status = answer.status();
+    if status != StatusCode::OK {
+        let what = format!("{url} answers {status} where an aggregator says how it is");
+        return fail(Exit::Failure, what);
     }
+    Ok(date_of(answer.headers()))
 }
 
-/// The second at which the answer was sent, by its sender's clock.
-fn date_of(answer: &str) -> Option<u64> {
-    let head = answer.split("\r\n\r\n").next()?;
-    let dates = head.lines().filter_map(|line| line.split_once(": "));
-    let date = dates.filter(|(name, _)| name.eq_ignore_ascii_case("date"));
-    date.map(|(_, date)| date).next().and_then(clock::from_http)
+fn date_of(headers: &HeaderMap) -> Option<u64> {
+    clock::from_http(headers.get(header::DATE)?.to_str().ok()?)
 }
 
 #[expect(
@@ -189,13 +170,15 @@ mod tests {
     }
 
     #[test]
-    fn the_date_of_an_answer_is_found_whatever_its_spelling() {
-        let answer = |name: &str| {
-            format!("HTTP/1.1 200 OK\r\n{name}: Sun, 22 Nov 2026 15:04:05 GMT\r\n\r\ndate: no")
-        };
-        for name in ["date", "Date", "DATE"] {
-            assert_eq!(date_of(&answer(name)), Some(1_795_359_845));
+    fn the_date_of_an_answer_is_found_if_there_is_one() {
+        let mut headers = HeaderMap::new();
+        assert_eq!(date_of(&headers), None);
+        for (date, second) in [
+            ("Sun, 22 Nov 2026 15:04:05 GMT", Some(1_795_359_845)),
+            ("yesterday", None),
+        ] {
+            headers.insert(header::DATE, date.parse().unwrap());
+            assert_eq!(date_of(&headers), second, "{date}");
         }
-        assert_eq!(date_of(&answer("expires")), None);
     }
 }

@@ -2,8 +2,9 @@
 
 use jobs::money::Amount;
 
-use super::SCHEMA;
+use super::KIND;
 use crate::commands::provider::DRAIN_SECONDS_DEFAULT;
+use crate::daemon_file::list;
 
 /// What `assay provider init` chose for this machine.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
@@ -14,12 +15,6 @@ pub(crate) struct Chosen {
     pub(crate) cache_max: u64,
     pub(crate) price_per_gfuel: Amount,
     pub(crate) price_per_device_second: Amount,
-}
-
-/// A list of texts as TOML writes it.
-fn list(items: &[String]) -> String {
-    let quoted: Vec<String> = items.iter().map(|item| format!("{item:?}")).collect();
-    format!("[{}]", quoted.join(", "))
 }
 
 /// The file; what is in braces is filled in.
@@ -88,7 +83,7 @@ pub(crate) fn render(chosen: &Chosen, notes: &[String]) -> String {
         .collect();
     let values: [(&str, String); 10] = [
         ("{notes}", notes.join("\n")),
-        ("{SCHEMA}", SCHEMA.to_string()),
+        ("{SCHEMA}", KIND.schema.to_string()),
         ("{aggregators}", list(&chosen.aggregators)),
         ("{workers}", chosen.workers.to_string()),
         ("{memory_max}", chosen.memory_max.to_string()),

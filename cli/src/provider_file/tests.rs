@@ -1,5 +1,9 @@
 use super::*;
 
+fn parse(text: &str) -> Result<ProviderFile, String> {
+    KIND.parse(text)
+}
+
 fn chosen() -> Chosen {
     Chosen {
         aggregators: vec![
@@ -20,7 +24,7 @@ fn text() -> String {
 
 #[test]
 fn what_is_written_is_read() {
-    let file = ProviderFile::parse(&text()).unwrap();
+    let file = parse(&text()).unwrap();
     let chosen = chosen();
     assert_eq!(file.aggregators, Some(chosen.aggregators));
     assert_eq!(file.workers, Some(3));
@@ -44,10 +48,10 @@ fn every_key_is_shown_with_a_value_that_is_valid() {
             format!("{}\n", key.unwrap_or(line))
         })
         .collect();
-    let file = ProviderFile::parse(&shown).unwrap();
+    let file = parse(&shown).unwrap();
     assert_eq!(file.mode, Some(Mode::Always));
     assert_eq!(file.model_max, Some(Size(500 << 20)));
-    for key in KEYS {
+    for key in KIND.keys {
         let line = format!("\n{key} = ");
         assert!(shown.contains(&line), "{key} is not shown");
     }
@@ -82,7 +86,7 @@ fn what_is_wrong_is_named_with_its_line_its_key_and_the_fix() {
     ] {
         let text = text().replace("\n#reward_min = \"0\"", &format!("\n{line}"));
         let at = text.lines().position(|l| l == line).unwrap() + 1;
-        let error = ProviderFile::parse(&text).unwrap_err();
+        let error = parse(&text).unwrap_err();
         assert!(error.contains(expected), "{line}: {error}");
         assert!(error.starts_with(&format!("line {at}:")), "{line}: {error}");
     }
@@ -94,13 +98,13 @@ fn a_file_cut_short_anywhere_is_refused() {
     let end = whole.find("complete = true").unwrap() + "complete = true".len();
     for at in (0..end).filter(|at| whole.is_char_boundary(*at)) {
         let cut = &whole[..at];
-        let error = ProviderFile::parse(cut).unwrap_err();
+        let error = parse(cut).unwrap_err();
         assert!(!error.is_empty(), "cut at {at}");
     }
-    ProviderFile::parse(&whole[..end]).unwrap();
-    let error = ProviderFile::parse("schema = 1\nworkers = 2\n").unwrap_err();
+    parse(&whole[..end]).unwrap();
+    let error = parse("schema = 1\nworkers = 2\n").unwrap_err();
     assert!(error.contains("assay provider init --force"), "{error}");
-    let error = ProviderFile::parse("schema = 2\ncomplete = true\n").unwrap_err();
+    let error = parse("schema = 2\ncomplete = true\n").unwrap_err();
     assert!(
         error.contains("it has schema 2, this program reads schema 1"),
         "{error}"
@@ -110,11 +114,14 @@ fn a_file_cut_short_anywhere_is_refused() {
 #[test]
 fn a_file_is_replaced_only_if_that_was_asked_for() {
     let dir = tempfile::tempdir().unwrap();
-    let path = write(dir.path(), "one", false).unwrap();
-    let error = write(dir.path(), "two", false).unwrap_err().to_string();
+    let path = KIND.write(dir.path(), "one", false).unwrap();
+    let error = KIND
+        .write(dir.path(), "two", false)
+        .unwrap_err()
+        .to_string();
     assert!(error.contains("--force"), "{error}");
     assert_eq!(std::fs::read_to_string(&path).unwrap(), "one");
-    write(dir.path(), "two", true).unwrap();
+    KIND.write(dir.path(), "two", true).unwrap();
     assert_eq!(std::fs::read_to_string(&path).unwrap(), "two");
     let left: Vec<_> = std::fs::read_dir(dir.path()).unwrap().collect();
     assert_eq!(left.len(), 1, "{left:?}");

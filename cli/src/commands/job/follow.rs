@@ -11,15 +11,13 @@ use jobs::ids::JobId;
 use jobs::package::OutputFormat;
 use serde_json::json;
 
+use super::bell::Bell;
 use crate::canaries::Canaries;
 use crate::commands::receipt;
 use crate::exit::{Exit, Fix, fail};
 use crate::job::Prepared;
 use crate::output::Output;
 use crate::patience::patiently;
-
-/// Pause between two looks at a job that is under way.
-const POLL: Duration = Duration::from_millis(200);
 
 /// Follows a job that was just submitted to its end, and fetches and checks what it came to.
 pub(super) async fn follow(
@@ -74,6 +72,7 @@ pub(crate) async fn watch_until(
     is_enough: impl Fn(JobPhase) -> bool,
 ) -> Result<JobView> {
     let mut last = None;
+    let mut bell = Bell::default();
     let mut bar: Option<indicatif::ProgressBar> = None;
     loop {
         let view = patiently(output, || client.job(job)).await?;
@@ -95,7 +94,7 @@ pub(crate) async fn watch_until(
             bar.finish_and_clear();
             return Ok(view);
         }
-        tokio::time::sleep(POLL).await;
+        bell.wait(client, job).await;
     }
 }
 

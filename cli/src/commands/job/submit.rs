@@ -1,9 +1,10 @@
 //! From a manifest to a job at an aggregator: what it is, what it may cost, and handing it in.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use anyhow::{Context, Result};
-use api::client::{Client, Error};
+use api::client::{Client, Error, Sent};
 use api::types::{JobPhase, QuoteView};
 use jobs::ids::JobId;
 use jobs::package::Package;
@@ -206,7 +207,8 @@ async fn hand_in(
         shares::keep(job, &kept)?;
         patiently(output, || client.share(job, share)).await?;
     }
-    let bar = output.bar(reply.missing.len() as u64, "upload");
+    let bytes = reply.missing.iter().map(|blob| blob.size).sum();
+    let (bar, mut before) = (output.bar(bytes, "upload"), 0_u64);
     for blob in &reply.missing {
         let found = prepared.files.iter().find(|(held, _)| held == blob);
         let (_, path) = found.with_context(|| {
@@ -215,8 +217,11 @@ async fn hand_in(
                 blob.digest
             )
         })?;
-        patiently(output, || client.put_blob(job, *blob, path)).await?;
-        bar.inc(1);
+        let shown = bar.clone();
+        let sent: Sent = Arc::new(move |sent| shown.set_position(before.saturating_add(sent)));
+        patiently(output, || client.put_blob_telling(job, *blob, path, &sent)).await?;
+        before = before.saturating_add(blob.size);
+        bar.set_position(before);
     }
     bar.finish_and_clear();
     Ok(Some(job))

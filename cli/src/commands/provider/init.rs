@@ -10,6 +10,7 @@ use serde::Serialize;
 use super::local_pool;
 use super::machine::{self, Machine};
 use super::trial::{self, Speed};
+use crate::config::setting;
 use crate::control::DataDir;
 use crate::exit::{Coded, Exit, fail};
 use crate::output::Output;
@@ -73,28 +74,19 @@ struct Made {
 
 pub(super) async fn run(settings: Init, output: Output) -> Result<()> {
     for at in &settings.aggregator {
-        if !(at.starts_with('/') || at.starts_with("http://")) {
+        if !at.starts_with('/') && setting::url(at).is_err() {
             return fail(
                 Exit::Usage,
                 format!(
                     "--aggregator {at:?}: expected a multiaddress, such as /ip4/192.0.2.1/tcp/7701, or a URL, such as \
-                     http://192.0.2.1:7700"
+                     https://aggregator.example"
                 ),
             );
         }
     }
     let data = settings.data.path()?;
     let data = std::path::absolute(&data).with_context(|| data.display().to_string())?;
-    let existing = data.join(provider_file::FILE);
-    if existing.exists() && !settings.force {
-        return fail(
-            Exit::Usage,
-            format!(
-                "{} is there already: keep it, or replace it with --force",
-                existing.display()
-            ),
-        );
-    }
+    provider_file::KIND.refuse_existing(&data, settings.force)?;
     std::fs::create_dir_all(&data).with_context(|| format!("cannot make {}", data.display()))?;
     let seed = match provider::identity(&data) {
         Err(error) if error.is_callers_fault() => Err(error).code(Exit::Usage)?,
@@ -116,7 +108,7 @@ pub(super) async fn run(settings: Init, output: Output) -> Result<()> {
     let power = settings.price_per_kwh.zip(settings.watts);
     let chosen = choose(settings.aggregator, &machine, speed.as_ref(), power)?;
     let notes = notes(&machine, speed.as_ref(), power);
-    let file = provider_file::write(
+    let file = provider_file::KIND.write(
         &data,
         &provider_file::render(&chosen, &notes),
         settings.force,

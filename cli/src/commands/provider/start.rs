@@ -246,9 +246,7 @@ fn config(flags: Start, file: ProviderFile) -> Result<(ProviderConfig, Vec<Strin
     let aggregators = said(flags.aggregator)
         .or(file.aggregators)
         .unwrap_or_default();
-    let (urls, addresses) = aggregators
-        .into_iter()
-        .partition(|at| at.starts_with("http://"));
+    let (urls, addresses) = aggregators.into_iter().partition(|at| is_url(at));
     config.aggregators = addresses;
     if let Some(listen) = said(flags.listen).or(file.listen) {
         config.listen = listening(listen)?;
@@ -324,7 +322,11 @@ fn listening(listen: Vec<String>) -> Result<Vec<String>> {
 pub(super) fn configured_url(data: &std::path::Path) -> Result<Option<String>> {
     let file = ProviderFile::load(data).context("the provider's configuration")?;
     let mut named = file.aggregators.into_iter().flatten();
-    Ok(named.find(|at| at.starts_with("http://")))
+    Ok(named.find(|at| is_url(at)))
+}
+
+fn is_url(at: &str) -> bool {
+    at.starts_with("http://") || at.starts_with("https://")
 }
 
 #[cfg(test)]
@@ -342,7 +344,7 @@ mod tests {
     fn merged(arguments: &[&str], file: &str) -> (ProviderConfig, Vec<String>) {
         let dir = tempfile::tempdir().unwrap();
         let text = format!("schema = 1\n{file}\ncomplete = true\n");
-        std::fs::write(dir.path().join(crate::provider_file::FILE), text).unwrap();
+        std::fs::write(dir.path().join(crate::provider_file::KIND.file), text).unwrap();
         let arguments = ["start", "--data", "/nowhere"]
             .into_iter()
             .chain(arguments.iter().copied());
