@@ -156,6 +156,29 @@ pub(crate) fn matrix(stages: &mut Stages, args: &MatrixArgs) -> Result<ExitCode>
     })
 }
 
+/// Real processes, and ratios within one run: the build that tests use will do.
+pub(crate) fn api(stages: &mut Stages, args: &BenchArgs) -> Result<ExitCode> {
+    stages.run("set-up", || setup::run(Wanted::default()))?;
+    let assay = stages.run("build assay and the flood", || {
+        let mut build = cargo()?;
+        check(build.args(["build", "--workspace", "--bin", "assay", "--bin", "flood"]))?;
+        assay_binary()
+    })?;
+    eprintln!("xtask: all attacks take about four minutes, with --quick half a minute");
+    stages.run("flood", || {
+        let mut command = program(assay.with_file_name("flood"))?;
+        command.env("ASSAY_BIN", &assay);
+        command.args((args.json || args.save.is_some()).then_some("--json"));
+        command.args(args.quick.then_some("--quick"));
+        for only in &args.only {
+            command.args(["--only", only]);
+        }
+        command.args(&args.rest).stdout(Stdio::piped());
+        command.stderr(Stdio::inherit());
+        measure(&mut command, args.json, args.save.as_deref(), "api")
+    })
+}
+
 /// Where release builds go: a folder of their own, so that one package may be selected without
 /// disturbing the workspace's builds.
 pub(crate) fn target() -> Result<PathBuf> {

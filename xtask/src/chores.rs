@@ -12,10 +12,11 @@ use crate::stages::Stages;
 use crate::{CleanArgs, DemoArgs, SetupArgs, TestArgs};
 
 /// Folders below Assay's own that set-up and builds of guests fill.
-const FETCHED: [&str; 7] = [
+const FETCHED: [&str; 8] = [
     "ort",
     "models",
     "venv",
+    "venv-examples",
     "conformance",
     "interpreters",
     "guest-tools",
@@ -32,11 +33,11 @@ pub(crate) fn setup(stages: &mut Stages, args: &SetupArgs) -> Result<ExitCode> {
     let wanted = Wanted {
         gpu: args.gpu,
         reference: args.reference,
-        browser: args.browser,
+        interface: args.interface,
         networks: false,
         generate: args.generate,
         interpreters: args.interpreters,
-        magika: args.magika,
+        ocr: args.ocr,
         calibrate: args.calibrate,
     };
     stages.run("set-up", || setup::run(wanted))?;
@@ -79,10 +80,10 @@ pub(crate) fn test(stages: &mut Stages, args: &TestArgs) -> Result<ExitCode> {
     stages.run("set-up", || {
         setup::run(Wanted {
             reference: !args.quick,
-            browser: !args.quick,
+            interface: !args.quick,
             networks: !args.quick,
             generate: !args.quick,
-            magika: !args.quick,
+            ocr: !args.quick,
             ..Wanted::default()
         })
     })?;

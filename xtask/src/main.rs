@@ -35,7 +35,7 @@ struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Chore {
-    /// Install what is missing: system packages, ONNX Runtime, the demo's model.
+    /// Install what is missing: system packages, ONNX Runtime, the models of the demo and of `examples/sniff`.
     Setup(SetupArgs),
     /// Run a signed job on one aggregator and five providers, one of which cheats.
     Demo(DemoArgs),
@@ -65,23 +65,24 @@ struct SetupArgs {
     /// seen.
     #[arg(long)]
     gpu: bool,
-    /// Also make the Python environment that tests compare the examples against.
+    /// Also make the Python environments that tests compare the examples against.
     #[arg(long)]
     reference: bool,
-    /// Also install a browser (Debian's chromium) and what tests of the dashboard use it with (fetches 150 MB).
+    /// Also install what tests ask the HTTP interface with: a browser (Debian's chromium) and what drives it, and
+    /// schemathesis (fetches 170 MB).
     #[arg(long)]
-    browser: bool,
+    interface: bool,
     /// Also make the model of `examples/generate` (fetches 150 MB, writes 538 MB).
     #[arg(long)]
     generate: bool,
     /// Also build the benchmark's JavaScript and Python components (fetches 140 MB, writes 30 MB).
     #[arg(long)]
     interpreters: bool,
-    /// Also install Magika's model, which `examples/python` asks (fetches 20 MB).
+    /// Also install the models of `examples/ocr` (fetches 15 MB).
     #[arg(long)]
-    magika: bool,
+    ocr: bool,
     /// Also install what calibrations use beside the rest: an emulator of other processors (Debian's
-    /// qemu-user) and Magika's model (fetches 20 MB).
+    /// qemu-user).
     #[arg(long)]
     calibrate: bool,
 }
@@ -126,6 +127,9 @@ enum BenchChore {
     /// Every real adversary against the real binary, with real models: what it gets through, when it is caught
     /// and what it earns.
     Matrix(MatrixArgs),
+    /// Floods of an aggregator's HTTP interface: what an honest client notices, what memory they take, and how soon
+    /// all is as before.
+    Api(BenchArgs),
 }
 
 #[derive(Debug, clap::Args)]
@@ -235,6 +239,7 @@ fn main() -> ExitCode {
         Chore::Bench(BenchChore::Verify(a)) => bench::verify(&mut stages, a),
         Chore::Bench(BenchChore::Dispute(a)) => bench::dispute(&mut stages, a),
         Chore::Bench(BenchChore::Matrix(a)) => bench::matrix(&mut stages, a),
+        Chore::Bench(BenchChore::Api(a)) => bench::api(&mut stages, a),
         Chore::Gpu(GpuChore::Test) => gpu::test(&mut stages),
         Chore::Gpu(GpuChore::Bundle(a)) => gpu::bundle(&mut stages, a),
         Chore::Guests => chores::guests(&mut stages),

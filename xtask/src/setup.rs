@@ -14,9 +14,9 @@ pub(crate) use fetch::sha256;
 pub(crate) use interpreters::ready as interpreters_ready;
 
 mod apt;
-mod browser;
 mod convert;
 mod fetch;
+mod interface;
 mod interpreters;
 mod pins;
 mod reference;
@@ -26,39 +26,39 @@ mod reference;
 pub(crate) struct Wanted {
     /// The CUDA build of ONNX Runtime, even where no NVIDIA device is seen.
     pub(crate) gpu: bool,
-    /// The Python environment that the examples' results are compared against.
+    /// The Python environments that the examples' results are compared against.
     pub(crate) reference: bool,
-    /// A browser, and what tests use it with.
-    pub(crate) browser: bool,
+    /// A browser and schemathesis, which tests ask the HTTP interface with.
+    pub(crate) interface: bool,
     /// What a router between network namespaces is made with.
     pub(crate) networks: bool,
     /// The model of `examples/generate`, which is fetched in another form and converted.
     pub(crate) generate: bool,
     /// The JavaScript and the Python component of the benchmark.
     pub(crate) interpreters: bool,
-    /// The model of `examples/python`.
-    pub(crate) magika: bool,
-    /// An emulator of other processors and a third model, for calibrations.
+    /// The models of `examples/ocr`.
+    pub(crate) ocr: bool,
+    /// An emulator of other processors, for calibrations.
     pub(crate) calibrate: bool,
 }
 
 pub(crate) fn run(wanted: Wanted) -> Result<()> {
     apt::run(apt::Wanted {
-        venv: wanted.reference || wanted.generate || wanted.interpreters || wanted.browser,
-        browser: wanted.browser,
+        venv: wanted.reference || wanted.generate || wanted.interpreters || wanted.interface,
+        browser: wanted.interface,
         networks: wanted.networks,
         emulator: wanted.calibrate,
     })?;
     let home = run::assay_home()?;
     let mut installed = fetch::run(&home, &pins::bundles(wanted.gpu)?)?;
-    if wanted.calibrate || wanted.magika {
-        installed += fetch::run(&home, &[pins::MAGIKA])?;
+    if wanted.ocr {
+        installed += fetch::run(&home, &[pins::PP_OCR])?;
     }
     if wanted.reference {
         reference::run(&home)?;
     }
-    if wanted.browser {
-        browser::run(&home)?;
+    if wanted.interface {
+        interface::run(&home)?;
     }
     if wanted.generate {
         installed += convert::run(&home)?;

@@ -100,6 +100,8 @@ mod tests {
         let lists = [
             REQUIREMENTS,
             "examples/embed/requirements.txt",
+            "examples/sniff/requirements.txt",
+            "examples/ocr/requirements.txt",
             "guest-sdk/tools/requirements.txt",
         ];
         for list in lists {

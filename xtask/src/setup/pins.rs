@@ -8,10 +8,10 @@ use super::fetch::{Bundle, Member};
 use crate::run;
 
 /// The bundles this machine needs: ONNX Runtime for its architecture, for CUDA where an NVIDIA
-/// device is seen or `gpu` asks for it, and the model of the `embed` example.
+/// device is seen or `gpu` asks for it, and the models of the `embed` and `sniff` examples.
 pub(super) fn bundles(gpu: bool) -> Result<Vec<Bundle>> {
     let has_gpu = Path::new("/dev/nvidia0").exists() || run::on_path("nvidia-smi");
-    let mut wanted = vec![MINILM];
+    let mut wanted = vec![MINILM, MAGIKA];
     match std::env::consts::ARCH {
         "x86_64" if gpu || has_gpu => {
             wanted.push(ORT_CUDA_X86_64);
@@ -57,8 +57,9 @@ const MINILM: Bundle = Bundle {
     }],
 };
 
-/// Magika's standard model v3.3 (Apache-2.0), which tells kinds of files apart: the model of `examples/python`, and one to calibrate.
-pub(super) const MAGIKA: Bundle = Bundle {
+/// Magika's standard model v3.3 (Apache-2.0), which tells kinds of files apart: the model of `examples/sniff` and
+/// `examples/python`, and one to calibrate.
+const MAGIKA: Bundle = Bundle {
     requirement: "magika==1.0.3",
     sha256: "3e9b49134e8116ee40b431664dcbed9e199413efddcce1a173c734b4e0521529",
     platforms: LINUX_X86_64,
@@ -68,6 +69,27 @@ pub(super) const MAGIKA: Bundle = Bundle {
         size: 3163737,
         sha256: "fe2d2eb49c5f88a9e0a6c048e15d6ffdf86235519c2afc535044de433169ec8c",
     }],
+};
+
+/// PP-OCRv4 (Apache-2.0), which finds lines of text in a picture and reads them: the models of `examples/ocr`.
+pub(super) const PP_OCR: Bundle = Bundle {
+    requirement: "rapidocr-onnxruntime==1.4.4",
+    sha256: "971d7d5f223a7a808662229df1ef69893809d8457d834e6373d3854bc1782cbf",
+    platforms: &["any"],
+    members: &[
+        Member {
+            from: "rapidocr_onnxruntime/models/ch_PP-OCRv4_det_infer.onnx",
+            to: "models/pp-ocr-v4-det.onnx",
+            size: 4745517,
+            sha256: "d2a7720d45a54257208b1e13e36a8479894cb74155a5efe29462512d42f49da9",
+        },
+        Member {
+            from: "rapidocr_onnxruntime/models/ch_PP-OCRv4_rec_infer.onnx",
+            to: "models/pp-ocr-v4-rec.onnx",
+            size: 10857958,
+            sha256: "48fc40f24f6d2a207a2b1091d3437eb3cc3eb6b676dc3ef9c37384005483683b",
+        },
+    ],
 };
 
 const ORT_X86_64: Bundle = Bundle {
@@ -286,8 +308,10 @@ const NVJITLINK: Bundle = Bundle {
 
 /// Every bundle, whatever the machine, for the tests.
 #[cfg(test)]
-pub(super) const ALL: [Bundle; 11] = [
+pub(super) const ALL: [Bundle; 13] = [
     MINILM,
+    MAGIKA,
+    PP_OCR,
     ORT_X86_64,
     ORT_AARCH64,
     ORT_CUDA_X86_64,
