@@ -33,6 +33,14 @@ pub fn embed_component() -> Result<PathBuf> {
     built("embed", "examples")
 }
 
+/// The component of the example of this name, built likewise.
+///
+/// # Errors
+/// If it cannot be built.
+pub fn example_component(name: &str) -> Result<PathBuf> {
+    built(name, "examples")
+}
+
 /// The component of `tests/guests/tensors`, built likewise.
 ///
 /// # Errors

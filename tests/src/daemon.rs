@@ -48,6 +48,7 @@ pub struct Daemon {
     pub ready: Ready,
     log: PathBuf,
     arguments: Vec<OsString>,
+    variables: Vec<(String, OsString)>,
     child: Child,
 }
 
@@ -57,15 +58,29 @@ impl Daemon {
     /// # Errors
     /// With the end of its log if it does not serve in time.
     pub fn start(name: &str, data: &Path, arguments: Vec<OsString>) -> Result<Self> {
+        Self::start_with(name, data, arguments, Vec::new())
+    }
+
+    /// The same, in an environment with more variables.
+    ///
+    /// # Errors
+    /// As [`Daemon::start`].
+    pub fn start_with(
+        name: &str,
+        data: &Path,
+        arguments: Vec<OsString>,
+        variables: Vec<(String, OsString)>,
+    ) -> Result<Self> {
         fs::create_dir_all(data)?;
         let log = data.with_extension("log");
-        let child = spawn(data, &log, &arguments)?;
+        let child = spawn(data, &log, &arguments, &variables)?;
         let mut daemon = Self {
             name: name.to_owned(),
             data: data.to_owned(),
             ready: Ready::default(),
             log,
             arguments,
+            variables,
             child,
         };
         daemon.wait_ready()?;
@@ -95,7 +110,7 @@ impl Daemon {
         if self.ended()?.is_none() {
             self.kill()?;
         }
-        self.child = spawn(&self.data, &self.log, &self.arguments)?;
+        self.child = spawn(&self.data, &self.log, &self.arguments, &self.variables)?;
         self.wait_ready()
     }
 
@@ -193,7 +208,12 @@ impl Drop for Daemon {
     }
 }
 
-fn spawn(data: &Path, log: &Path, arguments: &[OsString]) -> Result<Child> {
+fn spawn(
+    data: &Path,
+    log: &Path,
+    arguments: &[OsString],
+    variables: &[(String, OsString)],
+) -> Result<Child> {
     match fs::remove_file(data.join("ready.json")) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error.into()),
         _ => {}
@@ -202,6 +222,7 @@ fn spawn(data: &Path, log: &Path, arguments: &[OsString]) -> Result<Child> {
     let mut command = Command::new(assay_binary()?);
     command
         .args(arguments)
+        .envs(variables.iter().cloned())
         .current_dir(repository())
         .stdin(Stdio::null());
     command.stdout(log.try_clone()?).stderr(log);

@@ -25,13 +25,17 @@ mod market;
 
 mod process;
 
+pub mod flood;
+pub mod machine;
 pub mod matrix;
 pub mod transcript;
 
 pub use binary::{Output, assay, assay_binary, assay_with, repository, target_dir};
 pub use books::Claim;
 pub use clock::{Deadline, Stopwatch};
-pub use component::{echo_component, embed_component, foreign_component, tensors_component};
+pub use component::{
+    echo_component, embed_component, example_component, foreign_component, tensors_component,
+};
 pub use daemon::{Daemon, Ready, free_port};
 pub use http::{Response, get, post, put, request, signed};
 pub use job::{Job, Signed};

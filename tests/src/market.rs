@@ -39,6 +39,8 @@ pub struct Plan {
     pub aggregator: Vec<String>,
     /// Where the aggregator keeps its data, if not with the rest.
     pub aggregator_data: Option<PathBuf>,
+    /// Variables of every process, the client's commands included.
+    pub variables: Vec<(String, OsString)>,
 }
 
 impl Plan {
@@ -93,6 +95,7 @@ pub struct Market {
     /// The client's id.
     pub client: String,
     dir: TempDir,
+    variables: Vec<(String, OsString)>,
     // One market at a time: two on a small machine only slow one another down.
     _turn: File,
 }
@@ -118,6 +121,7 @@ impl Market {
         let aggregator = start_aggregator(plan, dir.path())?;
         let key = dir.path().join("client.key");
         let mut market = Self {
+            variables: plan.variables.clone(),
             aggregator,
             providers: Vec::new(),
             key: key.clone(),
@@ -172,7 +176,9 @@ impl Market {
         }
         arguments.extend(more);
         let arguments = arguments.into_iter().map(OsString::from).collect();
-        self.providers.push(Daemon::start(name, &data, arguments)?);
+        let variables = self.variables.clone();
+        let daemon = Daemon::start_with(name, &data, arguments, variables)?;
+        self.providers.push(daemon);
         Ok(())
     }
 
@@ -207,10 +213,12 @@ impl Market {
     /// # Errors
     /// If it cannot be started or does not end.
     pub fn assay<S: AsRef<OsStr>>(&self, arguments: &[S]) -> Result<Output> {
-        let variables = [
+        let mut variables = vec![
             ("ASSAY_AGGREGATOR", self.http().into()),
             ("ASSAY_KEY", self.key.clone().into()),
         ];
+        let more = self.variables.iter();
+        variables.extend(more.map(|(name, value)| (name.as_str(), value.clone())));
         assay_with(arguments, &variables, &repository())
     }
 
@@ -412,7 +420,7 @@ fn start_aggregator(plan: &Plan, dir: &Path) -> Result<Daemon> {
         ];
         arguments.extend(plan.aggregator.iter().cloned());
         let arguments = arguments.into_iter().map(OsString::from).collect();
-        match Daemon::start("aggregator", &data, arguments) {
+        match Daemon::start_with("aggregator", &data, arguments, plan.variables.clone()) {
             Ok(daemon) => return Ok(daemon),
             // Another process may have taken a port since it was found free.
             Err(error) if error.to_string().contains("in use") => last = Some(error),

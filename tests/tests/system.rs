@@ -9,6 +9,8 @@
     reason = "a test fails by panicking, its helpers included"
 )]
 
+#[path = "system/aggregator.rs"]
+mod aggregator;
 #[path = "system/audits.rs"]
 mod audits;
 #[path = "system/calibrate.rs"]
@@ -23,6 +25,8 @@ mod devnet;
 mod docs;
 #[path = "system/end_to_end.rs"]
 mod end_to_end;
+#[path = "system/examples.rs"]
+mod examples;
 #[path = "system/game.rs"]
 mod game;
 #[path = "system/generate.rs"]
@@ -37,6 +41,8 @@ mod liars;
 mod liquidation;
 #[path = "system/matrix.rs"]
 mod matrix;
+#[path = "system/memory.rs"]
+mod memory;
 #[path = "system/openings.rs"]
 mod openings;
 #[path = "system/orders.rs"]
@@ -55,9 +61,17 @@ mod provider_nat;
 mod reference;
 #[path = "system/refusals.rs"]
 mod refusals;
+#[path = "system/schemathesis.rs"]
+mod schemathesis;
 #[path = "system/starting.rs"]
 mod starting;
 #[path = "system/storage.rs"]
 mod storage;
+#[path = "system/telemetry.rs"]
+mod telemetry;
+#[path = "system/tls.rs"]
+mod tls;
+#[path = "system/watching.rs"]
+mod watching;
 #[path = "system/worker.rs"]
 mod worker;

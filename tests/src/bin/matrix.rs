@@ -2,11 +2,10 @@
 //! line of JSON. `cargo xtask bench matrix` builds what it needs and runs it.
 #![allow(clippy::print_stdout, reason = "the table is this program's output")]
 
-use std::process::Command;
-
 use anyhow::{Result, ensure};
 use clap::Parser;
-use serde_json::{Value, json};
+use serde_json::json;
+use tests::machine;
 use tests::matrix::{CASES, Case, Policy, Row, Settings, Workload, case, run, table};
 
 /// Real adversaries against the real binary.
@@ -58,7 +57,7 @@ fn main() -> Result<()> {
         jobs: if args.quick { 10 } else { args.jobs },
         openings: args.openings,
     };
-    let machine = facts();
+    let machine = machine::facts();
     eprintln!("executes every item honestly");
     let workload = Workload::new(settings.jobs, chosen.iter().any(|case| case.embeds))?;
     let mut rows: Vec<Row> = Vec::new();
@@ -92,25 +91,4 @@ fn main() -> Result<()> {
     ensure!(harmed == 0, "{harmed} honest providers were slashed");
     ensure!(broken.is_empty(), "not run to their end: {broken:?}");
     Ok(())
-}
-
-/// What it ran on.
-fn facts() -> Value {
-    let first = |path: &str| {
-        let text = std::fs::read_to_string(path).unwrap_or_default();
-        text.lines().next().unwrap_or_default().to_owned()
-    };
-    let cpuinfo = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let mut lines = cpuinfo.lines();
-    let cpu = lines.find_map(|line| line.strip_prefix("model name")?.split_once(':'));
-    let date = Command::new("date")
-        .args(["-u", "+%Y-%m-%dT%H:%M:%SZ"])
-        .output();
-    let date = date.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned());
-    json!({
-        "cpu": cpu.map_or(std::env::consts::ARCH, |(_, name)| name.trim()),
-        "cores": std::thread::available_parallelism().map_or(0, usize::from),
-        "date": date.unwrap_or_default(),
-        "load": first("/proc/loadavg"),
-    })
 }

@@ -85,12 +85,7 @@ fn words(notes: &mut Notes<'_>) -> Result<()> {
 /// Aggregators that are none, or not there.
 fn addresses(notes: &mut Notes<'_>) -> Result<()> {
     let at = |address: &'static str| ["aggregator", "status", "--aggregator", address];
-    for address in [
-        "localhost:7700",
-        "https://a.example",
-        "ftp://a.example",
-        "http://",
-    ] {
+    for address in ["localhost:7700", "https://", "ftp://a.example", "http://"] {
         notes.note(&at(address), "")?;
     }
     let nobody = format!("127.0.0.1:{}", free_port()?);
@@ -174,7 +169,7 @@ fn settings(notes: &mut Notes<'_>) -> Result<()> {
     std::fs::remove_file(notes.desk.at("config/assay/config.toml"))?;
     notes.note(&["config", "set", "agregator", "http://a"], "")?;
     notes.note(&["config", "set", "aggregator", "a"], "")?;
-    notes.note(&["config", "set", "aggregator", "https://a"], "")?;
+    notes.note(&["config", "set", "aggregator", "https:/a"], "")?;
     notes.note(&["config", "set", "hub", "a"], "")?;
     notes.note(&["config", "get", "hub"], "")?;
     notes.note(&["context", "use", "home"], "")?;

@@ -249,6 +249,7 @@ fn messages(package: &SignedPackage) -> Vec<Seed> {
         id,
         assignment: sign(&assignment),
         package: package.clone(),
+        trace: None,
     };
     let commit = CommitRequest::Committed {
         assignment: id,
@@ -272,7 +273,10 @@ fn messages(package: &SignedPackage) -> Vec<Seed> {
         offset,
         len,
     };
-    let reveal = RevealRequest { assignment: id };
+    let reveal = RevealRequest {
+        assignment: id,
+        trace: None,
+    };
     let cancel = CancelRequest { assignment: id };
     let seeds = vec![digest, Digest::of(b"other")];
     let open = OpenRequest {

@@ -16,7 +16,7 @@ fn python() -> Result<PathBuf> {
     let python = home()?.join("browser/bin/python");
     ensure!(
         python.is_file(),
-        "there is no {}: make it with `cargo xtask setup --browser`",
+        "there is no {}: make it with `cargo xtask setup --interface`",
         python.display()
     );
     Ok(python)

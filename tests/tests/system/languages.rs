@@ -25,7 +25,7 @@ fn jobs_in_javascript_and_python_agree_on_every_replica_and_are_paid() -> Result
     let model = home()?.join("models/magika-standard-v3.3.onnx");
     ensure!(
         model.is_file(),
-        "there is no {}: fetch it with `cargo xtask setup --magika`",
+        "there is no {}: fetch it with `cargo xtask setup`",
         model.display()
     );
     let examples = ["examples/js", "examples/python"];
