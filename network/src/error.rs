@@ -264,6 +264,21 @@ impl Error {
         matches!(self, Self::QuotaFull { .. } | Self::DiskFull { .. })
     }
 
+    /// How many bytes less would have to be stored for a blob to find room: 1 where nobody can say how many, 0 where
+    /// it is not room that is missing.
+    pub const fn lacked(&self) -> u64 {
+        match self {
+            Self::QuotaFull {
+                needed,
+                used,
+                quota,
+                ..
+            } => used.saturating_add(*needed).saturating_sub(*quota),
+            Self::DiskFull { .. } => 1,
+            _ => 0,
+        }
+    }
+
     /// Whether the same call may succeed later.
     pub const fn is_retryable(&self) -> bool {
         matches!(

@@ -279,8 +279,10 @@ pub(crate) async fn stubborn<F: Future<Output = Result<(), Error>>>(
             done => return done,
         };
         let (pause, news) = backoff.pause();
-        if matches!(&error, Error::Network(error) if error.is_full()) {
-            shared.collector.wake();
+        if let Error::Network(error) = &error
+            && error.is_full()
+        {
+            shared.collector.wake(error.lacked());
         }
         if news {
             tracing::warn!(%error, ?pause, "an action failed and is tried again and again");

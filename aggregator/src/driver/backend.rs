@@ -61,7 +61,8 @@ impl Backend for Driver {
 
     async fn missing(&self, job: JobId) -> Answer<Vec<BlobRef>> {
         let (package, _) = self.package(job).await?;
-        Ok(prepare::missing(&*self.shared()?, &package))
+        let shared = self.shared()?;
+        Ok(prepare::lacking(&package, |blob| shared.blobs.holds(blob)))
     }
 
     async fn share(&self, asked: Asked, job: JobId, share: Share) -> Answer<Response> {

@@ -58,9 +58,11 @@ const ROWS_PER_BATCH: usize = 256;
 #[derive(Debug)]
 pub(crate) struct Collector {
     keep_days: u32,
-    /// When the last round ended.
-    last: Mutex<Option<Moment>>,
+    /// When the last round ended, and for how many bytes it was to make room.
+    last: Mutex<Option<(Moment, u64)>>,
     woken: Notify,
+    /// Bytes that something found no room for since the last round that was asked for.
+    wanted: AtomicU64,
     /// Blobs and bytes removed since the process began.
     removed: [AtomicU64; 2],
 }
@@ -75,6 +77,7 @@ impl Collector {
             keep_days,
             last: Mutex::default(),
             woken: Notify::new(),
+            wanted: AtomicU64::new(0),
             removed: Default::default(),
         })
     }
@@ -83,8 +86,9 @@ impl Collector {
         self.keep_days
     }
 
-    /// Asks for a round, because something found no room.
-    pub(crate) fn wake(&self) {
+    /// Asks for a round, because something found no room: how many bytes it lacked, if it is known.
+    pub(crate) fn wake(&self, lacked: u64) {
+        self.wanted.fetch_max(lacked, Ordering::Relaxed);
         self.woken.notify_one();
     }
 
@@ -130,7 +134,8 @@ pub(crate) async fn run(shared: Arc<Shared>, mut stop: watch::Receiver<bool>) {
             continue;
         }
         waited = Duration::ZERO;
-        let round = round(&shared, 0, false);
+        let wanted = shared.collector.wanted.swap(0, Ordering::Relaxed);
+        let round = round(&shared, wanted, false);
         let done = tokio::select! {
             done = round => done,
             _ = stop.wait_for(|stop| *stop) => return,
@@ -147,10 +152,16 @@ pub(crate) async fn run(shared: Arc<Shared>, mut stop: watch::Receiver<bool>) {
     }
 }
 
+/// Bytes that do not give way by themselves.
+fn taken(usage: Usage) -> u64 {
+    let used = usage.used.saturating_sub(usage.partial);
+    used.saturating_add(usage.reserved)
+}
+
 /// Bytes above what a store should hold.
 fn scarcity(usage: Usage) -> u64 {
     let of_quota = |percent| usage.quota.div_euclid(100).saturating_mul(percent);
-    let taken = usage.used.saturating_add(usage.reserved);
+    let taken = taken(usage);
     match taken > of_quota(SCARCE_PERCENT) {
         true => taken.saturating_sub(of_quota(AMPLE_PERCENT)),
         false => 0,
@@ -160,21 +171,15 @@ fn scarcity(usage: Usage) -> u64 {
 /// Makes room for a blob, if there is none.
 pub(crate) async fn make_room(shared: &Arc<Shared>, blob: BlobRef) -> Result<(), Error> {
     let usage = shared.blobs.usage();
-    let taken = usage.used.saturating_add(usage.reserved);
-    let need = taken
+    let need = taken(usage)
         .saturating_add(cost(blob.size))
         .saturating_sub(usage.quota);
     if need == 0 || cost(blob.size) > usage.quota {
         return Ok(());
     }
     let lately = shared.blobs.now().earlier(ROOM_EVERY);
-    if shared
-        .collector
-        .last
-        .lock()
-        .await
-        .is_some_and(|last| last > lately)
-    {
+    let last = *shared.collector.last.lock().await;
+    if last.is_some_and(|(at, for_whom)| at > lately && for_whom >= need) {
         return Ok(());
     }
     round(shared, need, false).await.map(drop)
@@ -201,7 +206,8 @@ pub(crate) async fn round(shared: &Arc<Shared>, need: u64, dry: bool) -> Result<
         let rules = Rules {
             now: clock(),
             keep_days: worker.collector.keep_days,
-            need: need.max(scarcity(usage)),
+            need,
+            wish: scarcity(usage),
         };
         let is_idle = |digest: &_| worker.blobs.is_idle(digest, before);
         let plan = plan::plan(&open.blobs, left, &worker.blobs.list(), is_idle, rules);
@@ -213,7 +219,9 @@ pub(crate) async fn round(shared: &Arc<Shared>, need: u64, dry: bool) -> Result<
     let swept = swept
         .await
         .map_err(|error| Error::Log(error.to_string()))??;
-    *last = Some(shared.blobs.now());
+    if !dry {
+        *last = Some((shared.blobs.now(), need));
+    }
     Ok(swept)
 }
 

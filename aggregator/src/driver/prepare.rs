@@ -41,14 +41,26 @@ impl Preparing {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Begins to prepare a job, unless somebody does.
     fn enter(&self, job: JobId) -> bool {
-        self.jobs().busy.insert(job)
+        let mut jobs = self.jobs();
+        jobs.waiting.remove(&job);
+        jobs.busy.insert(job)
     }
 
-    fn leave(&self, job: JobId) {
-        self.jobs().busy.remove(&job);
+    /// Ends that, unless what the job lacked has come meanwhile; whether it has.
+    fn leave(&self, job: JobId, shared: &Shared) -> bool {
+        let jobs = &mut *self.jobs();
+        let lacks = jobs.waiting.get(&job);
+        let has_come = lacks.is_some_and(|lacks| shared.blobs.contains(lacks));
+        match has_come {
+            true => drop(jobs.waiting.remove(&job)),
+            false => drop(jobs.busy.remove(&job)),
+        }
+        has_come
     }
 
+    /// Has a job wait that is being prepared.
     fn wait(&self, job: JobId, lacks: Digest) {
         self.jobs().waiting.insert(job, lacks);
     }
@@ -58,12 +70,12 @@ impl Preparing {
         self.jobs().waiting.remove(&job);
     }
 
-    /// Takes those that wait for a blob that is here now.
+    /// Takes those that wait for a blob that is here now. Whoever is still busy with one looks itself.
     fn served(&self, shared: &Shared) -> Vec<JobId> {
-        let jobs = &mut *self.jobs();
-        let served = jobs
-            .waiting
-            .extract_if(.., |_, lacks| shared.blobs.contains(lacks));
+        let Jobs { busy, waiting } = &mut *self.jobs();
+        let served = waiting.extract_if(.., |job, lacks| {
+            !busy.contains(job) && shared.blobs.contains(lacks)
+        });
         served.map(|(job, _)| job).collect()
     }
 }
@@ -75,15 +87,20 @@ pub(crate) fn package(shared: &Shared, job: JobId) -> Result<Package, Error> {
     Ok(Package::from_canonical(signed.package.as_bytes())?)
 }
 
-/// The blobs of a package that are not here yet.
+/// The blobs of a package that are not here yet. Those that are, somebody needs now.
 pub(crate) fn missing(shared: &Shared, package: &Package) -> Vec<BlobRef> {
-    let mut missing: Vec<BlobRef> = package
+    lacking(package, |blob| shared.blobs.contains(blob))
+}
+
+/// The blobs of a package without those that are here.
+pub(crate) fn lacking(package: &Package, is_here: impl Fn(&Digest) -> bool) -> Vec<BlobRef> {
+    let mut lacking: Vec<BlobRef> = package
         .blobs()
-        .filter(|blob| !shared.blobs.contains(&blob.digest))
+        .filter(|blob| !is_here(&blob.digest))
         .collect();
-    missing.sort();
-    missing.dedup();
-    missing
+    lacking.sort();
+    lacking.dedup();
+    lacking
 }
 
 /// Goes on with jobs whose blobs have come, whoever brought them.
@@ -114,41 +131,41 @@ pub(crate) fn start(job: JobId, shared: Arc<Shared>) {
         let wanted = actor::is(job, JobStatus::Preparing);
         loop {
             let ended = actor::stubborn(&task, wanted.clone(), || attempt(job, &task)).await;
-            task.preparing.leave(job);
+            let again = task.preparing.leave(job, &task);
             ended?;
-            if !task.handle.ask(wanted.clone()).await? {
-                return Ok(());
+            if again {
+                continue;
             }
-            let lacks = missing(&task, &package(&task, job)?).into_iter().next();
-            if let Some(blob) = lacks {
-                task.preparing.wait(job, blob.digest);
-                // It may have come after we looked and before we waited.
-                if !task.blobs.contains(&blob.digest) {
-                    return Ok(());
-                }
+            if !task.handle.ask(wanted).await? {
+                // It may have ended before it waited, and nobody else would forget it.
+                task.preparing.forget(job);
             }
-            if !task.preparing.enter(job) {
-                return Ok(());
-            }
+            return Ok(());
         }
     };
     actor::spawn(&shared, prepared.instrument(span));
 }
 
-/// Prepares a job, unless some of its blobs are not here yet.
+/// Prepares a job, or has it wait for a blob that is not here yet.
 async fn attempt(job: JobId, shared: &Arc<Shared>) -> Result<(), Error> {
     let _permit = shared.heavy.acquire().await.map_err(|_| Error::Stopping)?;
     let _work = shared.blobs.at_work();
     let worker = Arc::clone(shared);
     let prepared = tokio::task::spawn_blocking(move || prepare(&worker, job)).await;
     let event = match prepared.map_err(|error| Error::Log(error.to_string()))? {
-        Ok(Some(shard_inputs)) => Event::BlobsReady { job, shard_inputs },
-        Ok(None) => return Ok(()),
+        Ok(Ok(shard_inputs)) => Event::BlobsReady { job, shard_inputs },
+        Ok(Err(Lacking(blob))) => {
+            shared.preparing.wait(job, blob);
+            return Ok(());
+        }
         Err(Failure::Job(code)) => Event::BlobsInvalid { job, code },
         Err(Failure::Ours(error)) => return Err(error),
     };
     report(shared, event).await
 }
+
+/// A blob that a job waits for.
+struct Lacking(Digest);
 
 /// Whose fault it is that a job cannot be prepared.
 enum Failure {
@@ -162,10 +179,10 @@ impl<E: Into<Error>> From<E> for Failure {
     }
 }
 
-fn prepare(shared: &Shared, job: JobId) -> Result<Option<Vec<BlobRef>>, Failure> {
+fn prepare(shared: &Shared, job: JobId) -> Result<Result<Vec<BlobRef>, Lacking>, Failure> {
     let package = package(shared, job)?;
-    if !missing(shared, &package).is_empty() {
-        return Ok(None);
+    if let Some(blob) = missing(shared, &package).first() {
+        return Ok(Err(Lacking(blob.digest)));
     }
     let fault = |what: &str, error: jobs::Error| {
         tracing::info!(%job, %error, "job refused: {what}");
@@ -197,7 +214,7 @@ fn prepare(shared: &Shared, job: JobId) -> Result<Option<Vec<BlobRef>>, Failure>
     let spans = plan::plan(package.input.items, package.items_per_shard);
     let cut = spans.iter().zip(runs);
     let shards = cut.map(|(span, run)| cut_out(shared, &path, span.items, run));
-    Ok(Some(shards.collect::<Result<_, Error>>()?))
+    Ok(Ok(shards.collect::<Result<_, Error>>()?))
 }
 
 /// Bytes of an input read at a time.

@@ -45,7 +45,8 @@ struct Live {
     offset: AtomicU64,
 }
 
-/// A request's turn to write; given up when dropped.
+/// A request's turn to write; given up when dropped. Whoever writes has it, and not the request, which may be gone
+/// before the last byte is on the disk.
 struct Turn {
     shared: Arc<Shared>,
     name: Digest,
@@ -108,7 +109,8 @@ fn received(shared: &Shared, name: &Digest) -> u64 {
 
 /// How far an upload is.
 pub(super) fn view(shared: &Shared, job: JobId, blob: BlobRef) -> UploadView {
-    let complete = shared.blobs.contains(&blob.digest);
+    // An open job keeps what it needs; asking for it again and again keeps nothing.
+    let complete = shared.blobs.holds(&blob.digest);
     let received = match complete {
         true => blob.size,
         false => received(shared, &name_of(job, blob)),
@@ -131,11 +133,15 @@ pub(super) async fn take(
     let turn = Turn::take(shared, name);
     let lock = shared.blobs.upload_lock(&name).lock_owned();
     let Ok(mine) = tokio::time::timeout(TURN_TIMEOUT, lock).await else {
-        return Err(Problem::conflict(format!(
-            "blob {} is being written",
+        return Err(Problem::unavailable(&format!(
+            "blob {} is still being written or checked",
             blob.digest
         )));
     };
+    // The request before this one may have lost its connection and all the same brought the rest.
+    if shared.blobs.contains(&blob.digest) {
+        return Ok(());
+    }
     let there = shared.blobs.upload_offset(&name);
     if offset > there {
         let detail = format!(
@@ -148,14 +154,14 @@ pub(super) async fn take(
     let (blobs, live) = (shared.blobs.clone(), Arc::clone(&turn.live));
     let stored = tokio::task::spawn_blocking(move || {
         // Until nothing is written any more, whatever becomes of the request.
-        let _mine = mine;
+        let (_mine, turn) = (mine, turn);
         let upload = blobs.begin_upload(name, blob, offset)?;
-        write(upload, SyncIoBridge::new(receiver), &live)
+        write(upload, SyncIoBridge::new(receiver), &turn.live)
     });
     let mut stop = shared.stop.clone();
     let copied = tokio::select! {
         copied = tokio::io::copy(&mut body, &mut sender) => copied,
-        () = turn.live.over.notified() => {
+        () = live.over.notified() => {
             return Err(Problem::conflict(format!("another request goes on with blob {}", blob.digest)));
         }
         _ = stop.wait_for(|stop| *stop) => return Err(internal(&Error::Stopping)),

@@ -14,6 +14,8 @@ use crate::Error;
 pub struct Usage {
     /// Bytes of stored blobs, their trees and partial blobs.
     pub used: u64,
+    /// Of those, bytes of partial blobs that nobody is writing to. They give way to whoever needs the room.
+    pub partial: u64,
     /// Bytes promised to blobs that are being written.
     pub reserved: u64,
     /// Most bytes in all.
@@ -101,6 +103,7 @@ impl Account {
     pub(super) fn usage(&self) -> Usage {
         Usage {
             used: self.used,
+            partial: self.partial.values().sum(),
             reserved: self.reserved,
             quota: self.quota,
             blobs: self.stored.len(),
@@ -155,10 +158,11 @@ impl Account {
         self.used = self.used.saturating_add(length);
     }
 
-    /// Forgets a partial blob, because it is written to again or was deleted.
-    pub(super) fn take_partial(&mut self, digest: &Digest) {
-        let length = self.partial.remove(digest).unwrap_or(0);
+    /// Forgets a partial blob, because it is written to again or was deleted. Returns its length, if there was one.
+    pub(super) fn take_partial(&mut self, digest: &Digest) -> Option<u64> {
+        let length = self.partial.remove(digest)?;
         self.used = self.used.saturating_sub(length);
+        Some(length)
     }
 
     /// The length of a partial blob that nobody is writing to; 0 if there is none.

@@ -77,9 +77,14 @@ impl BlobStore {
         self.account().news.subscribe()
     }
 
-    /// Whether a blob is stored.
+    /// Whether a blob is stored. Whoever asks is about to need it.
     pub fn contains(&self, digest: &Digest) -> bool {
         self.account().size(digest).is_some()
+    }
+
+    /// Whether a blob is stored, for somebody who is not to keep it here by asking.
+    pub fn holds(&self, digest: &Digest) -> bool {
+        self.account().holds(digest)
     }
 
     /// The size of a stored blob, in bytes.
@@ -225,9 +230,12 @@ impl BlobStore {
 
     /// Begins or continues a fetch, whose file is called so. The caller holds [`BlobStore::fetch_lock`].
     pub(crate) fn begin(&self, name: Digest, blob: BlobRef) -> Result<Partial, Error> {
-        self.account().take_partial(&name);
+        let begun = self.account().take_partial(&name);
         if let Err(error) = self.reserve(blob) {
-            self.forget_partial(&name);
+            // What came of it is as good when there is room again.
+            if let Some(length) = begun {
+                self.account().leave_partial(name, length);
+            }
             return Err(error);
         }
         Partial::open(self.clone(), name, blob)
@@ -252,11 +260,6 @@ impl BlobStore {
                 (result, _) => return result,
             }
         }
-    }
-
-    fn forget_partial(&self, digest: &Digest) {
-        self.account().take_partial(digest);
-        remove_if_there(&self.partial_path(digest));
     }
 
     pub(super) fn account(&self) -> MutexGuard<'_, Account> {
@@ -285,10 +288,12 @@ impl BlobStore {
 }
 
 impl BlobSource for BlobStore {
-    /// Serves every stored blob to everyone.
+    /// Serves every stored blob to everyone. That keeps none here: what a job needs, the job keeps.
     fn open(&self, _: ProviderId, digest: &Digest) -> Option<OpenBlob> {
-        let data = self.get(digest)?;
-        OpenBlob::files(&data, &self.tree_path(digest))
+        if !self.holds(digest) {
+            return None;
+        }
+        OpenBlob::files(&self.path(digest), &self.tree_path(digest))
             .inspect_err(|error| warn!(%digest, %error, "stored blob cannot be opened"))
             .ok()
     }

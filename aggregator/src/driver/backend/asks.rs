@@ -13,7 +13,8 @@ use tracing::Instrument;
 use super::problems::{chance, internal};
 use super::refused_package;
 use crate::core::event::Chance;
-use crate::core::{Event, JobSpec, Reply};
+use crate::core::view::JobStatus;
+use crate::core::{Core, Event, JobSpec, Reply};
 use crate::driver::once::{self, Beginning};
 use crate::driver::rows::{PACKAGES, Row};
 use crate::driver::{Shared, prepare, records};
@@ -63,10 +64,15 @@ pub(super) async fn submit(
     let rows = vec![Row::Package(job, signed)];
     // Before the job can be heard of.
     let is_new = shared.spans.begin(job);
+    let is_over = move |core: &Core| {
+        let status = core.job_status(job);
+        matches!(status, Some(JobStatus::Done | JobStatus::Failed))
+    };
     let span = tracing::info_span!(target: TARGET, "admit", %job);
     let settled = begun.settle(event, rows, Some(job), respond);
     let answer = settled.instrument(span).await;
-    if is_new && answer.is_err() {
+    // A job that ended before this was asked ends no more.
+    if is_new && (answer.is_err() || shared.handle.ask(is_over).await.unwrap_or(true)) {
         shared.spans.end(job);
     }
     answer

@@ -33,8 +33,10 @@ pub(super) struct Rules {
     pub(super) now: Timestamp,
     /// Days for which what ended jobs left behind is kept; 0: until its room is needed.
     pub(super) keep_days: u32,
-    /// Bytes that are needed.
+    /// Bytes that somebody needs. Fewer are of no use to them, so nothing is given up for those.
     pub(super) need: u64,
+    /// Bytes that would be good to have.
+    pub(super) wish: u64,
 }
 
 impl Rules {
@@ -81,12 +83,23 @@ pub(super) fn plan(
         .iter()
         .filter(|(digest, _)| !kept.contains_key(*digest));
     let mut freed: u64 = free.map(|(_, size)| cost(*size)).sum();
+    let all: u64 = loose.values().map(|size| cost(*size)).sum();
+    let wanted = match rules.keep_days {
+        0 if rules.need <= all => rules.need.max(rules.wish),
+        0 => rules.wish,
+        _ => 0,
+    };
     left.sort_unstable_by_key(|left| (left.ended, left.job));
     let mut plan = Plan::default();
     for ended in left {
-        let wanted = rules.keep_days == 0 && freed < rules.need;
-        if !wanted && !rules.is_over(ended.ended) {
-            break;
+        if !rules.is_over(ended.ended) {
+            if freed >= wanted {
+                break;
+            }
+            // What would make no room stays: somebody needed it lately, or others refer to it.
+            if gain(&kept, &ended, &loose) == 0 {
+                continue;
+            }
         }
         if plan.jobs.len() >= JOBS_PER_ROUND {
             plan.more = true;
@@ -111,6 +124,14 @@ pub(super) fn plan(
         plan.blobs.push(BlobRef { digest, size });
     }
     plan
+}
+
+/// How many bytes it would free to keep a job's blobs no longer.
+fn gain(kept: &HashMap<Digest, u32>, left: &Left, loose: &HashMap<Digest, u64>) -> u64 {
+    let own = left.blobs.iter().filter(|blob| kept.get(*blob) == Some(&1));
+    own.filter_map(|blob| loose.get(blob))
+        .map(|size| cost(*size))
+        .sum()
 }
 
 /// One job less refers to a blob; how many bytes that frees.

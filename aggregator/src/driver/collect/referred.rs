@@ -79,7 +79,7 @@ pub(super) fn left(shared: &Shared, open: &Open) -> Result<Option<Vec<Left>>, Er
             job,
             ended: kept.ended,
             fetchable: true,
-            blobs: named(shared, job, &kept),
+            blobs: named(shared, job, &kept)?,
         });
         Ok::<(), Error>(())
     })?;
@@ -87,30 +87,45 @@ pub(super) fn left(shared: &Shared, open: &Open) -> Result<Option<Vec<Left>>, Er
 }
 
 /// Every blob of a finished job: its record, the list, and what is on that.
-fn named(shared: &Shared, job: JobId, kept: &Kept) -> Vec<Digest> {
+fn named(shared: &Shared, job: JobId, kept: &Kept) -> Result<Vec<Digest>, Error> {
     let own = [kept.record.digest, kept.named.digest];
-    let listed = peek(shared, &kept.named).map(|bytes| {
-        let (digests, _) = bytes.as_chunks::<DIGEST_BYTES>();
-        digests
-            .iter()
-            .map(|bytes| Digest::from_bytes(*bytes))
-            .collect()
-    });
-    let listed: Vec<Digest> = listed.unwrap_or_else(|error| {
-        tracing::warn!(%job, %error, "a list of kept blobs cannot be read");
-        let record = records::read(shared, &kept.record);
-        record.map_or_else(|_| Vec::new(), |record| digests_of(&record))
-    });
-    own.into_iter()
-        .chain(listed)
-        .collect::<HashSet<_>>()
-        .into_iter()
-        .collect()
+    let listed: Vec<Digest> = match unless_lost(shared.blobs.peek(&kept.named))? {
+        Some(bytes) => {
+            let (digests, _) = bytes.as_chunks::<DIGEST_BYTES>();
+            let digests = digests.iter();
+            digests.map(|bytes| Digest::from_bytes(*bytes)).collect()
+        }
+        None => {
+            tracing::warn!(%job, "a list of kept blobs is lost");
+            recorded(shared, &kept.record)?
+        }
+    };
+    let named: HashSet<Digest> = own.into_iter().chain(listed).collect();
+    Ok(named.into_iter().collect())
 }
 
-/// Reads a blob without needing it for longer than that.
-fn peek(shared: &Shared, blob: &BlobRef) -> Result<Vec<u8>, Error> {
-    Ok(shared.blobs.peek(blob)?)
+/// What a record names. One that is lost names nothing.
+fn recorded(shared: &Shared, record: &BlobRef) -> Result<Vec<Digest>, Error> {
+    let Some(bytes) = unless_lost(shared.blobs.peek(record))? else {
+        tracing::warn!(record = %record.digest, "a record is lost");
+        return Ok(Vec::new());
+    };
+    let record = serde_json::from_slice(&bytes).map_err(|error| Error::Log(error.to_string()))?;
+    Ok(digests_of(&record))
+}
+
+/// What was read, unless it is lost for good. Whatever else keeps it from being read may be over soon (too many open
+/// files, say) and must not look as if nobody named anything: then nothing is removed at all.
+fn unless_lost(read: Result<Vec<u8>, network::Error>) -> Result<Option<Vec<u8>>, Error> {
+    match read {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(
+            network::Error::BlobMissing { .. }
+            | network::Error::BlobDigest { .. }
+            | network::Error::BlobSize { .. },
+        ) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
 }
 
 fn digests_of(record: &JobRecord) -> Vec<Digest> {
@@ -119,11 +134,12 @@ fn digests_of(record: &JobRecord) -> Vec<Digest> {
 
 /// The digests of every blob that a record names, as they are stored.
 pub(super) fn list_of(record: &JobRecord) -> Vec<u8> {
-    let digests = digests_of(record);
-    digests
-        .iter()
-        .flat_map(|digest| *digest.as_bytes())
-        .collect()
+    written(&digests_of(record))
+}
+
+fn written(digests: &[Digest]) -> Vec<u8> {
+    let digests = digests.iter();
+    digests.flat_map(|digest| *digest.as_bytes()).collect()
 }
 
 /// Gives jobs their rows that ended before there were any; whether all have one. Their time begins now, because
@@ -156,15 +172,9 @@ fn complete(shared: &Shared) -> Result<bool, Error> {
     Ok(!more)
 }
 
-/// What is kept of a job that ended before there were rows. A record that is lost names nothing.
+/// What is kept of a job that ended before there were rows.
 fn adopt(shared: &Shared, record: BlobRef, ended: Timestamp) -> Result<Kept, Error> {
-    let list = match records::read(shared, &record) {
-        Ok(record) => list_of(&record),
-        Err(error) => {
-            tracing::warn!(%error, "a record is lost");
-            Vec::new()
-        }
-    };
+    let list = written(&recorded(shared, &record)?);
     Ok(Kept {
         ended,
         record,

@@ -138,13 +138,48 @@ async fn a_crash_between_saying_and_removing_leaves_no_half_of_a_result() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_cannot_be_read_just_now_is_not_taken_for_naming_nothing() {
+    let (rig, _providers) = market(30).await;
+    let job = done(&rig, &TestJob::new()).await;
+    let kept = KEPT.get(&*rig.shared().store, &job).unwrap().unwrap();
+    let held = rig.shared().blobs.usage();
+    let (list, aside) = (rig.blob_path(&kept.named), rig.blob_path(&kept.record));
+    let aside = aside.with_extension("aside");
+    std::fs::rename(&list, &aside).unwrap();
+    // Neither there nor lost: nothing can be said of what it points to.
+    std::os::unix::fs::symlink(&list, &list).unwrap();
+    tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    assert!(round(&rig.shared(), 0, false).await.is_err());
+    assert_eq!(rig.shared().blobs.usage(), held);
+    std::fs::rename(&aside, &list).unwrap();
+    let round = round(&rig.shared(), 0, false).await.unwrap();
+    assert_eq!((round.jobs.len(), round.blobs), (0, 0), "{round:?}");
+    assert!(rig.http.record(job).await.is_ok());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_found_no_room_within_gets_it_from_results_that_are_not_promised() {
+    let (rig, _providers) = market(0).await;
+    let job = done(&rig, &TestJob::new()).await;
+    tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    let unneeded = round(&rig.shared(), 0, false).await.unwrap();
+    assert_eq!(unneeded.jobs, [], "nothing is scarce");
+    rig.shared().collector.wake(1);
+    rig.until(async |http| match http.record(job).await {
+        Err(Error::Refused(problem)) => (problem.code == "gone").then_some(()),
+        _ => None,
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn jobs_and_backups_get_through_while_everything_else_is_removed() {
     let (rig, _providers) = market(0).await;
     let shared = Arc::downgrade(&rig.shared());
     let rounds = tokio::spawn(async move {
         let mut removed = 0;
         while let Some(shared) = shared.upgrade() {
-            match round(&shared, u64::MAX, false).await {
+            match round(&shared, 1, false).await {
                 Ok(round) => removed += round.blobs,
                 Err(_) => break,
             }

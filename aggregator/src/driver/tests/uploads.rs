@@ -1,16 +1,20 @@
 //! Uploads over connections that break.
 
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
 
 use api::client::Client;
 use jobs::digest::BlobRef;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::oneshot;
 
 use super::provider::{Manner, Scripted};
 use super::rig::{Rig, TestJob};
+use crate::driver::uploads;
 
 const MIB: usize = 1 << 20;
 
@@ -198,6 +202,48 @@ async fn an_upload_is_written_by_its_client_from_where_it_is_and_checked_at_its_
     assert_eq!(put(MIB, &bytes[MIB..]).await.0, 204);
     let view = rig.http.upload(job, blob.digest).await.unwrap();
     assert_eq!((view.received, view.complete), (blob.size, true));
+}
+
+/// Bytes of a body, and word when the last was taken.
+struct Body<'a>(&'a [u8], Option<oneshot::Sender<()>>);
+
+impl AsyncRead for Body<'_> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        into: &mut ReadBuf<'_>,
+    ) -> Poll<std::io::Result<()>> {
+        let (now, rest) = self.0.split_at(self.0.len().min(into.remaining()));
+        into.put_slice(now);
+        self.0 = rest;
+        if let Some(taken) = self.1.take_if(|_| now.is_empty()) {
+            taken.send(()).unwrap();
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_is_cut_off_while_the_whole_is_checked_has_lost_nothing() {
+    let (rig, _providers) = market().await;
+    let size = 24 * MIB;
+    let (job, blob, file) = submitted(&rig, size).await;
+    let (bytes, shared) = (std::fs::read(file.path()).unwrap(), rig.shared());
+    let (taken, all) = oneshot::channel();
+    tokio::select! {
+        biased;
+        done = uploads::take(&shared, (job, blob), 0, Body(&bytes, Some(taken))) => {
+            panic!("it was not cut off: {done:?}");
+        }
+        all = all => all.unwrap(),
+    }
+    // Whoever asks meanwhile is never told to begin anew, and need not send anything again.
+    let view = uploads::view(&shared, job, blob);
+    assert!(view.received as usize + OVERLAP >= size, "{view:?}");
+    let rest = Body(&bytes[view.received as usize..], None);
+    let taken = uploads::take(&shared, (job, blob), view.received, rest);
+    taken.await.unwrap();
+    assert!(uploads::view(&shared, job, blob).complete);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -156,6 +156,44 @@ fn partial_blobs_make_room_for_whole_ones() {
 }
 
 #[test]
+fn what_came_of_a_blob_that_finds_no_room_now_stays() {
+    let (_dir, store) = store(3 * MIB);
+    let (name, blob) = (Digest::of(b"mine"), BlobRef::of(&content(2 * MIB as usize)));
+    let mut upload = store.begin_upload(name, blob, 0).unwrap();
+    upload.append(&content(MIB as usize)).unwrap();
+    drop(upload);
+    let rival = BlobRef::of(b"rival");
+    store
+        .reserve(BlobRef {
+            size: MIB,
+            ..rival
+        })
+        .unwrap();
+    let refused = store.begin_upload(name, blob, MIB).unwrap_err();
+    assert!(refused.is_full() && refused.lacked() > 0, "{refused}");
+    assert_eq!(store.upload_offset(&name), MIB);
+    store.account().release(BlobRef {
+        size: MIB,
+        ..rival
+    });
+    assert_eq!(store.begin_upload(name, blob, MIB).unwrap().offset(), MIB);
+}
+
+#[test]
+fn asking_for_a_blob_does_not_keep_it_unless_it_is_needed() {
+    let (_dir, store) = store(MIB);
+    let blob = store.put_bytes(b"bytes").unwrap();
+    std::thread::sleep(std::time::Duration::from_millis(3));
+    let now = store.now();
+    assert!(store.holds(&blob.digest));
+    let anybody = ProviderId([7; 32]);
+    assert!(store.open(anybody, &blob.digest).is_some());
+    assert!(store.is_idle(&blob.digest, now));
+    assert!(store.contains(&blob.digest));
+    assert!(!store.is_idle(&blob.digest, now));
+}
+
+#[test]
 fn half_a_pair_is_removed_when_the_store_is_opened() {
     let (dir, store) = store(MIB);
     let one = store.put_bytes(&content(10)).unwrap().digest;

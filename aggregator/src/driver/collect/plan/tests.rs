@@ -28,6 +28,7 @@ fn gone(open: &[u8], left: Vec<Left>, busy: &[u8], keep_days: u32, need: u64) ->
         now: NOW,
         keep_days,
         need,
+        wish: 0,
     };
     let plan = plan(&open, left, &stored, is_idle, rules);
     let names = (0..8).filter(|name| plan.blobs.contains(&blob(*name)));
@@ -58,7 +59,12 @@ fn what_nobody_refers_to_goes_and_results_go_when_their_time_is_over() {
         (&[], both(), &[], 0, 5 * each, (0, with(&[]))),
         (&[], both(), &[], 0, 5 * each + 1, (1, with(&[0]))),
         (&[], both(), &[], 0, 6 * each + 1, (2, with(&[0, 1, 2]))),
-        (&[1], both(), &[], 0, u64::MAX, (2, with(&[0, 2]))),
+        (&[1], both(), &[], 0, 7 * each, (2, with(&[0, 2]))),
+        // What would not be enough is not given up, and neither is what would make no room.
+        (&[], both(), &[], 0, 8 * each + 1, (0, with(&[]))),
+        (&[1], both(), &[], 0, 7 * each + 1, (0, with(&[]))),
+        (&[], both(), &[0, 1], 0, 6 * each, (1, with(&[2]))),
+        (&[], both(), &[0, 1, 2], 0, 5 * each + 1, (0, with(&[]))),
     ] {
         let found = gone(open, left, busy, keep_days, need);
         assert_eq!(found, expected, "{open:?} {busy:?} {keep_days} {need}");
@@ -75,6 +81,7 @@ fn a_round_is_bounded_and_says_that_there_is_more() {
         now: NOW,
         keep_days: 1,
         need: 0,
+        wish: 0,
     };
     let round = plan(&HashSet::new(), jobs.collect(), &[], |_| true, rules);
     assert_eq!((round.jobs.len(), round.more), (JOBS_PER_ROUND, true));
@@ -171,7 +178,8 @@ impl World {
                 let rules = Rules {
                     now: NOW,
                     keep_days: 0,
-                    need: u64::MAX,
+                    need: 0,
+                    wish: u64::MAX,
                 };
                 let plan = plan(
                     &open,
