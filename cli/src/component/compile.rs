@@ -11,6 +11,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context as _, Result, bail, ensure};
 use jobs::component::COMPONENT_BYTES_MAX;
 use serde::Deserialize;
+use toml::{Table, Value};
 
 use super::toolchain::Toolchain;
 
@@ -107,7 +108,8 @@ fn settings(cargo: &mut Command, wrapper: &Path, cache: &Path) {
         .stdout(Stdio::piped());
 }
 
-/// Whether a lock file pins what the guest is made of. The file is that of the workspace.
+/// Whether a lock file pins what the guest is made of: that of the workspace, once it knows the package. Cargo completes
+/// the one that a new job begins with.
 fn locked(project: &Path, toolchain: &Toolchain) -> bool {
     let mut locate = toolchain.cargo();
     locate.current_dir(project).args([
@@ -120,10 +122,28 @@ fn locked(project: &Path, toolchain: &Toolchain) -> bool {
         return false;
     };
     let root = String::from_utf8_lossy(&answer.stdout);
-    answer.status.success()
-        && Path::new(root.trim())
-            .with_file_name("Cargo.lock")
-            .is_file()
+    let lock = fs::read_to_string(Path::new(root.trim()).with_file_name("Cargo.lock"));
+    let manifest = fs::read_to_string(project.join("Cargo.toml"));
+    let (Ok(lock), Ok(manifest), true) = (lock, manifest, answer.status.success()) else {
+        return false;
+    };
+    knows(&lock, &manifest)
+}
+
+/// Whether a package is in a lock file. What cannot be read is left to cargo, which says what is wrong with it.
+fn knows(lock: &str, manifest: &str) -> bool {
+    let (Ok(lock), Ok(manifest)) = (lock.parse::<Table>(), manifest.parse::<Table>()) else {
+        return true;
+    };
+    let name = manifest
+        .get("package")
+        .and_then(|package| package.get("name"));
+    let packages = lock.get("package").and_then(Value::as_array);
+    // What has a source is another package, whatever it is called.
+    packages.is_some_and(|packages| {
+        let mut own = packages.iter().filter(|one| one.get("source").is_none());
+        own.any(|package| package.get("name") == name)
+    })
 }
 
 /// Where compiled guests are kept between builds, the compiled `std` among them.
@@ -234,7 +254,7 @@ fn package_name(id: &str) -> Option<&str> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Message, module, package_name};
+    use super::{Message, knows, module, package_name};
     use std::path::Path;
 
     const ARTIFACT: &str = r#"{"reason":"compiler-artifact","package_id":"path+file:///p#word_count@0.1.0","manifest_path":"/p/Cargo.toml",
@@ -257,6 +277,23 @@ mod tests {
             Some("echo")
         );
         assert_eq!(package_name("nothing"), None);
+    }
+
+    #[test]
+    fn a_guest_is_locked_once_the_file_knows_it() {
+        let manifest = "[package]\nname = \"word-count\"\n";
+        let package = "[[package]]\nname = \"word-count\"\nversion = \"0.1.0\"\n";
+        let other = package.replace("word-count", "other");
+        let elsewhere = format!("{package}source = \"registry\"\n");
+        for (lock, is_locked) in [
+            (package, true),
+            ("version = 4\n", false),
+            (&other, false),
+            (&elsewhere, false),
+            ("broken", true),
+        ] {
+            assert_eq!(knows(lock, manifest), is_locked, "{lock}");
+        }
     }
 
     #[test]

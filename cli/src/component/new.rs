@@ -27,12 +27,16 @@ const SHARED: [(&str, &str); 3] = [
     (".gitignore", include_str!("templates/gitignore")),
 ];
 
+/// What the examples are built with.
+const EXAMPLES_LOCK: &str = include_str!("../../../examples/Cargo.lock");
+
+/// Where a package begins in a lock file.
+const PACKAGE: &str = "[[package]]\n";
+
 const fn files(language: Language) -> &'static [(&'static str, &'static str)] {
     match language {
         Language::Rust => &[
             ("Cargo.toml", include_str!("templates/rust/Cargo.toml")),
-            // What the examples are built with. Cargo leaves out what this job has no use for.
-            ("Cargo.lock", include_str!("../../../examples/Cargo.lock")),
             ("README.md", include_str!("templates/rust/README.md")),
             ("src/lib.rs", include_str!("templates/rust/lib.rs")),
         ],
@@ -95,16 +99,28 @@ pub(crate) fn create(
         language,
         files: Vec::new(),
     };
-    for (path, text) in SHARED.iter().chain(files(language)) {
+    let texts = SHARED.iter().chain(files(language));
+    let texts = texts.map(|(path, text)| (*path, filled(text)));
+    let lock = (language == Language::Rust).then(|| ("Cargo.lock", versions()));
+    for (path, text) in texts.chain(lock) {
         let to = folder.join(path);
         fs::create_dir_all(to.parent().unwrap_or(&folder))
-            .and_then(|()| fs::write(&to, filled(text)))
+            .and_then(|()| fs::write(&to, text))
             .with_context(failed)?;
-        report.files.push((*path).to_owned());
+        report.files.push(path.to_owned());
     }
     fs::rename(&folder, &project).with_context(failed)?;
     report.files.sort();
     Ok(report)
+}
+
+/// The beginning of a lock file: every package that the examples take from elsewhere, at its version. The first build
+/// adds the job itself and the SDK, and leaves out what the job has no use for; from then on it is locked.
+fn versions() -> String {
+    let mut packages = EXAMPLES_LOCK.split(PACKAGE);
+    let head = packages.next().unwrap_or_default().to_owned();
+    let fetched = packages.filter(|package| package.contains("\nsource = "));
+    fetched.fold(head, |text, package| text + PACKAGE + package)
 }
 
 /// A name is a folder, a package and a job: what all three take.
@@ -177,26 +193,20 @@ mod tests {
     }
 
     #[test]
-    fn a_new_job_in_rust_depends_on_the_very_versions_that_the_examples_do() {
+    fn a_new_job_in_rust_begins_with_the_very_versions_that_the_examples_have() {
         let parent = tempfile::tempdir().unwrap();
+        // One of the examples has this name too.
         let made = create(parent.path(), "embed", Language::Rust, None).unwrap();
-        let resolved = std::process::Command::new("cargo")
-            .args(["metadata", "--offline", "--format-version=1"])
-            .current_dir(&made.project)
-            .output()
-            .unwrap();
-        let told = String::from_utf8_lossy(&resolved.stderr);
-        assert!(resolved.status.success(), "{told}");
-        let examples = include_str!("../../../examples/Cargo.lock");
         let lock = fs::read_to_string(made.project.join("Cargo.lock")).unwrap();
-        assert!(lock.len() < examples.len(), "nothing was left out");
-        let packages = lock.split("[[package]]\n").skip(1);
-        let fetched: Vec<&str> = packages.filter(|one| one.contains("checksum")).collect();
-        assert!(fetched.len() > 10, "{lock}");
-        for package in fetched {
-            let head: Vec<&str> = package.lines().take(2).collect();
-            assert!(examples.contains(&head.join("\n")), "{package}");
-        }
+        let lock: toml::Table = lock.parse().unwrap();
+        let examples: toml::Table = EXAMPLES_LOCK.parse().unwrap();
+        assert_eq!(lock["version"], examples["version"]);
+        let [lock, examples] = [&lock, &examples].map(|lock| lock["package"].as_array().unwrap());
+        let fetched = examples
+            .iter()
+            .filter(|package| package.get("source").is_some());
+        assert_eq!(lock.iter().collect::<Vec<_>>(), fetched.collect::<Vec<_>>());
+        assert!(lock.len() > 10 && lock.len() < examples.len());
     }
 
     #[test]
