@@ -14,6 +14,9 @@ use serde::de::DeserializeOwned;
 use crate::exit::{Coded, Exit, fail};
 use crate::{bytes, read};
 
+#[cfg(test)]
+pub(crate) mod checks;
+
 /// Largest file that is read, in bytes.
 const BYTES_MAX: u64 = 256 * 1024;
 

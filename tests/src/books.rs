@@ -143,4 +143,20 @@ impl Market {
         };
         replicas.map(claim).collect()
     }
+    /// Waits until a job is done, with `replicas` answers for every shard of which none was out of line and each was paid.
+    ///
+    /// # Errors
+    /// As [`Market::wait_done`], or if any of that is not so.
+    pub fn wait_agreed(&self, job: &str, replicas: u64) -> Result<()> {
+        let view = self.wait_done(job)?;
+        ensure!(view["disagreements"] == 0, "{view}");
+        let claims = self.claims(job)?;
+        let shards = view["shards"].as_u64().context("no shards")?;
+        let complete = claims.len() as u64 == replicas * shards;
+        ensure!(complete, "{claims:?} of {view}");
+        for claim in &claims {
+            ensure!(claim.agreed && claim.paid > 0, "{claim:?}");
+        }
+        Ok(())
+    }
 }

@@ -1,4 +1,5 @@
 use super::*;
+use crate::daemon_file::checks::{all_named, all_shown};
 
 fn chosen() -> Chosen {
     Chosen {
@@ -26,31 +27,16 @@ fn what_is_written_is_read() {
     assert_eq!(file.stake_min, None);
 }
 
-/// A key with a # in front is one that a person removes: each must then be valid, with the value shown, and there must
-/// be no key that the file does not show.
 #[test]
 fn every_key_is_shown_with_a_value_that_is_valid() {
-    let shown: String = render(&chosen())
-        .lines()
-        .map(|line| {
-            let key = line
-                .strip_prefix('#')
-                .filter(|rest| rest.starts_with(char::is_lowercase));
-            format!("{}\n", key.unwrap_or(line))
-        })
-        .collect();
-    let file = parse(&shown).unwrap();
+    let file: AggregatorFile = all_shown(&KIND, &render(&chosen()));
     assert_eq!(file.one_network, Some(false));
     assert_eq!(file.epoch_seconds, Some(3600));
-    for key in KIND.keys {
-        let line = format!("\n{key} = ");
-        assert!(shown.contains(&line), "{key} is not shown");
-    }
 }
 
 #[test]
 fn what_is_wrong_is_named_with_its_line_its_key_and_the_fix() {
-    for (line, expected) in [
+    let wrong = [
         (
             "stakes_min = \"1\"",
             "unknown key `stakes_min`: did you mean `stake_min`?",
@@ -67,13 +53,8 @@ fn what_is_wrong_is_named_with_its_line_its_key_and_the_fix() {
         ("trust = [\"me\"]", "key `trust`: "),
         ("fee_bps = 100", "key `fee_bps`: duplicate key"),
         ("finality_seconds = -1", "key `finality_seconds`: invalid"),
-    ] {
-        let text = render(&chosen()).replace("\n#stake_min = \"0\"", &format!("\n{line}"));
-        let at = text.lines().position(|l| l == line).unwrap() + 1;
-        let error = parse(&text).unwrap_err();
-        assert!(error.contains(expected), "{line}: {error}");
-        assert!(error.starts_with(&format!("line {at}:")), "{line}: {error}");
-    }
+    ];
+    all_named::<AggregatorFile>(&KIND, &render(&chosen()), "#stake_min = \"0\"", &wrong);
     let error = parse("schema = 1\n").unwrap_err();
     assert!(error.contains("assay aggregator init --force"), "{error}");
 }

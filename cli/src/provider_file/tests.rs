@@ -1,4 +1,5 @@
 use super::*;
+use crate::daemon_file::checks::{all_named, all_shown};
 
 fn parse(text: &str) -> Result<ProviderFile, String> {
     KIND.parse(text)
@@ -35,31 +36,16 @@ fn what_is_written_is_read() {
     assert_eq!(file.mode, None);
 }
 
-/// A key with a # in front is one that a person removes: each must then be valid, with the value shown, and there must
-/// be no key that the file does not show.
 #[test]
 fn every_key_is_shown_with_a_value_that_is_valid() {
-    let shown: String = text()
-        .lines()
-        .map(|line| {
-            let key = line
-                .strip_prefix('#')
-                .filter(|rest| rest.starts_with(char::is_lowercase));
-            format!("{}\n", key.unwrap_or(line))
-        })
-        .collect();
-    let file = parse(&shown).unwrap();
+    let file: ProviderFile = all_shown(&KIND, &text());
     assert_eq!(file.mode, Some(Mode::Always));
     assert_eq!(file.model_max, Some(Size(500 << 20)));
-    for key in KIND.keys {
-        let line = format!("\n{key} = ");
-        assert!(shown.contains(&line), "{key} is not shown");
-    }
 }
 
 #[test]
 fn what_is_wrong_is_named_with_its_line_its_key_and_the_fix() {
-    for (line, expected) in [
+    let wrong = [
         (
             "worker = 2",
             "unknown key `worker`: did you mean `workers`?",
@@ -83,13 +69,8 @@ fn what_is_wrong_is_named_with_its_line_its_key_and_the_fix() {
         ("workers = 4", "key `workers`: duplicate key"),
         ("fuel_max = ", "line "),
         ("drain_seconds", "line "),
-    ] {
-        let text = text().replace("\n#reward_min = \"0\"", &format!("\n{line}"));
-        let at = text.lines().position(|l| l == line).unwrap() + 1;
-        let error = parse(&text).unwrap_err();
-        assert!(error.contains(expected), "{line}: {error}");
-        assert!(error.starts_with(&format!("line {at}:")), "{line}: {error}");
-    }
+    ];
+    all_named::<ProviderFile>(&KIND, &text(), "#reward_min = \"0\"", &wrong);
 }
 
 #[test]

@@ -96,14 +96,7 @@ fn replicas_of_files_and_pictures_are_equal_to_the_byte_and_paid() -> Result<()>
             exact(text).replace("data/pictures", &pictures.to_string_lossy())
         })?;
         let id = submitted(market.submit_manifest(&folder.join("job.toml"))?)?;
-        let view = market.wait_done(&id)?;
-        ensure!(view["disagreements"] == 0, "{view}");
-        let claims = market.claims(&id)?;
-        let shards = view["shards"].as_u64().context("no shards")?;
-        ensure!(claims.len() as u64 == 2 * shards, "{claims:?} of {view}");
-        for claim in &claims {
-            ensure!(claim.agreed && claim.paid > 0, "{claim:?}");
-        }
+        market.wait_agreed(&id, 2)?;
         let fetched = fs::read(market.fetch(&id)?.join("result.jsonl"))?;
         ensure!(fetched == fs::read(local)?, "{example} differs from here");
         ids.push(id);

@@ -44,14 +44,7 @@ fn jobs_in_javascript_and_python_agree_on_every_replica_and_are_paid() -> Result
         let manifest = repository().join(example).join("job.toml");
         let id = submitted(market.submit_manifest(&manifest)?)?;
         // One after the other: each provider compiles megabytes first.
-        let view = market.wait_done(&id)?;
-        ensure!(view["disagreements"] == 0, "{view}");
-        let claims = market.claims(&id)?;
-        let shards = view["shards"].as_u64().context("no shards")?;
-        ensure!(claims.len() as u64 == 2 * shards, "{claims:?} of {view}");
-        for claim in &claims {
-            ensure!(claim.agreed && claim.paid > 0, "{claim:?}");
-        }
+        market.wait_agreed(&id, 2)?;
         ids.push(id);
     }
     market.check_settled(&ids)?;

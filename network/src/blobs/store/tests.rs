@@ -163,19 +163,11 @@ fn what_came_of_a_blob_that_finds_no_room_now_stays() {
     upload.append(&content(MIB as usize)).unwrap();
     drop(upload);
     let rival = BlobRef::of(b"rival");
-    store
-        .reserve(BlobRef {
-            size: MIB,
-            ..rival
-        })
-        .unwrap();
+    store.reserve(BlobRef { size: MIB, ..rival }).unwrap();
     let refused = store.begin_upload(name, blob, MIB).unwrap_err();
     assert!(refused.is_full() && refused.lacked() > 0, "{refused}");
     assert_eq!(store.upload_offset(&name), MIB);
-    store.account().release(BlobRef {
-        size: MIB,
-        ..rival
-    });
+    store.account().release(BlobRef { size: MIB, ..rival });
     assert_eq!(store.begin_upload(name, blob, MIB).unwrap().offset(), MIB);
 }
 
