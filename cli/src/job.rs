@@ -1,5 +1,7 @@
 //! From a manifest on disk to a package that can be signed: reads every file the manifest names.
 
+mod scratch;
+
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -13,6 +15,7 @@ use jobs::profile::VerifiedProfile;
 
 use crate::exit::{Coded, Exit, Fix, fail};
 use crate::{home, packing, read};
+use scratch::Scratch;
 
 /// A manifest with everything it names.
 #[derive(Debug)]
@@ -30,13 +33,14 @@ pub(crate) struct Prepared {
     /// Models by name.
     pub(crate) models: Vec<(String, BlobRef, PathBuf)>,
     /// Holds the encoded input, if nothing else does; removed with this value.
-    _scratch: Option<tempfile::TempDir>,
+    _scratch: Option<Scratch>,
 }
 
 /// Reads and checks everything a manifest names.
 pub(crate) fn prepare(manifest_path: &Path) -> Result<Prepared> {
     let (manifest, base) = load_manifest(manifest_path)?;
-    let scratch = tempfile::tempdir().context("cannot make a scratch directory")?;
+    let scratch = home::home().and_then(|home| Scratch::new(&home));
+    let scratch = scratch.fix("set ASSAY_HOME to a directory that you may write")?;
 
     let component_path = home::resolve(&base, &manifest.component).code(Exit::Usage)?;
     let component = read::bounded(&component_path, "a component", COMPONENT_BYTES_MAX as u64)?;
