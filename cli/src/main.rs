@@ -158,8 +158,8 @@ fn main() -> ExitCode {
         return report(&error);
     }
     config::choose_context(cli.context);
-    let telemetry = match Telemetry::start(service(&cli.command)) {
-        Ok(telemetry) => telemetry,
+    let telemetry = match service(&cli.command).map(Telemetry::start).transpose() {
+        Ok(telemetry) => telemetry.unwrap_or_default(),
         Err(error) => return report(&error),
     };
     if let Err(error) = start_logging(&telemetry) {
@@ -177,13 +177,15 @@ fn main() -> ExitCode {
     code
 }
 
-/// Who this is, for whoever looks at traces.
-const fn service(command: &Command) -> &'static str {
+/// Who this is, for whoever looks at traces; nobody, where there is nothing to look at. What the variables of traces say does
+/// not matter to the others: they are often set for the whole machine, and for other programs than this.
+const fn service(command: &Command) -> Option<&'static str> {
     match command {
-        Command::Aggregator(_) => "assay-aggregator",
-        Command::Provider(_) => "assay-provider",
-        Command::Validator(_) => "assay-validator",
-        _ => "assay-client",
+        Command::Aggregator(_) => Some("assay-aggregator"),
+        Command::Provider(_) => Some("assay-provider"),
+        Command::Validator(_) => Some("assay-validator"),
+        Command::Job(_) => Some("assay-client"),
+        _ => None,
     }
 }
 
@@ -332,6 +334,26 @@ mod tests {
             stop > drain,
             "killed after {stop} s while draining for {drain} s"
         );
+    }
+
+    #[test]
+    fn only_what_has_spans_to_send_looks_at_the_variables_of_traces() {
+        let who = |words: &[&str]| {
+            let words = ["assay"].iter().chain(words);
+            super::service(&Cli::try_parse_from(words).unwrap().command)
+        };
+        for silent in [
+            &["version"][..],
+            &["completions", "bash"],
+            &["key", "list"],
+            &["explain", "2"],
+            &["doctor"],
+        ] {
+            assert_eq!(who(silent), None, "{silent:?}");
+        }
+        assert_eq!(who(&["job", "list"]), Some("assay-client"));
+        assert_eq!(who(&["aggregator", "status"]), Some("assay-aggregator"));
+        assert_eq!(who(&["provider", "status"]), Some("assay-provider"));
     }
 
     #[test]

@@ -92,6 +92,31 @@ fn every_exit_code_can_be_provoked() -> Result<()> {
 }
 
 #[test]
+fn a_collector_of_another_protocol_stops_only_commands_that_would_send_it_traces() -> Result<()> {
+    let desk = Desk::new();
+    let foreign = [
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:4317"),
+        ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc"),
+    ];
+    for silent in [
+        &["version"][..],
+        &["completions", "bash"],
+        &["key", "list"],
+        &["explain", "2"],
+        &["config", "show"],
+    ] {
+        desk.run_with(silent, &foreign)?.ok()?;
+    }
+    let refused = desk.run_with(&["job", "list"], &foreign)?.expect(2)?;
+    assert!(
+        refused.stderr.contains("OTEL_EXPORTER_OTLP_PROTOCOL"),
+        "{}",
+        refused.stderr
+    );
+    Ok(())
+}
+
+#[test]
 fn ctrl_c_ends_with_130_and_says_how_to_go_on() -> Result<()> {
     let desk = Desk::new();
     let running = Parrot::job("running", None);
