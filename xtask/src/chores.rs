@@ -11,17 +11,19 @@ use crate::setup::{self, Wanted};
 use crate::stages::Stages;
 use crate::{CleanArgs, DemoArgs, SetupArgs, TestArgs};
 
-/// Folders below Assay's own that set-up and builds of guests fill.
-const FETCHED: [&str; 8] = [
+/// Folders below Assay's own that set-up, the book and builds of guests fill, beside the Python environments.
+const FETCHED: [&str; 7] = [
     "ort",
     "models",
-    "venv",
-    "venv-examples",
     "conformance",
     "interpreters",
     "guest-tools",
     "guest-builds",
+    TOOLS,
 ];
+
+/// The folder of tools that are installed from their sources.
+const TOOLS: &str = "tools";
 
 /// By which file the folder of a guest is known, whatever its language.
 const GUESTS: [&str; 3] = ["Cargo.toml", "job.js", "job.py"];
@@ -199,12 +201,16 @@ pub(crate) fn clean(stages: &mut Stages, args: &CleanArgs) -> Result<ExitCode> {
     })?;
     if args.all {
         stages.run("remove what set-up fetched", || {
-            FETCHED
-                .into_iter()
-                .try_for_each(|dir| remove(run::assay_home()?.join(dir)))
+            let home = run::assay_home()?;
+            fetched().try_for_each(|dir| remove(home.join(dir)))
         })?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Every folder below Assay's own that can be fetched or built again.
+fn fetched() -> impl Iterator<Item = &'static str> {
+    FETCHED.into_iter().chain(setup::environments())
 }
 
 fn remove(dir: PathBuf) -> Result<()> {
@@ -241,7 +247,7 @@ pub(crate) fn target_directory() -> Result<PathBuf> {
 
 /// Builds the book with the pinned mdbook, which is installed beside what set-up fetches.
 pub(crate) fn book(stages: &mut Stages) -> Result<ExitCode> {
-    let tools = run::assay_home()?.join("tools");
+    let tools = run::assay_home()?.join(TOOLS);
     let mdbook = tools.join("bin").join("mdbook");
     let wanted = format!("mdbook v{MDBOOK}");
     if run::text(Command::new(&mdbook).arg("--version")).is_none_or(|has| has.trim() != wanted) {

@@ -72,6 +72,11 @@ pub(crate) fn run(wanted: Wanted) -> Result<()> {
     Ok(())
 }
 
+/// The folders of Python environments below Assay's own.
+pub(crate) fn environments() -> impl Iterator<Item = &'static str> {
+    reference::FOLDERS.into_iter().chain(interface::FOLDERS)
+}
+
 /// Puts ONNX Runtime for CUDA and NVIDIA's libraries below a folder that is to be copied elsewhere.
 pub(crate) fn cuda_into(folder: &Path) -> Result<()> {
     fetch::run(folder, &pins::cuda()).map(drop)

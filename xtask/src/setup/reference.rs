@@ -22,6 +22,9 @@ const PACKAGES: [&str; 3] = [
     "examples/ocr/requirements.txt",
 ];
 
+/// Where the two lie below Assay's own folder.
+pub(super) const FOLDERS: [&str; 2] = ["venv", "venv-examples"];
+
 /// A Python environment and what it is made of.
 pub(super) struct Environment {
     /// Where it lies.
@@ -31,12 +34,13 @@ pub(super) struct Environment {
 }
 
 pub(super) fn run(home: &Path) -> Result<()> {
+    let [examples, packages] = FOLDERS.map(|folder| home.join(folder));
     ensure(&Environment {
-        folder: home.join("venv"),
+        folder: examples,
         requirements: &REQUIREMENTS,
     })?;
     ensure(&Environment {
-        folder: home.join("venv-examples"),
+        folder: packages,
         requirements: &PACKAGES,
     })
 }
