@@ -19,7 +19,7 @@ use crate::control::DataDir;
 use crate::devnet::{Parent, Ready};
 use crate::exit::{Coded, Exit, fail};
 use crate::output::Output;
-use crate::provider_file::{ProviderFile, Size};
+use crate::provider_file::{KIND, ProviderFile, Size};
 use crate::{bytes, machine, service};
 
 /// How long a stop waits for what runs, in seconds, if nothing is said.
@@ -150,6 +150,14 @@ pub(super) async fn run(settings: Start, output: Output) -> Result<()> {
         .map(|kind| format!(", CHEATS ON PURPOSE: {kind}"));
     let (config, urls) = config(settings, ProviderFile::load(&data)?)?;
     let waits = !config.aggregators.is_empty() || !urls.is_empty();
+    if !waits {
+        let file = data.join(KIND.file);
+        tracing::warn!(
+            "no aggregator is configured, so nobody gives this provider work: name one with --aggregator, \
+             ASSAY_PROVIDER_AGGREGATOR or `aggregators` in {}",
+            file.display()
+        );
+    }
     let grace = config.stop_grace;
     let running = match provider::start(config).await {
         Err(error) if error.is_callers_fault() => Err(error).code(Exit::Usage)?,
