@@ -12,7 +12,9 @@
 //! goes out).
 
 mod auditing;
+mod config;
 mod error;
+mod reached;
 mod rows;
 
 mod feed;
@@ -48,35 +50,31 @@ mod views;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use api::server::{OperatorToken, Settings};
+use api::server::Settings;
 use ed25519_dalek::SigningKey;
 use jobs::envelope::SignerPolicy;
-use jobs::game::epoch::{EPOCH_MS_MAX, EPOCH_MS_MIN};
-use jobs::ids::{AggregatorId, ProviderId};
-use jobs::money::Amount;
+use jobs::ids::AggregatorId;
 use jobs::time::Timestamp;
 use ledger::FeeBps;
+use network::EventReceiver;
 use network::blobs::BlobStore;
-use network::{EventLoop, EventReceiver, Network, NetworkConfig, Role};
 use store::{Kv, RocksStore};
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, oneshot, watch};
 use tokio::task::JoinHandle;
 
-use crate::core::config::EPOCH_MS;
-use crate::core::epoch::VALIDATORS_MAX;
 use crate::core::{Config, Event};
 pub use auditing::Auditing;
 pub use audits::{Audit, audit_at_rest};
 pub use backup::restore;
 pub use collect::{KEEP_DAYS, KEEP_DAYS_MAX};
+pub use config::{AggregatorConfig, GameConfig};
 pub use error::Error;
 use handle::Handle;
 use watched::Watched;
@@ -114,109 +112,6 @@ const FETCHES_MAX: usize = 256;
 
 /// Audits and searches through records at the same time: strangers may ask for them.
 const INQUIRIES_MAX: usize = 2;
-
-/// Everything an aggregator is told when it starts.
-#[derive(Clone)]
-pub struct AggregatorConfig {
-    /// Directory of its store and blobs.
-    pub data: PathBuf,
-    /// Ed25519 secret seed of its identity.
-    pub seed: [u8; 32],
-    /// Where its HTTP interface listens; port 0 picks one.
-    pub http: SocketAddr,
-    /// Multiaddresses it listens on for peers.
-    pub p2p: Vec<String>,
-    /// Fee on what providers get, in basis points.
-    pub fee_bps: u16,
-    /// Whose jobs it takes.
-    pub signers: SignerPolicy,
-    /// The secret that lets an operator deposit.
-    pub operator_token: String,
-    /// Names under which its HTTP interface is reached, beside addresses and `localhost`.
-    pub http_names: Vec<String>,
-    /// Origins whose pages may use it, such as `https://example.org`.
-    pub http_origins: Vec<String>,
-    /// Bound on blobs, in bytes.
-    pub blob_quota: u64,
-    /// Days for which results of finished jobs are kept; 0: until their room is needed.
-    pub keep_days: u32,
-    /// How answers are audited.
-    pub auditing: Auditing,
-    /// Whether providers of one network prefix count as one.
-    pub prefix_diversity: bool,
-    /// The game: whose reports count, how long an epoch is, and what one is rewarded with at most.
-    pub game: GameConfig,
-}
-
-/// The operator's part of the game.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct GameConfig {
-    /// Whose reports count, at most [`VALIDATORS_MAX`].
-    pub validators: BTreeSet<ProviderId>,
-    /// Length of an epoch in milliseconds.
-    pub epoch_ms: u64,
-    /// The most that one epoch is rewarded with.
-    pub epoch_reward: Amount,
-}
-
-impl Default for GameConfig {
-    /// No validators, an hour, nothing.
-    fn default() -> Self {
-        Self {
-            validators: BTreeSet::new(),
-            epoch_ms: EPOCH_MS,
-            epoch_reward: Amount::ZERO,
-        }
-    }
-}
-
-impl GameConfig {
-    /// Writes it into the core's settings.
-    fn apply(&self, settings: &mut Config) -> Result<(), Error> {
-        let refuse = |what: &str, value: u64, least: u64, most: u64| {
-            Error::Config(format!("{what} = {value}: must be {least} to {most}"))
-        };
-        if !(EPOCH_MS_MIN..=EPOCH_MS_MAX).contains(&self.epoch_ms) {
-            return Err(refuse(
-                "epoch_ms",
-                self.epoch_ms,
-                EPOCH_MS_MIN,
-                EPOCH_MS_MAX,
-            ));
-        }
-        let listed = self.validators.len();
-        if listed > VALIDATORS_MAX {
-            return Err(refuse(
-                "validators",
-                listed as u64,
-                0,
-                VALIDATORS_MAX as u64,
-            ));
-        }
-        settings.validators.clone_from(&self.validators);
-        settings.epoch_ms = self.epoch_ms;
-        settings.epoch_reward = self.epoch_reward;
-        Ok(())
-    }
-}
-
-impl From<&AggregatorConfig> for Settings {
-    fn from(config: &AggregatorConfig) -> Self {
-        Self {
-            token: OperatorToken::new(config.operator_token.clone()),
-            names: config.http_names.clone(),
-            origins: config.http_origins.clone(),
-        }
-    }
-}
-
-impl std::fmt::Debug for AggregatorConfig {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("AggregatorConfig")
-            .field("data", &self.data)
-            .finish_non_exhaustive()
-    }
-}
 
 /// What every task of the driver shares.
 #[derive(Debug)]
@@ -334,15 +229,15 @@ async fn start_with(
     let (store, closed) = Watched::new(store);
     let store: Arc<dyn Kv> = Arc::new(store);
     let id = settings.aggregator;
+    let reached = reached::Reached::new(id, &config.p2p_external)?;
     let [accept_timeout, reveal_timeout] =
         [settings.accept_timeout_ms, settings.reveal_timeout_ms].map(Duration::from_millis);
     let machine = machine::Machine::load(Arc::clone(&store), settings)?;
     let blobs = BlobStore::open(config.data.join(BLOBS), config.blob_quota)?;
 
-    let (network, events, event_loop) = join_network(&config, &blobs)?;
+    let (network, events, event_loop) = reached.join(&config, &blobs)?;
     let mut tasks = vec![tokio::spawn(event_loop.run())];
-    let listeners = network.listeners().await?;
-    let p2p: Vec<String> = listeners.iter().map(ToString::to_string).collect();
+    let p2p = reached.addresses(&network.listeners().await?);
     let (listener, http) = listen(config.http).await?;
     let (stop, stopping) = watch::channel(false);
     let (handle, inbox) = handle::channel();
@@ -416,16 +311,6 @@ fn serve(
         tokio::spawn(http),
         tokio::spawn(close(shared, machine, stop)),
     ]
-}
-
-fn join_network(
-    config: &AggregatorConfig,
-    blobs: &BlobStore,
-) -> Result<(network::Client, EventReceiver, EventLoop), Error> {
-    let mut settings = NetworkConfig::new(config.seed, Role::Aggregator);
-    settings.listen = config.p2p.clone();
-    settings.blobs = Some(Arc::new(blobs.clone()));
-    Ok(Network::new(settings)?)
 }
 
 async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), Error> {

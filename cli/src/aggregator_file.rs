@@ -5,6 +5,7 @@
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
+use api::network::AddressRange;
 use jobs::ids::{ClientId, ProviderId};
 use jobs::money::Amount;
 use serde::Deserialize;
@@ -26,7 +27,9 @@ pub(crate) const KIND: Kind = Kind {
         "http",
         "http_names",
         "allow_origins",
+        "trusted_proxies",
         "p2p",
+        "p2p_external",
         "fee_bps",
         "trust",
         "blob_quota",
@@ -51,7 +54,9 @@ pub(crate) struct AggregatorFile {
     pub(crate) http: Option<SocketAddr>,
     pub(crate) http_names: Option<Vec<String>>,
     pub(crate) allow_origins: Option<Vec<String>>,
+    pub(crate) trusted_proxies: Option<Vec<AddressRange>>,
     pub(crate) p2p: Option<Vec<String>>,
+    pub(crate) p2p_external: Option<Vec<String>>,
     pub(crate) fee_bps: Option<u16>,
     pub(crate) trust: Option<BTreeSet<ClientId>>,
     pub(crate) blob_quota: Option<Size>,

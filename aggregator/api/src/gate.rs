@@ -4,6 +4,7 @@
 //! does.
 
 mod body;
+mod forwarded;
 
 use std::future::Future;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -22,11 +23,12 @@ use tracing::{Instrument, Span};
 
 use crate::network::Prefix;
 use crate::problem::{Code, Problem};
-use crate::server::OperatorToken;
 use crate::server::rates::{Rate, Rates};
 use crate::server::traffic::{Refused, Traffic};
+use crate::server::{OperatorToken, Settings};
 use crate::trace;
 pub(crate) use body::{JSON_BODY_MAX, Sender};
+pub(crate) use forwarded::{Peer, Proxies};
 
 /// Requests that are decided at once, but for uploads.
 pub(crate) const REQUESTS_MAX: usize = 256;
@@ -62,15 +64,12 @@ const AUTH_FAILURE_FINE: u32 = 20;
 /// Names every answer.
 pub(crate) const REQUEST_ID: &str = "x-request-id";
 
-/// Where a request comes from; put into its extensions by the server.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Peer(pub(crate) Prefix);
-
 /// Who may ask what, and how much of it at once.
 #[derive(Debug)]
 pub(crate) struct Gate {
     pub(crate) token: OperatorToken,
     pub(crate) traffic: Traffic,
+    pub(crate) proxies: Proxies,
     names: Vec<String>,
     origins: Vec<String>,
     prefixes: Mutex<Rates<Prefix>>,
@@ -94,13 +93,20 @@ enum Class {
 }
 
 impl Gate {
-    pub(crate) fn new(token: OperatorToken, names: Vec<String>, origins: Vec<String>) -> Self {
+    pub(crate) fn new(settings: Settings) -> Self {
+        let Settings {
+            token,
+            names,
+            origins,
+            proxies,
+        } = settings;
         let mut run = [0; 4];
         // Only a name: without randomness all runs have the same.
         let _ = getrandom::fill(&mut run);
         Self {
             token,
             traffic: Traffic::default(),
+            proxies: Proxies(proxies),
             names,
             origins,
             prefixes: Mutex::new(Rates::new(PREFIX_RATE, RATES_MAX)),
@@ -233,8 +239,8 @@ pub(crate) async fn pass(State(gate): State<Arc<Gate>>, request: Request, next: 
     };
     let status = response.status();
     span.record("http.response.status_code", status.as_u16());
-    if let (StatusCode::UNAUTHORIZED, Some(Peer(prefix))) = (status, peer) {
-        gate.fine(prefix);
+    if let (StatusCode::UNAUTHORIZED, Some(peer)) = (status, peer) {
+        gate.fine(peer.network);
     }
     if status == StatusCode::TOO_MANY_REQUESTS {
         gate.traffic.refused(Refused::RateLimited);
@@ -286,7 +292,7 @@ fn admitted(
     gate.check_browser(request)?;
     match (class, peer) {
         (Class::Free, _) | (_, None) => Ok(()),
-        (_, Some(Peer(prefix))) => gate.charge_prefix(prefix),
+        (_, Some(peer)) => gate.charge_prefix(peer.network),
     }
 }
 

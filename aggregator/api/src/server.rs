@@ -1,12 +1,13 @@
 //! The server: hyper under axum, with every wait and count bounded.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
+use axum::response::IntoResponse;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -19,8 +20,8 @@ use tokio::time::Instant;
 use tower::Service;
 
 use crate::backend::Backend;
-use crate::gate::{Gate, Peer, Sender};
-use crate::network::Prefix;
+use crate::gate::{Gate, Sender};
+use crate::network::{AddressRange, Prefix};
 use crate::problem::{Code, Problem};
 use crate::routes;
 use metered::Metered;
@@ -98,6 +99,8 @@ pub struct Settings {
     pub names: Vec<String>,
     /// Origins whose pages may read answers and send requests, such as `https://example.org`.
     pub origins: Vec<String>,
+    /// Proxies that say in `X-Forwarded-For` whose requests they pass on. Nobody else is believed.
+    pub proxies: Vec<AddressRange>,
 }
 
 /// Binds `address`.
@@ -122,14 +125,12 @@ pub async fn serve<B: Backend>(
     settings: Settings,
     mut stop: watch::Receiver<bool>,
 ) {
-    let Settings {
-        token,
-        names,
-        origins,
-    } = settings;
-    let gate = Arc::new(Gate::new(token, names, origins));
-    let router = routes::router(backend, Arc::clone(&gate), stop.clone());
-    let registry = Registry::default();
+    let gate = Arc::new(Gate::new(settings));
+    let house = House {
+        router: routes::router(backend, Arc::clone(&gate), stop.clone()),
+        gate,
+        registry: Registry::default(),
+    };
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -144,24 +145,27 @@ pub async fn serve<B: Backend>(
                 continue;
             }
         };
-        match registry.admit(Prefix::of(address.ip())) {
+        // Whose requests a proxy passes on is not known before it does.
+        let address = address.ip();
+        let proxied = house.gate.proxies.trust(address);
+        let counted = (!proxied).then(|| Prefix::of(address));
+        match house.registry.admit(counted) {
             Ok(place) => {
-                let (router, stop) = (router.clone(), stop.clone());
-                tokio::spawn(connection(stream, router, Arc::new(place), stop));
+                let place = Arc::new(place);
+                let guest = Guest { address, place };
+                tokio::spawn(connection(stream, house.clone(), guest, stop.clone()));
             }
-            Err(full) => {
-                gate.traffic.refused(match full {
-                    Full::All => Refused::Shed,
-                    Full::Prefix => Refused::RateLimited,
-                });
-                turn_away(stream, full);
-            }
+            Err(full) => turn_away(stream, refuse(&house.gate, full)),
         }
     }
 }
 
-/// Tells a connection for which there is no room, as far as that costs nothing: nobody waits for it to listen.
-fn turn_away(stream: TcpStream, full: Full) {
+/// Why there is no room, which is counted.
+fn refuse(gate: &Gate, full: Full) -> Problem {
+    gate.traffic.refused(match full {
+        Full::All => Refused::Shed,
+        Full::Prefix => Refused::RateLimited,
+    });
     let (code, detail) = match full {
         Full::All => (
             Code::Overloaded,
@@ -174,7 +178,11 @@ fn turn_away(stream: TcpStream, full: Full) {
             ),
         ),
     };
-    let problem = Problem::of(code, detail).after(1);
+    Problem::of(code, detail).after(1)
+}
+
+/// Tells a connection for which there is no room, as far as that costs nothing: nobody waits for it to listen.
+fn turn_away(stream: TcpStream, problem: Problem) {
     let body = serde_json::to_string(&problem).unwrap_or_default();
     let reason = if problem.status == 429 {
         "Too Many Requests"
@@ -191,13 +199,29 @@ fn turn_away(stream: TcpStream, full: Full) {
     let _ = stream.try_write(answer.as_bytes());
 }
 
+/// What every connection shares.
+#[derive(Clone)]
+struct House {
+    gate: Arc<Gate>,
+    router: Router,
+    registry: Registry,
+}
+
+/// One connection.
+#[derive(Clone)]
+struct Guest {
+    /// Who is at its other end.
+    address: IpAddr,
+    place: Arc<Place>,
+}
+
 async fn connection(
     mut stream: TcpStream,
-    router: Router,
-    place: Arc<Place>,
+    house: House,
+    guest: Guest,
     stop: watch::Receiver<bool>,
 ) {
-    if converse(&mut stream, router, &place, stop.clone()).await {
+    if converse(&mut stream, house, &guest, stop.clone()).await {
         linger(stream, stop).await;
     }
 }
@@ -205,8 +229,8 @@ async fn connection(
 /// Serves a connection to its end; answers whether the peer may still be sending.
 async fn converse(
     stream: &mut TcpStream,
-    router: Router,
-    place: &Arc<Place>,
+    house: House,
+    guest: &Guest,
     mut stop: watch::Receiver<bool>,
 ) -> bool {
     let moved = AtomicU64::new(0);
@@ -214,7 +238,7 @@ async fn converse(
         stream,
         moved: &moved,
     };
-    let service = service_fn(|request| answer(request, router.clone(), Arc::clone(place)));
+    let service = service_fn(|request| answer(request, house.clone(), guest.clone()));
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_READ_TIMEOUT)
@@ -233,7 +257,7 @@ async fn converse(
                 return true;
             }
             // Others ask, and this one does not.
-            () = place.leave.notified() => return false,
+            () = guest.place.leave.notified() => return false,
             _ = spell.tick() => {
                 if moved.swap(0, Ordering::Relaxed) < SPELL_BYTES_MIN {
                     return false;
@@ -250,16 +274,31 @@ async fn converse(
 /// Answers one request. Until the answer is on its way, the connection keeps its place.
 async fn answer(
     request: Request<Incoming>,
-    mut router: Router,
-    place: Arc<Place>,
+    house: House,
+    guest: Guest,
 ) -> Result<Response<Placed>, std::convert::Infallible> {
+    let House {
+        gate,
+        mut router,
+        registry,
+    } = house;
+    let Guest { address, place } = guest;
     place.asks();
     let mut request = request.map(Body::new);
+    let peer = gate.proxies.peer(address, request.headers());
+    let passed = match peer.proxied.then(|| registry.pass(peer.network)) {
+        None => None,
+        Some(Ok(passed)) => Some(passed),
+        Some(Err(full)) => {
+            let response = refuse(&gate, full).into_response();
+            return Ok(response.map(|body| Placed::new(body, place, None)));
+        }
+    };
     let extensions = request.extensions_mut();
-    extensions.insert(Peer(place.prefix));
+    extensions.insert(peer);
     extensions.insert(Sender(Arc::clone(&place)));
     let response = router.call(request).await?;
-    Ok(response.map(|body| Placed::new(body, place)))
+    Ok(response.map(|body| Placed::new(body, place, passed)))
 }
 
 /// Takes what the peer still sends, and throws it away. A connection closed with unread bytes is reset,

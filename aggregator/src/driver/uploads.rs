@@ -133,7 +133,7 @@ pub(super) async fn take(
     let turn = Turn::take(shared, name);
     let lock = shared.blobs.upload_lock(&name).lock_owned();
     let Ok(mine) = tokio::time::timeout(TURN_TIMEOUT, lock).await else {
-        return Err(Problem::unavailable(&format!(
+        return Err(Problem::unavailable(format!(
             "blob {} is still being written or checked",
             blob.digest
         )));

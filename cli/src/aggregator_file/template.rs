@@ -34,9 +34,18 @@ http_names = {http_names}
 # Origins whose pages may use the HTTP interface beside its own, such as "https://example.org".
 #allow_origins = []
 
+# Proxies in front of the HTTP interface, as addresses or ranges of them such as "127.0.0.1" or "10.0.0.0/8". They say in
+# X-Forwarded-For whose requests they pass on, so that what one client asks too often is not held against all. Whoever else
+# sends that header is not believed.
+#trusted_proxies = []
+
 # Multiaddresses to listen on for providers, who must be able to reach them: /ip4/0.0.0.0/... for all addresses of this
 # machine.
 p2p = {p2p}
+
+# Multiaddresses at which providers reach this aggregator, where it cannot know them itself: behind a router, at the private
+# address of a cloud, in a container. Such as "/ip4/203.0.113.7/tcp/7701"; they are told before those above.
+#p2p_external = []
 
 # Fee on what providers get, in basis points (50 to 200).
 fee_bps = {fee_bps}

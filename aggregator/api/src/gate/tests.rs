@@ -5,14 +5,16 @@ use tower::Service;
 use super::*;
 use crate::server::registry::{CONNECTIONS_PER_PREFIX_MAX, Registry};
 
+/// The proxy in front of the gate.
+const PROXY: &str = "127.0.0.1";
+
 fn gate() -> Arc<Gate> {
-    let token = OperatorToken::new("token".into());
-    let names = vec!["assay.example".to_owned()];
-    Arc::new(Gate::new(
-        token,
-        names,
-        vec!["https://friend.example".into()],
-    ))
+    Arc::new(Gate::new(Settings {
+        token: OperatorToken::new("token".into()),
+        names: vec!["assay.example".to_owned()],
+        origins: vec!["https://friend.example".into()],
+        proxies: vec![PROXY.parse().unwrap(), "10.0.0.0/8".parse().unwrap()],
+    }))
 }
 
 fn router(gate: &Arc<Gate>) -> Router {
@@ -25,17 +27,30 @@ fn router(gate: &Arc<Gate>) -> Router {
         .route("/api/v1/slow", get(std::future::pending::<&'static str>))
         .route("/api/v1/health", get(|| async { "ok" }))
         .route("/page", get(html))
+        .route("/secret", get(|| async { StatusCode::UNAUTHORIZED }))
         .layer(axum::middleware::from_fn_with_state(Arc::clone(gate), pass))
 }
 
 async fn ask(gate: &Arc<Gate>, method: &str, path: &str, headers: &[(&str, &str)]) -> Response {
+    ask_from("192.0.2.1", gate, method, path, headers).await
+}
+
+/// As the server puts it to the gate.
+async fn ask_from(
+    address: &str,
+    gate: &Arc<Gate>,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+) -> Response {
     let mut request = Request::builder().method(method).uri(path);
     for (name, value) in headers {
         request = request.header(*name, *value);
     }
     let mut request = request.body(Body::empty()).unwrap();
-    let address = "192.0.2.1".parse().unwrap();
-    request.extensions_mut().insert(Peer(Prefix::of(address)));
+    let address = address.parse().unwrap();
+    let peer = gate.proxies.peer(address, request.headers());
+    request.extensions_mut().insert(peer);
     router(gate).call(request).await.unwrap()
 }
 
@@ -107,6 +122,88 @@ async fn a_network_that_asks_too_much_waits_but_not_for_health() {
     assert_eq!(charged.expect("a bound").code, "too-many-requests");
 }
 
+/// Failures that use up what a network may ask, with some for the time that they take.
+const FAILURES: u32 = PREFIX_RATE.burst * 2 / AUTH_FAILURE_FINE;
+
+/// Fewer of them than that: whom so many stop has asked before.
+const FEW: u32 = FAILURES / 4;
+
+/// Whether somebody who asks so often for what it may not see is told to wait.
+async fn is_stopped(
+    gate: &Arc<Gate>,
+    address: &str,
+    often: u32,
+    list: impl Fn(u32) -> Option<String>,
+) -> bool {
+    for at in 0..often {
+        let list = list(at);
+        let header = list.as_ref().map(|list| ("x-forwarded-for", list.as_str()));
+        let answer = ask_from(address, gate, "GET", "/secret", header.as_slice()).await;
+        if answer.status() == StatusCode::TOO_MANY_REQUESTS {
+            return true;
+        }
+    }
+    false
+}
+
+/// Whether somebody has used up what it may ask.
+async fn is_spent(gate: &Arc<Gate>, address: &str, list: Option<&str>) -> bool {
+    is_stopped(gate, address, FEW, |_| list.map(str::to_owned)).await
+}
+
+/// Whether somebody may ask.
+async fn may(gate: &Arc<Gate>, address: &str, list: Option<&str>) -> bool {
+    let header = list.map(|list| ("x-forwarded-for", list));
+    let answer = ask_from(address, gate, "GET", "/api/v1/jobs", header.as_slice()).await;
+    answer.status() == StatusCode::OK
+}
+
+#[tokio::test]
+async fn a_stranger_that_names_others_pays_for_what_it_asks_itself() {
+    let (gate, stranger) = (gate(), "192.0.2.1");
+    let named = |at: u32| Some(format!("198.51.{at}.1"));
+    assert!(is_stopped(&gate, stranger, FAILURES, named).await);
+    assert!(is_spent(&gate, stranger, Some("203.0.113.1")).await);
+    assert!(is_spent(&gate, stranger, None).await);
+    // Nor does whoever it named.
+    assert!(may(&gate, "198.51.0.1", None).await);
+}
+
+#[tokio::test]
+async fn clients_behind_a_trusted_proxy_have_a_bucket_each() {
+    let gate = gate();
+    let one = |_| Some("192.0.2.1".to_owned());
+    assert!(is_stopped(&gate, PROXY, FAILURES, one).await);
+    assert!(is_spent(&gate, PROXY, Some("192.0.2.1")).await);
+    assert!(
+        is_spent(&gate, PROXY, Some("192.0.2.77")).await,
+        "its network"
+    );
+    assert!(is_spent(&gate, PROXY, Some("192.0.2.1, 10.1.1.1")).await);
+    assert!(is_spent(&gate, "10.1.1.1", Some("192.0.2.1")).await);
+    assert!(may(&gate, PROXY, Some("198.51.100.1")).await);
+    assert!(may(&gate, PROXY, None).await, "the proxy itself");
+    assert!(
+        is_spent(&gate, "192.0.2.1", None).await,
+        "it is the same one"
+    );
+}
+
+#[tokio::test]
+async fn a_client_behind_a_trusted_proxy_gains_nothing_by_false_entries() {
+    for entry in ["198.51.{at}.1", "127.0.0.1", "10.0.{at}.1", "nonsense", ""] {
+        let gate = gate();
+        let lists = |at: u32| {
+            let false_one = entry.replace("{at}", &at.to_string());
+            Some(format!("{false_one}, 192.0.2.1"))
+        };
+        assert!(is_stopped(&gate, PROXY, FAILURES, lists).await, "{entry}");
+        assert!(is_spent(&gate, PROXY, Some("192.0.2.1")).await, "{entry}");
+        assert!(may(&gate, PROXY, Some("198.51.0.1")).await, "{entry}");
+        assert!(may(&gate, PROXY, None).await, "{entry}");
+    }
+}
+
 #[tokio::test]
 async fn what_finds_no_room_is_turned_away_and_what_takes_too_long_ends() {
     let gate = gate();
@@ -158,7 +255,7 @@ async fn bodies_that_do_not_come_take_no_place_from_others() {
 async fn who_sends_a_body_slowly_makes_room_for_others() {
     let gate = gate();
     let registry = Registry::default();
-    let prefix = Prefix::of("192.0.2.1".parse().unwrap());
+    let prefix = Some(Prefix::of("192.0.2.1".parse().unwrap()));
     let place = Arc::new(registry.admit(prefix).ok().unwrap());
     assert!(place.asks(), "its head has come");
     let (sent, body) = tokio::sync::mpsc::channel::<Result<&str, std::io::Error>>(1);

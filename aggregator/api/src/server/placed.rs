@@ -7,17 +7,23 @@ use std::task::{Context, Poll};
 use axum::body::{Body, Bytes};
 use hyper::body::{Frame, SizeHint};
 
-use super::registry::Place;
+use super::registry::{Passed, Place};
 
 /// Passes everything on. When it is dropped, the connection waits for another request.
 pub(super) struct Placed {
     body: Body,
     place: Arc<Place>,
+    /// Counts for whom a proxy passed the request on, until the answer is on its way.
+    _passed: Option<Passed>,
 }
 
 impl Placed {
-    pub(super) const fn new(body: Body, place: Arc<Place>) -> Self {
-        Self { body, place }
+    pub(super) const fn new(body: Body, place: Arc<Place>, passed: Option<Passed>) -> Self {
+        Self {
+            body,
+            place,
+            _passed: passed,
+        }
     }
 }
 

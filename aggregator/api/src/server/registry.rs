@@ -13,7 +13,7 @@ use crate::network::Prefix;
 /// Connections at once.
 pub const CONNECTIONS_MAX: usize = 1024;
 
-/// Connections at once from one network.
+/// Connections at once from one network, and requests of that network through proxies.
 pub const CONNECTIONS_PER_PREFIX_MAX: usize = 256;
 
 #[derive(Default)]
@@ -22,7 +22,7 @@ struct State {
     total: usize,
     per_prefix: BTreeMap<Prefix, usize>,
     /// Connections that wait for a request head, the longest first.
-    waiting: BTreeMap<u64, (Prefix, Arc<Notify>)>,
+    waiting: BTreeMap<u64, (Option<Prefix>, Arc<Notify>)>,
 }
 
 /// Every connection.
@@ -41,11 +41,18 @@ pub(crate) enum Full {
 /// A connection's place, until it is dropped.
 pub(crate) struct Place {
     registry: Registry,
-    pub(crate) prefix: Prefix,
+    /// The network that it counts for.
+    prefix: Option<Prefix>,
     /// Its number while it waits for a request head.
     waits: Mutex<Option<u64>>,
     /// Told when it has to make room.
     pub(crate) leave: Arc<Notify>,
+}
+
+/// What a request through a proxy counts for its network, until it is dropped.
+pub(crate) struct Passed {
+    registry: Registry,
+    prefix: Prefix,
 }
 
 impl Registry {
@@ -53,11 +60,11 @@ impl Registry {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Finds room for a connection, if need be another's that asks nothing.
-    pub(crate) fn admit(&self, prefix: Prefix) -> Result<Place, Full> {
+    /// Finds room for a connection, if need be another's that asks nothing. One that counts for no network has only the
+    /// bound of all.
+    pub(crate) fn admit(&self, prefix: Option<Prefix>) -> Result<Place, Full> {
         let mut state = self.state();
-        let own = state.per_prefix.get(&prefix).copied().unwrap_or(0);
-        if own >= CONNECTIONS_PER_PREFIX_MAX {
+        if prefix.is_some_and(|prefix| state.is_full(prefix)) {
             let oldest = state.waiting.iter().find(|(_, (of, _))| *of == prefix);
             let oldest = oldest.map(|(number, _)| *number);
             state.evict(oldest.ok_or(Full::Prefix)?);
@@ -66,8 +73,9 @@ impl Registry {
             state.evict(oldest.ok_or(Full::All)?);
         }
         state.total = state.total.saturating_add(1);
-        let own = state.per_prefix.entry(prefix).or_default();
-        *own = own.saturating_add(1);
+        if let Some(prefix) = prefix {
+            state.enter(prefix);
+        }
         drop(state);
         let place = Place {
             registry: self.clone(),
@@ -78,9 +86,40 @@ impl Registry {
         place.waits();
         Ok(place)
     }
+
+    /// Counts a request that a proxy passes on for its network, if that has not too many.
+    pub(crate) fn pass(&self, prefix: Prefix) -> Result<Passed, Full> {
+        let mut state = self.state();
+        if state.is_full(prefix) {
+            return Err(Full::Prefix);
+        }
+        state.enter(prefix);
+        drop(state);
+        let registry = self.clone();
+        Ok(Passed { registry, prefix })
+    }
 }
 
 impl State {
+    fn is_full(&self, prefix: Prefix) -> bool {
+        let own = self.per_prefix.get(&prefix);
+        own.is_some_and(|own| *own >= CONNECTIONS_PER_PREFIX_MAX)
+    }
+
+    fn enter(&mut self, prefix: Prefix) {
+        let own = self.per_prefix.entry(prefix).or_default();
+        *own = own.saturating_add(1);
+    }
+
+    fn leave(&mut self, prefix: Prefix) {
+        if let Some(own) = self.per_prefix.get_mut(&prefix) {
+            *own = own.saturating_sub(1);
+            if *own == 0 {
+                self.per_prefix.remove(&prefix);
+            }
+        }
+    }
+
     /// Has a waiting connection leave. It counts until it has.
     fn evict(&mut self, number: u64) {
         if let Some((_, leave)) = self.waiting.remove(&number) {
@@ -119,12 +158,15 @@ impl Drop for Place {
         self.asks();
         let mut state = self.registry.state();
         state.total = state.total.saturating_sub(1);
-        if let Some(own) = state.per_prefix.get_mut(&self.prefix) {
-            *own = own.saturating_sub(1);
-            if *own == 0 {
-                state.per_prefix.remove(&self.prefix);
-            }
+        if let Some(prefix) = self.prefix {
+            state.leave(prefix);
         }
+    }
+}
+
+impl Drop for Passed {
+    fn drop(&mut self) {
+        self.registry.state().leave(self.prefix);
     }
 }
 
@@ -132,8 +174,8 @@ impl Drop for Place {
 mod tests {
     use super::*;
 
-    fn prefix(text: &str) -> Prefix {
-        Prefix::of(text.parse().unwrap())
+    fn prefix(text: &str) -> Option<Prefix> {
+        Some(Prefix::of(text.parse().unwrap()))
     }
 
     #[test]
@@ -169,6 +211,32 @@ mod tests {
         assert_eq!(registry.admit(prefix("10.1.0.1")).err(), Some(Full::All));
         drop(places);
         assert!(registry.admit(prefix("10.1.0.1")).is_ok());
+        assert!(registry.state().per_prefix.is_empty());
+    }
+
+    #[test]
+    fn a_proxy_has_only_the_bound_of_all_and_what_it_passes_on_that_of_its_network() {
+        let registry = Registry::default();
+        let places: Vec<Place> = (0..CONNECTIONS_MAX)
+            .map(|_| registry.admit(None).ok().unwrap())
+            .collect();
+        assert!(places.iter().all(Place::asks), "none had to make room");
+        assert_eq!(registry.admit(None).err(), Some(Full::All));
+        drop(places);
+
+        let (crowd, other) = (prefix("192.0.2.1"), prefix("192.0.3.1"));
+        let direct = registry.admit(crowd).ok().unwrap();
+        let pass = |prefix: Option<Prefix>| registry.pass(prefix.unwrap());
+        let mut passed: Vec<Passed> = (1..CONNECTIONS_PER_PREFIX_MAX)
+            .map(|_| pass(crowd).ok().unwrap())
+            .collect();
+        assert_eq!(pass(crowd).err(), Some(Full::Prefix));
+        assert!(pass(other).is_ok(), "another network has room");
+        assert!(direct.asks());
+        assert_eq!(registry.admit(crowd).err(), Some(Full::Prefix));
+        passed.pop();
+        assert!(pass(crowd).is_ok(), "one has been answered");
+        drop((passed, direct));
         assert!(registry.state().per_prefix.is_empty());
     }
 }

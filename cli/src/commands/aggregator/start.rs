@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use aggregator::driver::{BLOB_QUOTA, GameConfig, KEEP_DAYS};
 use aggregator::{AggregatorConfig, Auditing};
 use anyhow::{Context, Result};
+use api::network::AddressRange;
 use clap::Args;
 use jobs::envelope::SignerPolicy;
 use jobs::ids::{ClientId, ProviderId};
@@ -71,6 +72,10 @@ pub(crate) struct Start {
     /// Multiaddress it listens on for peers; may be repeated [default: port 7701 on loopback, TCP and QUIC].
     #[arg(long, env = "ASSAY_AGGREGATOR_P2P", value_delimiter = ',')]
     p2p: Vec<String>,
+    /// Multiaddress at which peers reach it, such as /ip4/203.0.113.7/tcp/7701, where those that it listens on do not
+    /// say it: behind a router, in a cloud or a container; may be repeated [default: those that it listens on].
+    #[arg(long, env = "ASSAY_AGGREGATOR_P2P_EXTERNAL", value_delimiter = ',')]
+    p2p_external: Vec<String>,
     /// Fee on what providers get, in basis points (50 to 200) [default: 100].
     #[arg(long, env = "ASSAY_AGGREGATOR_FEE_BPS")]
     fee_bps: Option<u16>,
@@ -110,6 +115,15 @@ pub(crate) struct Start {
     /// [default: none but its own].
     #[arg(long, env = "ASSAY_AGGREGATOR_ALLOW_ORIGINS", value_delimiter = ',')]
     allow_origin: Vec<String>,
+    /// Address of a proxy in front of the HTTP interface, or a range of them such as 10.0.0.0/8; may be repeated
+    /// [default: none]. Whose requests it passes on is read from X-Forwarded-For, which nobody else is believed.
+    #[arg(
+        long,
+        value_name = "ADDRESS",
+        env = "ASSAY_AGGREGATOR_TRUSTED_PROXIES",
+        value_delimiter = ','
+    )]
+    trusted_proxy: Vec<AddressRange>,
     /// Bound on the blobs it holds, for example 20GiB [default: 64GiB].
     #[arg(long, env = "ASSAY_AGGREGATOR_BLOB_QUOTA", value_parser = bytes::parse)]
     blob_quota: Option<u64>,
@@ -159,7 +173,9 @@ struct Settings {
     http: SocketAddr,
     http_names: Vec<String>,
     http_origins: Vec<String>,
+    trusted_proxies: Vec<AddressRange>,
     p2p: Vec<String>,
+    p2p_external: Vec<String>,
     fee_bps: u16,
     trust: BTreeSet<ClientId>,
     blob_quota: u64,
@@ -209,7 +225,9 @@ impl Settings {
             },
             http_names: many(said.http_name, file.http_names).unwrap_or_default(),
             http_origins: many(said.allow_origin, file.allow_origins).unwrap_or_default(),
+            trusted_proxies: many(said.trusted_proxy, file.trusted_proxies).unwrap_or_default(),
             p2p: many(said.p2p, file.p2p).unwrap_or_else(default),
+            p2p_external: many(said.p2p_external, file.p2p_external).unwrap_or_default(),
             fee_bps: said.fee_bps.or(file.fee_bps).unwrap_or(FEE_BPS),
             trust: set(said.trust, file.trust),
             blob_quota: said.blob_quota.or(quota).unwrap_or(BLOB_QUOTA),
@@ -229,9 +247,11 @@ impl Settings {
             data,
             http: self.http,
             p2p: self.p2p,
+            p2p_external: self.p2p_external,
             fee_bps: self.fee_bps,
             http_names: self.http_names,
             http_origins: self.http_origins,
+            trusted_proxies: self.trusted_proxies,
             blob_quota: self.blob_quota,
             keep_days: self.keep_results,
             auditing: self.auditing,
@@ -330,5 +350,30 @@ mod tests {
         assert_eq!(flagged.auditing.finality_ms, 8000);
         assert_eq!(flagged.blob_quota, 2 << 30);
         assert!(merged(&["--one-network"], "").one_network);
+    }
+
+    #[test]
+    fn proxies_and_external_addresses_come_from_the_file_and_flags_go_before_it() {
+        let none = merged(&[], "");
+        assert!(none.trusted_proxies.is_empty() && none.p2p_external.is_empty());
+        let file = "trusted_proxies = [\"127.0.0.1\", \"10.0.0.0/8\"]\n\
+                    p2p_external = [\"/ip4/203.0.113.7/tcp/7701\"]";
+        let of = |text: &str| text.parse::<AddressRange>().unwrap();
+        let from_file = merged(&[], file);
+        let listed = [of("127.0.0.1"), of("10.0.0.0/8")];
+        assert_eq!(from_file.trusted_proxies, listed);
+        assert_eq!(from_file.p2p_external, ["/ip4/203.0.113.7/tcp/7701"]);
+        let arguments = [
+            "--trusted-proxy=::1",
+            "--trusted-proxy=192.0.2.0/24",
+            "--p2p-external=/ip4/198.51.100.7/tcp/1",
+            "--p2p-external=/ip6/2001:db8::7/tcp/1",
+        ];
+        let flagged = merged(&arguments, file);
+        assert_eq!(flagged.trusted_proxies, [of("::1"), of("192.0.2.0/24")]);
+        assert_eq!(
+            flagged.p2p_external,
+            ["/ip4/198.51.100.7/tcp/1", "/ip6/2001:db8::7/tcp/1"]
+        );
     }
 }
