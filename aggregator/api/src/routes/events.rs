@@ -1,10 +1,11 @@
 //! Live events, as server-sent events: what happens to one job until it has ended, or to all.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::convert::Infallible;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use axum::Extension;
 use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::sse::{Event, KeepAlive, Sse};
@@ -13,48 +14,98 @@ use futures::Stream;
 use jobs::ids::JobId;
 use serde_json::json;
 use tokio::sync::broadcast::{Receiver, error::RecvError};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::watch;
 
 use super::taken::Path;
 use super::{Shared, job_id};
 use crate::backend::{Answer, Backend};
 use crate::feed::{EventId, Numbered, Reading};
+use crate::gate::Peer;
+use crate::network::Prefix;
 use crate::problem::{Code, Problem};
 
 /// Readers of events at once.
 const SUBSCRIBERS_MAX: usize = 256;
 
+/// Of those, readers of one network, so that none keeps everybody else from reading.
+const SUBSCRIBERS_PER_NETWORK_MAX: usize = 64;
+
 /// Pause after which a line that means nothing shows that the connection is alive.
 const HEARTBEAT: Duration = Duration::from_secs(15);
 
-/// Places of readers.
-pub(super) struct Subscribers(Arc<Semaphore>);
+/// How many read, by their networks.
+#[derive(Clone, Default)]
+pub(super) struct Subscribers(Arc<Mutex<BTreeMap<Prefix, usize>>>);
 
-impl Default for Subscribers {
-    fn default() -> Self {
-        Self(Arc::new(Semaphore::new(SUBSCRIBERS_MAX)))
+/// A reader's place, until it is dropped.
+struct Place {
+    subscribers: Subscribers,
+    network: Prefix,
+}
+
+impl Subscribers {
+    fn readers(&self) -> MutexGuard<'_, BTreeMap<Prefix, usize>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn enter(&self, network: Prefix) -> Answer<Place> {
+        let mut readers = self.readers();
+        if readers.values().sum::<usize>() >= SUBSCRIBERS_MAX {
+            let detail = format!("{SUBSCRIBERS_MAX} read events already, the most that may");
+            return Err(Problem::of(Code::Overloaded, detail));
+        }
+        let own = readers.entry(network).or_default();
+        if *own >= SUBSCRIBERS_PER_NETWORK_MAX {
+            let detail = format!(
+                "{SUBSCRIBERS_PER_NETWORK_MAX} of your network read events already, the most that may"
+            );
+            return Err(Problem::of(Code::TooManyRequests, detail).after(1));
+        }
+        *own = own.saturating_add(1);
+        Ok(Place {
+            subscribers: self.clone(),
+            network,
+        })
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut readers = self.subscribers.readers();
+        if let Some(own) = readers.get_mut(&self.network) {
+            *own = own.saturating_sub(1);
+            if *own == 0 {
+                readers.remove(&self.network);
+            }
+        }
     }
 }
 
 /// Everything.
-pub(super) async fn all<B: Backend>(State(app): Shared<B>, headers: HeaderMap) -> Answer<Response> {
+pub(super) async fn all<B: Backend>(
+    State(app): Shared<B>,
+    Extension(peer): Extension<Peer>,
+    headers: HeaderMap,
+) -> Answer<Response> {
     let reader = Reader::new(
-        &app.subscribers,
+        app.subscribers.enter(peer.network)?,
         app.backend.feed().await?.read(last(&headers)?),
         &app.stop,
-    )?;
+    );
     Ok(stream(reader))
 }
 
 /// What happens to a job, until it has ended.
 pub(super) async fn of_job<B: Backend>(
     State(app): Shared<B>,
+    Extension(peer): Extension<Peer>,
     Path(job): Path<String>,
     headers: HeaderMap,
 ) -> Answer<Response> {
     let job = job_id(&job)?;
     let reading = app.backend.feed().await?.read(last(&headers)?);
-    let mut reader = Reader::new(&app.subscribers, reading, &app.stop)?;
+    let place = app.subscribers.enter(peer.network)?;
+    let mut reader = Reader::new(place, reading, &app.stop);
     // Asked after the reading began: what ends in between is read.
     let view = app.backend.job(job).await?;
     reader.job = Some(job);
@@ -82,7 +133,7 @@ fn last(headers: &HeaderMap) -> Answer<Option<EventId>> {
 
 /// One who reads.
 struct Reader {
-    _place: OwnedSemaphorePermit,
+    _place: Place,
     job: Option<JobId>,
     /// To be sent.
     ready: VecDeque<Event>,
@@ -95,19 +146,14 @@ struct Reader {
 }
 
 impl Reader {
-    fn new(places: &Subscribers, reading: Reading, stop: &watch::Receiver<bool>) -> Answer<Self> {
-        let place = Arc::clone(&places.0).try_acquire_owned();
-        let place = place.map_err(|_| {
-            let detail = format!("{SUBSCRIBERS_MAX} read events already, the most that may");
-            Problem::of(Code::Overloaded, detail)
-        })?;
+    fn new(place: Place, reading: Reading, stop: &watch::Receiver<bool>) -> Self {
         let Reading { missed, lost, live } = reading;
         let mut ready = VecDeque::new();
         if lost {
             let detail = "events after Last-Event-ID are no longer kept: look at the present state";
             ready.push_back(named("lost", detail));
         }
-        Ok(Self {
+        Self {
             _place: place,
             job: None,
             ready,
@@ -116,7 +162,7 @@ impl Reader {
             stop: stop.clone(),
             over: false,
             ended: false,
-        })
+        }
     }
 
     /// The next event, or nothing when there will be none.
@@ -206,8 +252,12 @@ mod tests {
 
     fn reader(feed: &Feed, places: &Subscribers) -> (Reader, watch::Sender<bool>) {
         let (stop, stopping) = watch::channel(false);
-        let reader = Reader::new(places, feed.read(None), &stopping);
-        (reader.unwrap(), stop)
+        let place = places.enter(network(1)).unwrap();
+        (Reader::new(place, feed.read(None), &stopping), stop)
+    }
+
+    fn network(number: u8) -> Prefix {
+        Prefix::of([number, 1, 1, 1].into())
     }
 
     #[tokio::test]
@@ -251,13 +301,18 @@ mod tests {
     #[tokio::test]
     async fn readers_are_bounded_and_their_places_given_back() {
         let (feed, places) = (Feed::after(0), Subscribers::default());
-        let held: Vec<_> = (0..SUBSCRIBERS_MAX)
+        let crowd: Vec<_> = (0..SUBSCRIBERS_PER_NETWORK_MAX)
             .map(|_| reader(&feed, &places))
             .collect();
-        let (_stop, stopping) = watch::channel(false);
-        let refused = Reader::new(&places, feed.read(None), &stopping);
-        assert_eq!(refused.err().unwrap().code, "overloaded");
-        drop(held);
-        assert!(Reader::new(&places, feed.read(None), &stopping).is_ok());
+        let refused = |number| places.enter(network(number)).err().unwrap().code;
+        assert_eq!(refused(1), "too-many-requests");
+        let others = (SUBSCRIBERS_PER_NETWORK_MAX..SUBSCRIBERS_MAX)
+            .map(|number| places.enter(network(2 + (number % 4) as u8)));
+        let others = others.collect::<Answer<Vec<_>>>().unwrap();
+        assert_eq!(refused(6), "overloaded");
+        drop(crowd);
+        assert!(places.enter(network(1)).is_ok());
+        drop(others);
+        assert!(places.readers().is_empty());
     }
 }
