@@ -131,12 +131,12 @@ pub(super) async fn sandbox(level: Status) -> Vec<Check> {
         Ok(report) => report,
         Err(error) => return vec![Check::of("sandbox", level, &error, LOOK)],
     };
-    let engine = report
+    let library = report
         .devices
         .first()
-        .map(|device| device.fingerprint.engine.clone());
+        .map(|device| device.fingerprint.library.clone());
     let mut checks = vec![match &report.no_models {
-        None => Check::ok("ONNX Runtime", engine.unwrap_or_default()),
+        None => Check::ok("ONNX Runtime", library.unwrap_or_default()),
         Some(why) => {
             let fix = "`cargo xtask setup` fetches it, or set ASSAY_ORT_DYLIB to libonnxruntime.so (1.27 or later)";
             Check::not("ONNX Runtime", level, why.clone(), fix)
