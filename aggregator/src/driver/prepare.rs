@@ -44,8 +44,12 @@ impl Preparing {
     /// Begins to prepare a job, unless somebody does.
     fn enter(&self, job: JobId) -> bool {
         let mut jobs = self.jobs();
-        jobs.waiting.remove(&job);
-        jobs.busy.insert(job)
+        let begins = jobs.busy.insert(job);
+        if begins {
+            // Whoever is busy with it already has just said what it lacks, perhaps, and looks at that when it ends.
+            jobs.waiting.remove(&job);
+        }
+        begins
     }
 
     /// Ends that, unless what the job lacked has come meanwhile; whether it has.
